@@ -1,0 +1,94 @@
+//! Block formats and arithmetic of quantized language models, bit-identical on every CPU.
+//!
+//! Safe functions that take slices and a [`Level`]; inside, one implementation for each instruction set. This crate
+//! knows no model and no file: it multiplies, rotates, normalises and attends. It never allocates.
+//!
+//! # The numerics contract
+//!
+//! [`reference`](mod@reference) is plain scalar Rust and DEFINES every result; the kernels of every other level equal it bit for
+//! bit, and tests compare bits, never a tolerance. So a result does not depend on the CPU, the number of workers, or
+//! how tokens were batched. What follows is the definition in words.
+//!
+//! **Activations** that meet a quantized matrix are int8 in blocks of 32, for every format. `d = amax / 127` in f32;
+//! `q = x / d` rounded half to even, in -127..=127. Where `d` is zero or subnormal the block is all 0, `d` included.
+//! -128 never occurs in activations; in weights it may.
+//!
+//! **A row** of a quantized matrix has two f32 accumulators and walks the blocks of 32 in order:
+//! - `isum = Σ scale_i · Σ w·x`, exact in i32, over the integer sub-blocks of the block (one of 32 or two of 16);
+//!   `acc = fma(d·dx, isum as f32, acc)` with the weights' scale `d` and the activations' `dx`.
+//! - A format with a minimum also does `accm = fma(m, dx·xsum, accm)`, `xsum` the block's integer sum (for minima
+//!   per 16, one such fma for each half, in order). `m` is the minimum as f32: `+m` for `Q4_1`, `-(dmin·m6)` for
+//!   `Q4_K`.
+//! - The row is `acc + accm`, also where `accm` stayed 0.
+//!
+//! So a row can sit in any lane and a tile can have any shape.
+//!
+//! **Float reductions** (norms, q·k, matrices of floats, quantized matrices against f32 activations, whose weights
+//! are dequantized first) use 16 virtual lanes: element i goes to lane i mod 16 by fma; then lane j takes lane j+8
+//! (j < 8), j+4, j+2, j+1 by addition.
+//!
+//! **Attention** takes chunks of 256 absolute positions. In a chunk: the scores `s = (q·k)·scale`, their maximum
+//! `m`, `p = exp(s - m)`, the sum `l` of p in 16 lanes over positions (position i in lane i mod 16), and for each
+//! output a chain `o = fma(p, v, o)` from 0 over positions in order. Chunks merge in ascending order into
+//! `(m, l, o)`: `m' = max(m, mc)`, `a = exp(m - m')`, `b = exp(mc - m')`, `l' = fma(l, a, lc·b)`,
+//! `o' = fma(o, a, oc·b)`; the first chunk is taken as it is. The result is `o / l`. Positions that are not attended to
+//! are skipped, never multiplied by 0.
+//!
+//! **fma** is always fused. **exp** is [`math::exp`]. Division and square root are IEEE's. Subnormals are kept.
+//!
+//! NaN and infinity are errors: [`elementwise::quantize`] and [`elementwise::rms_norm`] report them where they
+//! come by; the bits of a NaN are no part of the contract.
+#![no_std]
+// Not every level has unsafe kernels of its own yet.
+#![cfg_attr(target_arch = "aarch64", allow(unused_unsafe))]
+
+#[cfg(feature = "std")]
+extern crate std;
+
+pub mod activations;
+pub mod attention;
+pub mod elementwise;
+pub mod format;
+pub mod level;
+pub mod math;
+pub mod matmul;
+pub mod reference;
+pub mod scratch;
+pub mod split;
+pub mod workers;
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+pub use activations::{Activations, Quantized, QuantizedMut};
+pub use format::Format;
+pub use level::{Level, LevelName};
+pub use matmul::{Matrix, matmul};
+pub use scratch::{Line, Scratch};
+pub use split::Split;
+pub use workers::{Alone, Workers};
+
+/// Calls a kernel of the given level. Every level's module has a function for each kernel; those without an
+/// own one re-export that of the level below.
+macro_rules! dispatch {
+    ($level:expr, $kernel:ident($($argument:expr),* $(,)?)) => {
+        match $level.name() {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: such a `Level` exists only where the CPU has its features; the caller checked the sizes.
+            $crate::LevelName::Avx2 => unsafe { $crate::x86_64::avx2::$kernel($($argument),*) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: such a `Level` exists only where the CPU has its features; the caller checked the sizes.
+            $crate::LevelName::Avx512 => unsafe { $crate::x86_64::avx512::$kernel($($argument),*) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: such a `Level` exists only where the CPU has its features; the caller checked the sizes.
+            $crate::LevelName::Neon => unsafe { $crate::aarch64::neon::$kernel($($argument),*) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: such a `Level` exists only where the CPU has its features; the caller checked the sizes.
+            $crate::LevelName::Dotprod => unsafe { $crate::aarch64::dotprod::$kernel($($argument),*) },
+            _ => $crate::reference::$kernel($($argument),*),
+        }
+    };
+}
+use dispatch;

@@ -1,0 +1,99 @@
+//! Scalar arithmetic that every level must agree on: fused multiply-add, conversions of small floats, exp.
+//!
+//! Each function is defined operation by operation, so that a vector version with the same operations per lane
+//! gives the same bits.
+
+/// `a * b + c`, rounded once. `libm::fmaf` is the definition; hardware gives the same bits.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "inside a target_feature function this must become one instruction")]
+pub fn fma(a: f32, b: f32, c: f32) -> f32 {
+    libm::fmaf(a, b, c)
+}
+
+/// The value of an IEEE half-precision number.
+#[inline]
+pub fn f16_to_f32(bits: u16) -> f32 {
+    let sign = u32::from(bits & 0x8000) << 16;
+    let exponent = u32::from(bits >> 10) & 0x1f;
+    let mantissa = u32::from(bits & 0x3ff);
+    match exponent {
+        // A multiple of 2^-24: exact in f32.
+        0 => f32::from_bits(sign | (mantissa as f32 * (1.0 / 16_777_216.0)).to_bits()),
+        // Infinity, or a NaN that the hardware makes quiet.
+        31 => {
+            f32::from_bits(sign | 0x7f80_0000 | mantissa << 13 | if mantissa == 0 { 0 } else { 0x0040_0000 })
+        }
+        _ => f32::from_bits(sign | (exponent + 112) << 23 | mantissa << 13),
+    }
+}
+
+/// The half-precision number nearest to `value`, ties to even; too large a value becomes infinity.
+#[inline]
+pub fn f32_to_f16(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let sign = (bits >> 16) as u16 & 0x8000;
+    let magnitude = bits & 0x7fff_ffff;
+    if magnitude > 0x7f80_0000 {
+        return sign | 0x7e00 | (magnitude >> 13) as u16 & 0x3ff;
+    }
+    if magnitude >= 0x4780_0000 {
+        return sign | 0x7c00;
+    }
+    if magnitude < 0x3880_0000 {
+        // Below 2^-14 halves are multiples of 2^-24: adding 0.5, whose last place is 2^-24, rounds to one.
+        let rounded = f32::from_bits(magnitude) + 0.5;
+        return sign | (rounded.to_bits() - 0.5f32.to_bits()) as u16;
+    }
+    let odd = magnitude >> 13 & 1;
+    // Rounding may carry into the exponent, up to infinity, as it should.
+    sign | ((magnitude - (112 << 23) + 0xfff + odd) >> 13) as u16
+}
+
+/// The value of a bfloat16 number.
+#[inline]
+pub fn bf16_to_f32(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+/// Below this, [`exp`] is 0: smaller results would be subnormal.
+pub const EXP_UNDERFLOW: f32 = -87.0;
+/// Above this, [`exp`] is infinite.
+pub const EXP_OVERFLOW: f32 = 88.722_83;
+/// Adding and subtracting this rounds to the nearest integer, ties to even, for values below 2^22.
+pub const ROUND: f32 = 12_582_912.0;
+/// ln 2 in two parts; a small integer times the first is exact.
+pub const LN2_HIGH: f32 = 0.693_359_4;
+/// See [`LN2_HIGH`].
+pub const LN2_LOW: f32 = -2.121_944_4e-4;
+/// Coefficients of (exp(r) - 1 - r - r^2/2) / r^3 for |r| <= ln(2)/2, highest power first (S. Moshier, Cephes, `expf`).
+pub const EXP_POLYNOMIAL: [f32; 5] =
+    [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1];
+
+/// e^x, within 2 units in the last place; 0 below [`EXP_UNDERFLOW`], infinite above [`EXP_OVERFLOW`].
+#[inline]
+pub fn exp(x: f32) -> f32 {
+    if x < EXP_UNDERFLOW {
+        return 0.0;
+    }
+    if x > EXP_OVERFLOW {
+        return f32::INFINITY;
+    }
+    if x.is_nan() {
+        return f32::NAN;
+    }
+    let n = fma(x, core::f32::consts::LOG2_E, ROUND) - ROUND;
+    let r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x));
+    let mut p = EXP_POLYNOMIAL[0];
+    for c in &EXP_POLYNOMIAL[1..] {
+        p = fma(p, r, *c);
+    }
+    // 1 + r + r^2 (1/2 + r p)
+    let p = fma(fma(p, r, 0.5), r * r, r) + 1.0;
+    f32::from_bits(p.to_bits().wrapping_add(((n as i32) << 23) as u32))
+}
+
+/// x / (1 + e^-x), the activation of Elfwing et al. 2017 (arXiv:1702.03118).
+#[inline]
+pub fn silu(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
+}

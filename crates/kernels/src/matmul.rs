@@ -1,0 +1,141 @@
+//! Matrices times activations, shared out among workers: the place where nearly all time goes.
+//!
+//! In: a stack of matrices that read the same activations (q, k and v; gate and up), and rows of activations.
+//! Out: for each token, the outputs of all matrices one after another. A row of weights belongs to one worker; what
+//! it computes does not depend on how rows and tokens were shared out.
+
+use crate::activations::{Activations, Quantized};
+use crate::split::{Columns, Split, Tile};
+use crate::{Format, Level, Scratch, Workers};
+use core::ops::Range;
+
+/// A weight matrix in place: `rows` outputs of `cols` inputs, row by row.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    format: Format,
+    rows: usize,
+    cols: usize,
+    row_bytes: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> Matrix<'a> {
+    /// A matrix over `bytes`, if they are exactly `rows` rows of whole blocks.
+    pub fn new(format: Format, rows: usize, cols: usize, bytes: &'a [u8]) -> Option<Self> {
+        let row_bytes = format.row_bytes(cols)?;
+        let fits = cols > 0 && bytes.len() == row_bytes.checked_mul(rows)?;
+        fits.then_some(Self { format, rows, cols, row_bytes, bytes })
+    }
+
+    /// How the weights are stored.
+    pub const fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The number of outputs.
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The number of inputs.
+    pub const fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The bytes of one row.
+    pub const fn row_bytes(&self) -> usize {
+        self.row_bytes
+    }
+
+    /// The bytes of all rows.
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The bytes of row `row`.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row(&self, row: usize) -> &'a [u8] {
+        &self.bytes[row * self.row_bytes..][..self.row_bytes]
+    }
+}
+
+/// The alignment of row ranges that workers claim: the height of the tallest register tile.
+const ROWS: usize = 16;
+/// How many ranges each worker would get if all were equally fast: enough that a slow one holds nobody up.
+const RANGES_PER_WORKER: usize = 4;
+
+/// `out[t] = stack * x[t]`: for each token the outputs of all matrices of `stack`, one after another.
+///
+/// `out` is tokens x (sum of the matrices' rows). Quantized matrices meet `x.quantized` where it is given.
+///
+/// # Panics
+/// If the shapes contradict each other or `scratch` is smaller than [`Scratch::lines`] says.
+pub fn matmul(
+    level: Level,
+    workers: &dyn Workers,
+    stack: &[Matrix<'_>],
+    x: &Activations<'_>,
+    out: &mut [f32],
+    scratch: &mut Scratch<'_>,
+) {
+    let rows: usize = stack.iter().map(Matrix::rows).sum();
+    let tokens = x.tokens();
+    assert!(stack.iter().all(|matrix| matrix.cols == x.cols), "matrices of {} columns", x.cols);
+    assert_eq!(x.f32.len(), tokens * x.cols, "whole rows of activations");
+    assert_eq!(out.len(), tokens * rows, "an output for each row and token");
+    if out.is_empty() {
+        return;
+    }
+    let chunk = rows.div_ceil(workers.count() * RANGES_PER_WORKER).next_multiple_of(ROWS);
+    let split = Split::new(Columns::new(out, rows, chunk));
+    let scratch = scratch.split();
+    workers.run(&|| {
+        let Some((_, lines)) = scratch.claim() else { return };
+        while let Some((_, mut tile)) = split.claim() {
+            let claimed = tile.columns();
+            let mut first = 0;
+            for matrix in stack {
+                let from = claimed.start.max(first);
+                let to = claimed.end.min(first + matrix.rows);
+                if from < to {
+                    let part = tile.columns_mut(from - claimed.start..to - claimed.start);
+                    rows_of(level, matrix, from - first..to - first, x, part, lines);
+                }
+                first += matrix.rows;
+            }
+        }
+    });
+}
+
+fn rows_of(
+    level: Level,
+    matrix: &Matrix<'_>,
+    rows: Range<usize>,
+    x: &Activations<'_>,
+    out: Tile<'_>,
+    scratch: &mut [crate::Line],
+) {
+    match x.quantized {
+        Some(quantized) if !matrix.format.is_float() => {
+            quantized_rows(level, matrix, rows, &quantized, out, scratch);
+        }
+        _ => crate::dispatch!(level, float_rows(matrix, rows, x.f32, out, scratch)),
+    }
+}
+
+fn quantized_rows(
+    level: Level,
+    matrix: &Matrix<'_>,
+    rows: Range<usize>,
+    x: &Quantized<'_>,
+    out: Tile<'_>,
+    scratch: &mut [crate::Line],
+) {
+    // The SIMD kernels read the activations through pointers: the sizes are checked here, once for all.
+    let values = out.tokens() * matrix.cols;
+    assert!(x.q.len() == values && x.d.len() == values / 32 && x.sums.len() == values / 16);
+    assert!(rows.end <= matrix.rows && out.columns().len() == rows.len());
+    crate::dispatch!(level, quantized_rows(matrix, rows, x, out, scratch));
+}

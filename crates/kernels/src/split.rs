@@ -1,0 +1,220 @@
+//! Splitting an output among workers: the one place that hands out disjoint `&mut` parts of a buffer.
+//!
+//! A [`Split`] owns the split of one or several buffers into numbered parts and gives each part out at most once,
+//! to whoever asks first. So slow cores take fewer parts than fast ones, soundness never rests on what a
+//! [`Workers`](crate::Workers) implementation does, and the callers need no unsafe code.
+
+use core::marker::PhantomData;
+use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// Buffers that fall into numbered parts which do not overlap.
+///
+/// # Safety
+/// For different `index`, the parts must not overlap, and each must be valid for the lifetime that `Part` carries.
+pub unsafe trait Parts: Sync {
+    /// One part: typically a `&mut` slice.
+    type Part;
+
+    /// The number of parts.
+    fn count(&self) -> usize;
+
+    /// The part number `index`.
+    ///
+    /// # Safety
+    /// `index < count()`, and each index is asked for at most once.
+    unsafe fn part(&self, index: usize) -> Self::Part;
+}
+
+/// Hands out each part of some [`Parts`] at most once.
+#[derive(Debug)]
+pub struct Split<P> {
+    parts: P,
+    next: AtomicUsize,
+}
+
+impl<P: Parts> Split<P> {
+    /// A split of which nothing is handed out yet.
+    pub const fn new(parts: P) -> Self {
+        Self { parts, next: AtomicUsize::new(0) }
+    }
+
+    /// The next part and its number, or nothing when all are taken.
+    pub fn claim(&self) -> Option<(usize, P::Part)> {
+        let count = self.parts.count();
+        // Looking first keeps the counter from ever running on: it stays below count + the number of callers.
+        if self.next.load(Ordering::Relaxed) >= count {
+            return None;
+        }
+        let index = self.next.fetch_add(1, Ordering::Relaxed);
+        if index >= count {
+            return None;
+        }
+        // SAFETY: `index` is below the count, and `fetch_add` returns each value once: the counter cannot wrap,
+        // because it is only moved on while it is below `count`.
+        Some((index, unsafe { self.parts.part(index) }))
+    }
+}
+
+/// A slice in parts of equal length (the last may be shorter).
+#[derive(Debug)]
+pub struct Chunks<'a, T> {
+    start: *mut T,
+    len: usize,
+    chunk: usize,
+    slice: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a `Chunks` is used like the `&mut [T]` it was made from, in pieces that never overlap.
+unsafe impl<T: Send> Sync for Chunks<'_, T> {}
+// SAFETY: as above; it owns the right to the slice.
+unsafe impl<T: Send> Send for Chunks<'_, T> {}
+
+impl<'a, T> Chunks<'a, T> {
+    /// Splits `slice` into parts of `chunk` elements.
+    ///
+    /// # Panics
+    /// If `chunk` is 0.
+    pub const fn new(slice: &'a mut [T], chunk: usize) -> Self {
+        assert!(chunk > 0, "a part holds at least one element");
+        Self { start: slice.as_mut_ptr(), len: slice.len(), chunk, slice: PhantomData }
+    }
+}
+
+// SAFETY: part i is the elements i*chunk .. (i+1)*chunk: disjoint, inside the slice, valid for 'a.
+unsafe impl<'a, T: Send> Parts for Chunks<'a, T> {
+    type Part = &'a mut [T];
+
+    fn count(&self) -> usize {
+        self.len.div_ceil(self.chunk)
+    }
+
+    unsafe fn part(&self, index: usize) -> &'a mut [T] {
+        let from = index * self.chunk;
+        let len = self.chunk.min(self.len - from);
+        // SAFETY: the caller gives each index below the count once, so this range is inside and not yet handed out.
+        unsafe { core::slice::from_raw_parts_mut(self.start.add(from), len) }
+    }
+}
+
+macro_rules! parts_of_several {
+    ($($name:ident $field:tt),+) => {
+        // SAFETY: each buffer's parts are disjoint, so the tuples of them are.
+        unsafe impl<$($name: Parts),+> Parts for ($($name,)+) {
+            type Part = ($($name::Part,)+);
+
+            fn count(&self) -> usize {
+                usize::MAX $(.min(self.$field.count()))+
+            }
+
+            unsafe fn part(&self, index: usize) -> Self::Part {
+                // SAFETY: the count is the smallest of all, so the index fits each; passed on once, as promised.
+                ($(unsafe { self.$field.part(index) },)+)
+            }
+        }
+    };
+}
+parts_of_several!(A 0, B 1);
+parts_of_several!(A 0, B 1, C 2);
+parts_of_several!(A 0, B 1, C 2, D 3);
+parts_of_several!(A 0, B 1, C 2, D 3, E 4);
+
+/// A row-major matrix of `tokens` x `width` outputs, split by columns: each part is a range of columns of every
+/// token. This is how the rows of a weight matrix (which are the columns of its output) are shared out.
+#[derive(Debug)]
+pub struct Columns<'a> {
+    start: *mut f32,
+    tokens: usize,
+    width: usize,
+    chunk: usize,
+    slice: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: as for `Chunks`.
+unsafe impl Sync for Columns<'_> {}
+// SAFETY: as for `Chunks`.
+unsafe impl Send for Columns<'_> {}
+
+impl<'a> Columns<'a> {
+    /// Splits `out`, of `width` columns, into parts of `chunk` columns.
+    ///
+    /// # Panics
+    /// If `chunk` or `width` is 0, or `out` is not a whole number of rows.
+    pub fn new(out: &'a mut [f32], width: usize, chunk: usize) -> Self {
+        assert!(
+            chunk > 0 && width > 0 && out.len().is_multiple_of(width),
+            "whole rows in parts of some columns"
+        );
+        Self { start: out.as_mut_ptr(), tokens: out.len() / width, width, chunk, slice: PhantomData }
+    }
+}
+
+// SAFETY: part i is the columns i*chunk .. (i+1)*chunk of every row: disjoint, inside the matrix, valid for 'a.
+unsafe impl<'a> Parts for Columns<'a> {
+    type Part = Tile<'a>;
+
+    fn count(&self) -> usize {
+        self.width.div_ceil(self.chunk)
+    }
+
+    unsafe fn part(&self, index: usize) -> Tile<'a> {
+        let from = index * self.chunk;
+        let columns = from..(from + self.chunk).min(self.width);
+        Tile { start: self.start, tokens: self.tokens, stride: self.width, columns, slice: PhantomData }
+    }
+}
+
+/// A range of columns of a row-major output, owned alone.
+#[derive(Debug)]
+pub struct Tile<'a> {
+    start: *mut f32,
+    tokens: usize,
+    stride: usize,
+    columns: Range<usize>,
+    slice: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a tile is the only one that may touch its columns, like a `&mut [f32]`.
+unsafe impl Send for Tile<'_> {}
+
+impl Tile<'_> {
+    /// The columns of the whole output that this tile covers.
+    pub fn columns(&self) -> Range<usize> {
+        self.columns.clone()
+    }
+
+    /// The number of tokens (rows of the output).
+    pub const fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// The tile's outputs of one token.
+    ///
+    /// # Panics
+    /// If there is no such token.
+    pub fn token(&mut self, token: usize) -> &mut [f32] {
+        assert!(token < self.tokens, "the tile has {} tokens", self.tokens);
+        // SAFETY: the columns of this token lie inside the output and belong to this tile alone; `&mut self`
+        // keeps two such slices from living at once.
+        unsafe {
+            let row = self.start.add(token * self.stride + self.columns.start);
+            core::slice::from_raw_parts_mut(row, self.columns.len())
+        }
+    }
+
+    /// The tile of a part of this tile's columns, given relative to its first.
+    ///
+    /// # Panics
+    /// If `columns` does not lie inside the tile.
+    pub fn columns_mut(&mut self, columns: Range<usize>) -> Tile<'_> {
+        assert!(columns.start <= columns.end && columns.end <= self.columns.len(), "columns of this tile");
+        let first = self.columns.start;
+        Tile {
+            start: self.start,
+            tokens: self.tokens,
+            stride: self.stride,
+            columns: first + columns.start..first + columns.end,
+            slice: PhantomData,
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Level AVX2: AVX2, FMA and F16C.
+//!
+//! Every function equals its namesake in [`crate::reference`] bit for bit. Only where data is read and written is
+//! `unsafe`; the intrinsics that compute are safe inside functions that enable their features.
+
+mod attention;
+mod elementwise;
+mod floats;
+mod integers;
+mod lanes;
+
+pub use attention::attend;
+pub use elementwise::{dequantize, quantize, rms_norm, rope, silu_mul, to_f16};
+pub use floats::float_rows;
+pub use integers::quantized_rows;

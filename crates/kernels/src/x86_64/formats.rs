@@ -1,0 +1,282 @@
+//! How the bytes of each quantized format become integers in lanes, for any instruction set.
+//!
+//! The layouts are described in [`crate::reference::blocks`].
+#![allow(
+    clippy::inline_always,
+    reason = "generic code takes on its caller's instruction set by being inlined"
+)]
+
+use super::matmul::{Blocks, Lanes, Part, PartOf, Weights, X};
+use core::marker::PhantomData;
+
+/// 32 int8, one scale.
+#[derive(Debug)]
+pub struct Q8_0<L>(PhantomData<L>);
+
+impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q8_0<L> {
+    type Lanes = L;
+    const BYTES: usize = 34;
+    const PARTS: usize = 1;
+    const MINIMUM: bool = false;
+    type Head = ();
+
+    #[inline(always)]
+    unsafe fn head(_: &Blocks<ROWS>) {}
+
+    #[inline(always)]
+    unsafe fn part(blocks: &Blocks<ROWS>, (): &(), _: usize) -> PartOf<Self, ROWS> {
+        // SAFETY: the caller's promise: 34 bytes.
+        unsafe {
+            let ([a, b, c, d], [e, f, g, h]) = (L::dwords(blocks, 2), L::dwords(blocks, 18));
+            let w = [a, b, c, d, e, f, g, h].map(|w| L::weights8(w));
+            Part { w, scales: [w[0]; 2], d: L::half(blocks, 0), minimum: L::zero() }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn isums<const T: usize>(part: &PartOf<Self, ROWS>, x: &[X; T]) -> [L::I; T] {
+        // SAFETY: the caller's promise.
+        unsafe { L::dot8(&part.w, x) }
+    }
+}
+
+/// The low int4 of 16 bytes, then the high.
+///
+/// # Safety
+/// As for [`Lanes`].
+#[inline(always)]
+unsafe fn nibbles<L: Lanes<ROWS>, const ROWS: usize>(packed: [L::I; 4]) -> [L::I; 8] {
+    // SAFETY: the caller's promise.
+    core::array::from_fn(|j| unsafe { L::bits(packed[j % 4], j as i32 / 4 * 4, 15) })
+}
+
+/// 32 int4 around 8, one scale.
+#[derive(Debug)]
+pub struct Q4_0<L>(PhantomData<L>);
+
+impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4_0<L> {
+    type Lanes = L;
+    const BYTES: usize = 18;
+    const PARTS: usize = 1;
+    const MINIMUM: bool = false;
+    type Head = ();
+
+    #[inline(always)]
+    unsafe fn head(_: &Blocks<ROWS>) {}
+
+    #[inline(always)]
+    unsafe fn part(blocks: &Blocks<ROWS>, (): &(), _: usize) -> PartOf<Self, ROWS> {
+        // SAFETY: the caller's promise: 18 bytes.
+        unsafe {
+            let w = nibbles::<L, ROWS>(L::dwords(blocks, 2));
+            Part { w, scales: [w[0]; 2], d: L::half(blocks, 0), minimum: L::zero() }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn isums<const T: usize>(part: &PartOf<Self, ROWS>, x: &[X; T]) -> [L::I; T] {
+        // SAFETY: the caller's promise.
+        unsafe { L::dot4(&part.w, 8, x) }
+    }
+}
+
+/// 32 int4, one scale and one minimum.
+#[derive(Debug)]
+pub struct Q4_1<L>(PhantomData<L>);
+
+impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4_1<L> {
+    type Lanes = L;
+    const BYTES: usize = 20;
+    const PARTS: usize = 1;
+    const MINIMUM: bool = true;
+    type Head = ();
+
+    #[inline(always)]
+    unsafe fn head(_: &Blocks<ROWS>) {}
+
+    #[inline(always)]
+    unsafe fn part(blocks: &Blocks<ROWS>, (): &(), _: usize) -> PartOf<Self, ROWS> {
+        // SAFETY: the caller's promise: 20 bytes.
+        unsafe {
+            let w = nibbles::<L, ROWS>(L::dwords(blocks, 4));
+            let [d, minimum] = L::split_halves(L::dword(blocks, 0));
+            Part { w, scales: [w[0]; 2], d, minimum }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn isums<const T: usize>(part: &PartOf<Self, ROWS>, x: &[X; T]) -> [L::I; T] {
+        // SAFETY: the caller's promise.
+        unsafe { L::dot4(&part.w, 0, x) }
+    }
+}
+
+/// 256 int4 in 8 sub-blocks with 6-bit scales and minima.
+#[derive(Debug)]
+pub struct Q4K<L>(PhantomData<L>);
+
+/// A block of `Q4_K`.
+#[derive(Debug)]
+pub struct Q4KHead<I, F> {
+    d: F,
+    dmin: F,
+    /// Byte i of each lane: the scales of parts i and 4 + i.
+    scales: [I; 2],
+    /// Likewise the minima.
+    minima: [I; 2],
+    /// Two int4 to a byte, 16 bytes to an element.
+    packed: [[I; 4]; 8],
+}
+
+impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4K<L> {
+    type Lanes = L;
+    const BYTES: usize = 144;
+    const PARTS: usize = 8;
+    const MINIMUM: bool = true;
+    type Head = Q4KHead<L::I, L::F>;
+
+    #[inline(always)]
+    unsafe fn head(blocks: &Blocks<ROWS>) -> Self::Head {
+        // SAFETY: the caller's promise: 144 bytes.
+        unsafe {
+            let [both, scales, minima, lower] = L::dwords(blocks, 0);
+            let [d, dmin] = L::split_halves(both);
+            // The lower 4 bits of parts 4.. stand in bytes of their own, the upper 2 on top of parts 0..4.
+            let tops = |v| L::bits(v, 6, 3);
+            Q4KHead {
+                d,
+                dmin,
+                scales: [L::bits(scales, 0, 63), L::join(L::bits(lower, 0, 15), tops(scales))],
+                minima: [L::bits(minima, 0, 63), L::join(L::bits(lower, 4, 15), tops(minima))],
+                packed: core::array::from_fn(|i| L::dwords(blocks, 16 + 16 * i)),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn part(_: &Blocks<ROWS>, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+        let shift = part as i32 % 2 * 4;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let scale = L::scale(L::byte(head.scales[part / 4], part % 4));
+            Part {
+                w: core::array::from_fn(|j| L::bits(head.packed[part / 2 * 2 + j / 4][j % 4], shift, 15)),
+                scales: [scale; 2],
+                d: head.d,
+                minimum: L::negative_product(head.dmin, L::byte(head.minima[part / 4], part % 4)),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn isums<const T: usize>(part: &PartOf<Self, ROWS>, x: &[X; T]) -> [L::I; T] {
+        // SAFETY: the caller's promise.
+        unsafe { L::scaled_dot4(&part.w, part.scales[0], x) }
+    }
+}
+
+/// 256 int6 around 32 in 16 sub-blocks with 8-bit scales.
+#[derive(Debug)]
+pub struct Q6K<L>(PhantomData<L>);
+
+/// A block of `Q6_K`.
+#[derive(Debug)]
+pub struct Q6KHead<I, F> {
+    d: F,
+    /// Byte i of vector j: scale 4j + i.
+    scales: [I; 4],
+    /// The lower 4 bits of two weights to a byte, 16 bytes to an element.
+    low: [[I; 4]; 8],
+    /// The upper 2 bits of four weights to a byte, 16 bytes to an element.
+    high: [[I; 4]; 4],
+}
+
+impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q6K<L> {
+    type Lanes = L;
+    const BYTES: usize = 210;
+    const PARTS: usize = 8;
+    const MINIMUM: bool = false;
+    type Head = Q6KHead<L::I, L::F>;
+
+    #[inline(always)]
+    unsafe fn head(blocks: &Blocks<ROWS>) -> Self::Head {
+        // SAFETY: the caller's promise: 210 bytes.
+        unsafe {
+            Q6KHead {
+                d: L::half(blocks, 208),
+                scales: L::dwords(blocks, 192),
+                low: core::array::from_fn(|i| L::dwords(blocks, 16 * i)),
+                high: core::array::from_fn(|i| L::dwords(blocks, 128 + 16 * i)),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn part(_: &Blocks<ROWS>, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+        let (half, quarter) = (part / 4, part % 4);
+        // SAFETY: the caller's promise.
+        unsafe {
+            Part {
+                w: core::array::from_fn(|j| {
+                    let low = head.low[half * 4 + quarter % 2 * 2 + j / 4][j % 4];
+                    let high = head.high[half * 2 + j / 4][j % 4];
+                    let low = L::bits(low, quarter as i32 / 2 * 4, 15);
+                    L::join(low, L::bits(high, quarter as i32 * 2, 3))
+                }),
+                scales: core::array::from_fn(|h| {
+                    let scale = 2 * part + h;
+                    L::scale(L::signed_byte(head.scales[scale / 4], scale % 4))
+                }),
+                d: head.d,
+                minimum: L::zero(),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn isums<const T: usize>(part: &PartOf<Self, ROWS>, x: &[X; T]) -> [L::I; T] {
+        // SAFETY: the caller's promise.
+        unsafe { L::scaled_dot6(&part.w, &part.scales, x) }
+    }
+}
+
+/// Defines `quantized_rows` of a level: the walk, inlined into functions that have the level's features.
+macro_rules! quantized_rows {
+    ($features:literal, $lanes:ty, $rows:literal) => {
+        /// Rows of a quantized matrix times int8 activations: for each token and row `acc + accm`.
+        #[target_feature(enable = $features)]
+        pub fn quantized_rows(
+            matrix: &$crate::Matrix<'_>,
+            rows: core::ops::Range<usize>,
+            x: &$crate::Quantized<'_>,
+            out: $crate::split::Tile<'_>,
+            scratch: &mut [$crate::Line],
+        ) {
+            use $crate::Format;
+            use $crate::x86_64::formats::{Q4_0, Q4_1, Q4K, Q6K, Q8_0};
+            match matrix.format() {
+                Format::Q8_0 => of::<Q8_0<$lanes>>(matrix, rows, x, out, scratch),
+                Format::Q4_0 => of::<Q4_0<$lanes>>(matrix, rows, x, out, scratch),
+                Format::Q4_1 => of::<Q4_1<$lanes>>(matrix, rows, x, out, scratch),
+                Format::Q4_K => of::<Q4K<$lanes>>(matrix, rows, x, out, scratch),
+                Format::Q6_K => of::<Q6K<$lanes>>(matrix, rows, x, out, scratch),
+                Format::F32 | Format::F16 | Format::BF16 => {
+                    $crate::reference::quantized_rows(matrix, rows, x, out, scratch);
+                }
+            }
+        }
+
+        #[target_feature(enable = $features)]
+        fn of<W: $crate::x86_64::matmul::Weights<$rows, Lanes = $lanes>>(
+            matrix: &$crate::Matrix<'_>,
+            rows: core::ops::Range<usize>,
+            x: &$crate::Quantized<'_>,
+            out: $crate::split::Tile<'_>,
+            scratch: &mut [$crate::Line],
+        ) {
+            // SAFETY: this function has the features of these lanes.
+            unsafe { $crate::x86_64::matmul::quantized_rows::<W, $rows>(matrix, rows, x, out, scratch) }
+        }
+    };
+}
+pub(super) use quantized_rows;
