@@ -1,0 +1,275 @@
+//! The plan: every byte that running a model takes, before any is spent.
+//!
+//! In: a model's shape and the limits that the user gives. Out: the size of each region of the one arena. Arithmetic
+//! only; [`Session::new`](crate::Session::new) carves exactly these regions.
+
+use stonechat_kernels::{Line, Scratch};
+
+use crate::arena::ALIGNMENT;
+use crate::model::{Norm, Weight};
+use crate::sampler::Candidate;
+use crate::session::LayerRecord;
+use crate::{Error, Model, Vocabulary};
+
+/// How keys or values are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum KvFormat {
+    /// In single precision.
+    F32,
+    /// In half precision.
+    F16,
+}
+
+impl KvFormat {
+    /// The name as it is typed and printed.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        }
+    }
+
+    const fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+}
+
+/// In what form activations meet quantized matrices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum ActivationMode {
+    /// In int8, the fast way.
+    Q8,
+    /// In f32, the weights dequantized: slow and exact, to compare with other implementations.
+    F32,
+}
+
+/// What the user allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Tokens of context.
+    pub context: usize,
+    /// Tokens that are computed together when a prompt is read.
+    pub batch: usize,
+    /// Positions whose logits are computed together.
+    pub outputs: usize,
+    /// Workers.
+    pub threads: usize,
+    /// How keys are kept.
+    pub keys: KvFormat,
+    /// How values are kept.
+    pub values: KvFormat,
+    /// In what form activations meet quantized matrices.
+    pub activations: ActivationMode,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            context: 2048,
+            batch: 512,
+            outputs: 1,
+            threads: 1,
+            keys: KvFormat::F16,
+            values: KvFormat::F16,
+            activations: ActivationMode::Q8,
+        }
+    }
+}
+
+/// A part of the arena.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Region {
+    /// What it holds.
+    pub name: &'static str,
+    /// Its size in bytes, whole cache lines.
+    pub bytes: usize,
+}
+
+/// Lengths of buffers, in elements.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lengths {
+    pub vocabulary: usize,
+    pub layers: usize,
+    pub vectors: usize,
+    pub keys: usize,
+    pub values: usize,
+    pub residual: usize,
+    pub input: usize,
+    pub blocks: usize,
+    pub halves: usize,
+    pub wide: usize,
+    pub delta: usize,
+    pub angles: usize,
+    pub logits: usize,
+    pub candidates: usize,
+    pub scratch_share: usize,
+    pub scratch: usize,
+}
+
+/// The sizes of everything. See the [module](self).
+#[derive(Clone, Debug)]
+pub struct Plan {
+    limits: Limits,
+    pub(crate) lengths: Lengths,
+    regions: [Region; 10],
+    bytes: usize,
+}
+
+impl Plan {
+    /// The plan for `model` within `limits`.
+    pub fn new(model: &Model<'_>, limits: Limits) -> Result<Self, Error> {
+        let h = model.hyperparameters();
+        if limits.context > h.context {
+            return Err(Error::ContextTooLong { asked: limits.context, most: h.context });
+        }
+        for (value, what) in [
+            (limits.context, "the context"),
+            (limits.batch, "the batch"),
+            (limits.outputs, "the number of outputs"),
+            (limits.threads, "the number of threads"),
+        ] {
+            if value == 0 {
+                return Err(Error::ZeroLimit(what));
+            }
+        }
+        // A batch longer than the context would never be full.
+        let batch = limits.batch.min(limits.context);
+        let limits = Limits { batch, outputs: limits.outputs.min(batch), ..limits };
+        let vocabulary = Vocabulary::memory(model.gguf())?;
+        let vectors = vectors(model)?;
+        lengths(model, &limits, vocabulary, vectors)
+            .and_then(|lengths| Self::of(limits, lengths))
+            .filter(|plan| isize::try_from(plan.bytes).is_ok())
+            .ok_or(Error::TooLarge)
+    }
+
+    /// The plan with the longest context, and then the largest batch, that takes at most `memory` bytes.
+    pub fn fit(model: &Model<'_>, limits: Limits, memory: usize) -> Result<Self, Error> {
+        let fits = |context, batch| match Self::new(model, Limits { context, batch, ..limits }) {
+            Ok(plan) => Ok((plan.bytes <= memory).then_some(plan)),
+            Err(Error::TooLarge) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let small = limits.batch.min(SMALL_BATCH);
+        // The smallest plan that is useful at all; below it there is nothing to choose.
+        let least = Self::new(model, Limits { context: 1, batch: 1, ..limits })?;
+        if least.bytes > memory {
+            return Err(Error::MemoryTooSmall { needed: least.bytes, given: memory });
+        }
+        let most = limits.context.min(model.hyperparameters().context);
+        let (mut good, mut bad) = (1, most + 1);
+        while bad - good > 1 {
+            let middle = good + (bad - good) / 2;
+            match fits(middle, small)? {
+                Some(_) => good = middle,
+                None => bad = middle,
+            }
+        }
+        let mut batch = limits.batch;
+        while batch > 1 {
+            if let Some(plan) = fits(good, batch)? {
+                return Ok(plan);
+            }
+            batch = batch.div_ceil(2);
+        }
+        Ok(fits(good, 1)?.unwrap_or(least))
+    }
+
+    /// The limits that the plan is for; a batch longer than the context is cut to it.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The size of the arena.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What the arena holds, in order.
+    pub const fn regions(&self) -> &[Region] {
+        &self.regions
+    }
+
+    fn of(limits: Limits, l: Lengths) -> Option<Self> {
+        fn size<T>(len: usize) -> Option<usize> {
+            len.checked_mul(size_of::<T>())?.checked_next_multiple_of(ALIGNMENT)
+        }
+        let sum = |parts: &[usize]| parts.iter().try_fold(0usize, |sum, part| sum.checked_add(*part));
+        let regions = [
+            ("vocabulary index", size::<u8>(l.vocabulary)?),
+            ("layer table", size::<LayerRecord>(l.layers)?),
+            ("norms and biases", size::<f32>(l.vectors)?),
+            ("keys", size::<u8>(l.keys.checked_mul(limits.keys.bytes())?)?),
+            ("values", size::<u8>(l.values.checked_mul(limits.values.bytes())?)?),
+            (
+                "activations",
+                sum(&[
+                    size::<f32>(l.residual)?,
+                    size::<f32>(l.input)?,
+                    size::<f32>(l.wide)?,
+                    size::<f32>(l.delta)?,
+                    size::<f32>(l.angles)?,
+                    size::<f32>(l.angles)?,
+                ])?,
+            ),
+            (
+                "int8 activations",
+                sum(&[size::<i8>(l.input)?, size::<f32>(l.blocks)?, size::<i16>(l.halves)?])?,
+            ),
+            ("logits", size::<f32>(l.logits)?),
+            ("sampler", size::<Candidate>(l.candidates)?),
+            ("scratch of the workers", size::<Line>(l.scratch)?),
+        ]
+        .map(|(name, bytes)| Region { name, bytes });
+        let bytes = regions.iter().try_fold(0usize, |sum, region| sum.checked_add(region.bytes))?;
+        Some(Self { limits, lengths: l, regions, bytes })
+    }
+}
+
+/// The batch with which [`Plan::fit`] looks for the longest context.
+const SMALL_BATCH: usize = 32;
+
+fn lengths(model: &Model<'_>, limits: &Limits, vocabulary: usize, vectors: usize) -> Option<Lengths> {
+    let h = model.hyperparameters();
+    let times = |a: usize, b: usize| a.checked_mul(b);
+    let batch = limits.batch;
+    let cache = times(times(h.layers, limits.context)?, h.kv_dim())?;
+    let input = times(batch, h.widest_input())?;
+    let wide = (h.q_dim() + 2 * h.kv_dim()).max(2 * h.feed_forward);
+    let scratch_share = Scratch::lines(h.widest_input(), h.head_dim);
+    Some(Lengths {
+        vocabulary,
+        layers: h.layers,
+        vectors,
+        keys: cache,
+        values: cache,
+        residual: times(batch, h.embedding)?,
+        input,
+        blocks: input.div_ceil(32),
+        halves: input.div_ceil(16),
+        wide: times(batch, wide)?,
+        delta: times(batch, h.embedding)?,
+        angles: times(batch + 1, h.rope.dims / 2)?,
+        logits: times(limits.outputs, h.vocabulary)?,
+        candidates: h.vocabulary,
+        scratch_share,
+        scratch: times(limits.threads, scratch_share)?,
+    })
+}
+
+/// The f32 values of all norms, biases and RoPE frequencies. They are in the file, so that no sum of them overflows.
+fn vectors(model: &Model<'_>) -> Result<usize, Error> {
+    let h = model.hyperparameters();
+    let mut len = h.embedding * (1 + h.layers * Norm::ALL.len()) + h.rope.dims / 2;
+    for layer in 0..h.layers {
+        for weight in Weight::ALL {
+            if model.bias(layer, weight)?.is_some() {
+                len += weight.shape(h)[0];
+            }
+        }
+    }
+    Ok(len)
+}

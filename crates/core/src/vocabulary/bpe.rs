@@ -1,0 +1,75 @@
+//! Byte-level BPE, the tokenizer of GPT-2: a pre-tokenizer cuts the text, and in each piece bytes merge to tokens in
+//! the order of the file's list of merges.
+
+use super::alphabet;
+use super::index::{Hash, MergeIndex};
+use super::merge::{Merge, NO_TOKEN, Symbols};
+use super::pretokenize::PreTokenizer;
+use super::unicode::decode;
+
+/// What byte-level BPE needs beyond the tokens.
+pub(super) struct Bpe<'a> {
+    pub(super) pre: &'static PreTokenizer,
+    pub(super) merges: MergeIndex<'a>,
+}
+
+impl Bpe<'_> {
+    /// Merges the bytes of a piece, which `bytes` makes tokens of first.
+    pub(super) fn merge(&self, piece: &[u8], bytes: &[u32; 256], symbols: &mut Symbols<'_>) {
+        for &byte in piece {
+            symbols.push(bytes[usize::from(byte)], 1);
+        }
+        symbols.merge(|left, right| {
+            if left.id == NO_TOKEN || right.id == NO_TOKEN {
+                return None;
+            }
+            let (rank, id) = self.merges.find(left.id, right.id)?;
+            Some(Merge { rank, id })
+        });
+    }
+}
+
+/// The two texts that a merge joins, written with a space between them.
+pub(super) fn split_merge(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    // The first character may be a space itself where vocabularies are not written in bytes' alphabet.
+    let space = text.iter().skip(1).position(|&byte| byte == b' ')? + 1;
+    Some((&text[..space], &text[space + 1..]))
+}
+
+/// The hash of `piece` as it is written in a vocabulary.
+pub(super) fn hash_written(piece: &[u8]) -> Hash {
+    piece.iter().fold(Hash::EMPTY, |hash, &byte| hash.with(alphabet::write(byte).as_bytes()))
+}
+
+/// Whether a token's text is how `piece` is written.
+pub(super) fn is_written(mut text: &[u8], piece: &[u8]) -> bool {
+    piece.iter().all(|&byte| match text.strip_prefix(alphabet::write(byte).as_bytes()) {
+        Some(rest) => {
+            text = rest;
+            true
+        }
+        None => false,
+    }) && text.is_empty()
+}
+
+/// Reads a token's text: writes the bytes that its characters stand for to `out`, and gives their number. Characters
+/// that stand for no byte are kept as they are. `out` must be as long as the text.
+pub(super) fn read(text: &[u8], out: &mut [u8]) -> usize {
+    let mut at = 0;
+    let mut len = 0;
+    while at < text.len() {
+        let (byte, width) = match decode(&text[at..]) {
+            Some((point, width)) => (alphabet::read(point), width),
+            None => (None, 1),
+        };
+        if let Some(byte) = byte {
+            out[len] = byte;
+            len += 1;
+        } else {
+            out[len..len + width].copy_from_slice(&text[at..at + width]);
+            len += width;
+        }
+        at += width;
+    }
+    len
+}

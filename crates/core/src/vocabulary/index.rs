@@ -1,0 +1,248 @@
+//! The two hash tables that make the vocabulary fast: text to token, and a pair of tokens to what they merge into.
+//!
+//! Both are open-addressed with linear probing, built once into memory that the caller gave, and a third empty. Ids
+//! and ranks take 24 bits, so that a slot can hold more in a word.
+
+use super::error::Error;
+use super::limits;
+
+/// The low 24 bits of a word: an id or a rank.
+const ID: u32 = (1 << ID_BITS) - 1;
+const ID_BITS: u32 = 24;
+
+/// The words of an empty slot. Its id is one that no token has.
+const EMPTY: u32 = u32::MAX;
+
+// An id or rank equal to `ID` would make a slot look empty.
+const _: () = assert!(limits::MAX_TOKENS <= ID as usize && limits::MAX_MERGES <= ID as usize);
+
+/// Slots for `entries` entries.
+const fn slots(entries: usize) -> usize {
+    entries + entries / 2 + 1
+}
+
+/// A running hash of a text that may come in parts: FNV-1a, finished by a multiplication.
+#[derive(Clone, Copy)]
+pub(super) struct Hash(u64);
+
+impl Hash {
+    pub(super) const EMPTY: Self = Self(0xcbf2_9ce4_8422_2325);
+
+    #[inline]
+    pub(super) fn with(mut self, bytes: &[u8]) -> Self {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        self
+    }
+
+    /// The slot to begin with, of `slots`, and eight other bits.
+    #[inline]
+    fn finish(self, slots: usize) -> (usize, u32) {
+        let mixed = mix(self.0);
+        (scale(mixed, slots), mixed as u32 & !ID)
+    }
+}
+
+/// Spreads all bits over the upper half.
+#[inline]
+const fn mix(hash: u64) -> u64 {
+    (hash ^ hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// The upper half of `hash` as a number below `slots`.
+#[inline]
+const fn scale(hash: u64, slots: usize) -> usize {
+    (((hash >> 32) * slots as u64) >> 32) as usize
+}
+
+/// Walks over slots from `first` on, around the end, and gives up after [`limits::MAX_PROBES`].
+#[inline]
+fn probe(first: usize, slots: usize) -> impl Iterator<Item = usize> {
+    (first..slots).chain(0..first).take(limits::MAX_PROBES)
+}
+
+/// Text to token. A slot holds an id and eight bits of the text's hash, so that few texts are compared in vain.
+pub(super) struct TokenIndex<'a> {
+    slots: &'a [u32],
+}
+
+impl<'a> TokenIndex<'a> {
+    /// Words of memory for this number of tokens.
+    pub(super) const fn words(tokens: usize) -> usize {
+        slots(tokens)
+    }
+
+    /// Begins an index in memory of [`words`](Self::words).
+    pub(super) fn build(slots: &'a mut [u32]) -> TokenIndexBuilder<'a> {
+        slots.fill(EMPTY);
+        TokenIndexBuilder { slots }
+    }
+
+    /// The token whose text has this hash and is the one looked for.
+    #[inline]
+    pub(super) fn find(&self, hash: Hash, is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        search(self.slots, hash, is_it)?.ok()
+    }
+}
+
+/// A [`TokenIndex`] that is being filled.
+pub(super) struct TokenIndexBuilder<'a> {
+    slots: &'a mut [u32],
+}
+
+impl<'a> TokenIndexBuilder<'a> {
+    /// Adds the token `id`; `same` says whether another token has the same text.
+    pub(super) fn insert(&mut self, id: u32, hash: Hash, same: impl FnMut(u32) -> bool) -> Result<(), Error> {
+        match search(self.slots, hash, same) {
+            Some(Err(slot)) => {
+                self.slots[slot] = id | hash.finish(self.slots.len()).1;
+                Ok(())
+            }
+            Some(Ok(first)) => Err(Error::DuplicateToken { first, second: id }),
+            None => Err(Error::Colliding { what: "tokens" }),
+        }
+    }
+
+    pub(super) fn finish(self) -> TokenIndex<'a> {
+        TokenIndex { slots: self.slots }
+    }
+}
+
+/// The token that `is_it`, or the empty slot where it would be, or neither after too many slots.
+#[inline]
+fn search(slots: &[u32], hash: Hash, mut is_it: impl FnMut(u32) -> bool) -> Option<Result<u32, usize>> {
+    let (first, bits) = hash.finish(slots.len());
+    for at in probe(first, slots.len()) {
+        let slot = slots[at];
+        if slot == EMPTY {
+            return Some(Err(at));
+        }
+        if slot & !ID == bits && is_it(slot & ID) {
+            return Some(Ok(slot & ID));
+        }
+    }
+    None
+}
+
+/// A pair of tokens to the rank of their merge and the token that it gives.
+///
+/// A slot is three words: left, right and merged id in the low 24 bits, a byte of the rank above each.
+pub(super) struct MergeIndex<'a> {
+    slots: &'a [[u32; 3]],
+}
+
+impl<'a> MergeIndex<'a> {
+    /// Words of memory for this number of merges.
+    pub(super) const fn words(merges: usize) -> usize {
+        3 * slots(merges)
+    }
+
+    /// Begins an index in memory of [`words`](Self::words).
+    pub(super) fn build(words: &'a mut [u32]) -> MergeIndexBuilder<'a> {
+        words.fill(EMPTY);
+        MergeIndexBuilder { slots: bytemuck::cast_slice_mut(words) }
+    }
+
+    /// Rank and product of merging `left` with `right`.
+    #[inline]
+    pub(super) fn find(&self, left: u32, right: u32) -> Option<(u32, u32)> {
+        for at in probe(first_slot(left, right, self.slots.len()), self.slots.len()) {
+            let slot = self.slots[at];
+            if slot[0] & ID == left && slot[1] & ID == right {
+                let rank = slot[0] >> ID_BITS | slot[1] >> ID_BITS << 8 | slot[2] >> ID_BITS << 16;
+                return Some((rank, slot[2] & ID));
+            }
+            if slot[0] == EMPTY {
+                return None;
+            }
+        }
+        None
+    }
+}
+
+/// A [`MergeIndex`] that is being filled.
+pub(super) struct MergeIndexBuilder<'a> {
+    slots: &'a mut [[u32; 3]],
+}
+
+impl<'a> MergeIndexBuilder<'a> {
+    /// Adds a merge. Of several for one pair, which say nothing new, the first stays.
+    pub(super) fn insert(&mut self, left: u32, right: u32, rank: u32, merged: u32) -> Result<(), Error> {
+        let slots = self.slots.len();
+        for at in probe(first_slot(left, right, slots), slots) {
+            let slot = &mut self.slots[at];
+            if slot[0] == EMPTY {
+                let above = |id: u32, byte: u32| id | (rank >> (8 * byte) & 0xff) << ID_BITS;
+                *slot = [above(left, 0), above(right, 1), above(merged, 2)];
+                return Ok(());
+            }
+            if slot[0] & ID == left && slot[1] & ID == right {
+                return Ok(());
+            }
+        }
+        Err(Error::Colliding { what: "merges" })
+    }
+
+    pub(super) fn finish(self) -> MergeIndex<'a> {
+        MergeIndex { slots: self.slots }
+    }
+}
+
+#[inline]
+fn first_slot(left: u32, right: u32, slots: usize) -> usize {
+    scale(mix((u64::from(left) << 32 | u64::from(right)).wrapping_mul(0xd6e8_feb8_6659_fd93)), slots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+    use std::vec;
+
+    #[test]
+    fn every_pair_is_found_with_its_rank_and_product_and_no_other() {
+        const LAST: u32 = limits::MAX_TOKENS as u32 - 1;
+        let mut pairs = HashMap::new();
+        for i in 0..5000u32 {
+            let left = (i * 7919) % 1000;
+            pairs.entry((left, LAST - i % 77)).or_insert((LAST - i * 3000, LAST - i));
+        }
+        let mut words = vec![0; MergeIndex::words(5000)];
+        let mut builder = MergeIndex::build(&mut words);
+        for (&(left, right), &(rank, merged)) in &pairs {
+            builder.insert(left, right, rank, merged).unwrap();
+            builder.insert(left, right, 1, 1).unwrap();
+        }
+        let index = builder.finish();
+        for left in 0..1000 {
+            for right in LAST - 80..=LAST {
+                assert_eq!(index.find(left, right), pairs.get(&(left, right)).copied());
+            }
+        }
+        assert_eq!(index.find(u32::MAX, u32::MAX), None);
+    }
+
+    #[test]
+    fn an_empty_index_finds_nothing() {
+        let mut words = vec![0; MergeIndex::words(0)];
+        assert_eq!(MergeIndex::build(&mut words).finish().find(0, 0), None);
+        let mut slots = vec![0; TokenIndex::words(0)];
+        assert_eq!(TokenIndex::build(&mut slots).finish().find(Hash::EMPTY, |_| true), None);
+    }
+
+    #[test]
+    fn texts_that_all_collide_are_refused_before_they_cost_much() {
+        let mut slots = vec![0; TokenIndex::words(10_000)];
+        let mut builder = TokenIndex::build(&mut slots);
+        let results: vec::Vec<_> = (0..10_000).map(|id| builder.insert(id, Hash::EMPTY, |_| false)).collect();
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), limits::MAX_PROBES);
+        assert_eq!(results.last(), Some(&Err(Error::Colliding { what: "tokens" })));
+    }
+
+    #[test]
+    fn a_text_hashes_the_same_in_parts() {
+        let whole = Hash::EMPTY.with(b"hello").finish(1 << 20);
+        assert_eq!(Hash::EMPTY.with(b"he").with(b"").with(b"llo").finish(1 << 20), whole);
+    }
+}

@@ -1,0 +1,275 @@
+//! Loading: the file's keys are checked against one another, and the index is built.
+
+use stonechat_gguf::{Array, Gguf, Name, ValueType};
+
+use super::bpe::{Bpe, split_merge};
+use super::error::Error;
+use super::index::{Hash, MergeIndex, TokenIndex};
+use super::merge::NO_TOKEN;
+use super::pretokenize::PreTokenizer;
+use super::special::{END_OF_MESSAGE, END_OF_TURN, MAX_NAMED, Named, OTHERS, SpecialTokens};
+use super::spm::{Spm, joins_words, spell};
+use super::{Model, SpecialIds, TokenKind, Tokens, Vocabulary, alphabet, keys, limits};
+
+/// What the file has, and how much memory its index takes. Reading it costs next to nothing.
+pub(super) struct Layout<'a> {
+    tokens: Array<'a>,
+    kinds: Option<Array<'a>>,
+    scores: Option<Array<'a>>,
+    /// The tokenizer, and the array that is its own.
+    model: ModelLayout<'a>,
+    /// Tokens of the kinds that are looked for in a text first.
+    special: usize,
+}
+
+enum ModelLayout<'a> {
+    Bpe { pre: &'static PreTokenizer, merges: Array<'a> },
+    Spm,
+}
+
+impl<'a> Layout<'a> {
+    pub(super) fn read(gguf: &Gguf<'a>) -> Result<Self, Error> {
+        let model = gguf.str(keys::MODEL)?;
+        let model = match model {
+            "gpt2" => {
+                let merges = gguf.opt_array(keys::MERGES)?.ok_or(Error::NoMerges)?;
+                check_elements(&merges, keys::MERGES, ValueType::String, limits::MAX_MERGES)?;
+                if merges.is_empty() {
+                    return Err(Error::NoMerges);
+                }
+                let name = gguf.opt_str(keys::PRE)?.ok_or(Error::NoPreTokenizer)?;
+                let pre = PreTokenizer::find(name)
+                    .ok_or_else(|| Error::UnknownPreTokenizer { name: Name::new(name) })?;
+                ModelLayout::Bpe { pre, merges }
+            }
+            "llama" => ModelLayout::Spm,
+            name => return Err(Error::UnknownModel { name: Name::new(name) }),
+        };
+
+        let tokens = gguf.array(keys::TOKENS)?;
+        check_elements(&tokens, keys::TOKENS, ValueType::String, limits::MAX_TOKENS)?;
+        if tokens.is_empty() {
+            return Err(Error::NoTokens);
+        }
+        let kinds = per_token(gguf, keys::TYPES, ValueType::I32, tokens.len())?;
+        let scores = per_token(gguf, keys::SCORES, ValueType::F32, tokens.len())?;
+        if scores.is_none() && matches!(model, ModelLayout::Spm) {
+            gguf.array(keys::SCORES)?;
+        }
+        let special = kinds.map_or(0, |kinds| {
+            let (kinds, _) = kinds.bytes().as_chunks();
+            kinds.iter().filter(|kind| TokenKind::from_id(u32::from_le_bytes(**kind)).is_special()).count()
+        });
+        Ok(Self { tokens, kinds, scores, model, special })
+    }
+
+    /// Words of memory for the index. No product can overflow: the limits were checked.
+    pub(super) fn words(&self) -> usize {
+        let merges = match &self.model {
+            ModelLayout::Bpe { merges, .. } => MergeIndex::words(merges.len()),
+            ModelLayout::Spm => 0,
+        };
+        self.tokens.len() + TokenIndex::words(self.tokens.len()) + merges + self.special + MAX_NAMED
+    }
+}
+
+fn check_elements(
+    array: &Array<'_>,
+    key: &'static str,
+    expected: ValueType,
+    limit: usize,
+) -> Result<(), Error> {
+    let (count, found) = (array.len(), array.element_type());
+    if found != expected {
+        let (key, expected) = (Name::new(key), expected.as_str());
+        return Err(stonechat_gguf::Error::WrongElementType { key, expected, found }.into());
+    }
+    if count > limit {
+        return Err(Error::TooMany { key, count, limit });
+    }
+    Ok(())
+}
+
+/// An array that says something of each token, if the file has it.
+fn per_token<'a>(
+    gguf: &Gguf<'a>,
+    key: &'static str,
+    expected: ValueType,
+    tokens: usize,
+) -> Result<Option<Array<'a>>, Error> {
+    let Some(array) = gguf.opt_array(key)? else { return Ok(None) };
+    check_elements(&array, key, expected, limits::MAX_TOKENS)?;
+    let count = array.len();
+    if count == tokens { Ok(Some(array)) } else { Err(Error::CountMismatch { key, count, tokens }) }
+}
+
+/// Builds a vocabulary in `memory`.
+pub(super) fn load<'a>(gguf: &Gguf<'a>, memory: &'a mut [u8]) -> Result<Vocabulary<'a>, Error> {
+    let layout = Layout::read(gguf)?;
+    let count = layout.tokens.len();
+    let given = memory.len();
+    let too_small = Error::Memory { needed: layout.words() * size_of::<u32>(), given };
+    let (_, words, _) = bytemuck::pod_align_to_mut::<u8, u32>(memory);
+    let words = words.get_mut(..layout.words()).ok_or(too_small)?;
+    let (offsets, words) = words.split_at_mut(count);
+    let (slots, words) = words.split_at_mut(TokenIndex::words(count));
+
+    let max_len = fill_offsets(&layout.tokens, offsets)?;
+    let tokens = Tokens { texts: layout.tokens, offsets, kinds: layout.kinds, scores: layout.scores };
+    let index = index_tokens(&tokens, slots)?;
+    let find = |text: &[u8]| index.find(Hash::EMPTY.with(text), |id| tokens.text(id) == text);
+
+    let (model, words) = match layout.model {
+        ModelLayout::Bpe { pre, merges } => {
+            let (slots, words) = words.split_at_mut(MergeIndex::words(merges.len()));
+            let merges = index_merges(&merges, &tokens, &index, slots)?;
+            (Model::Bpe(Bpe { pre, merges }), words)
+        }
+        ModelLayout::Spm => {
+            let add_space = gguf.opt_bool(keys::ADD_SPACE)?.unwrap_or(true);
+            let joins = |id| tokens.is_plain(id) && joins_words(tokens.text(id));
+            (Model::Spm(Spm { add_space, words: !(0..count as u32).any(joins) }), words)
+        }
+    };
+
+    let bytes = core::array::from_fn(|byte| {
+        let byte = byte as u8;
+        let id = match model {
+            Model::Bpe(_) => find(alphabet::write(byte).as_bytes()),
+            Model::Spm(_) => find(&spell(byte)),
+        };
+        id.unwrap_or(NO_TOKEN)
+    });
+    let find_name = |name: &str| find(name.as_bytes());
+    let mut named = Named::new(&find_name);
+    let ids = find_special(gguf, count, &model, &mut named, &find_name)?;
+    let special = list_special(&tokens, &named, words);
+    let default_bos = match &model {
+        Model::Bpe(bpe) => bpe.pre.add_bos,
+        Model::Spm(_) => true,
+    };
+    Ok(Vocabulary {
+        add_bos: add_flag(gguf, keys::ADD_BOS, default_bos, keys::BOS, ids.bos)?,
+        add_eos: add_flag(gguf, keys::ADD_EOS, false, keys::EOS, ids.eos)?,
+        tokens,
+        index,
+        model,
+        bytes,
+        special,
+        named,
+        max_len,
+        ids,
+    })
+}
+
+/// Notes where each text begins, and gives the length of the longest.
+fn fill_offsets(tokens: &Array<'_>, offsets: &mut [u32]) -> Result<usize, Error> {
+    let mut max_len = 0;
+    for ((id, slot), (offset, text)) in (0..).zip(offsets).zip(tokens.strings()?) {
+        if text.len() > limits::MAX_TOKEN_BYTES {
+            return Err(Error::TokenTooLong { id, len: text.len() });
+        }
+        max_len = max_len.max(text.len());
+        // Fits: all metadata lies within `stonechat_gguf::limits::MAX_HEADER_BYTES`.
+        *slot = offset as u32;
+    }
+    Ok(max_len)
+}
+
+fn index_tokens<'a>(tokens: &Tokens<'a>, slots: &'a mut [u32]) -> Result<TokenIndex<'a>, Error> {
+    let mut builder = TokenIndex::build(slots);
+    for (id, (_, text)) in (0..).zip(tokens.texts.strings()?) {
+        // Tokens without text fill up some vocabularies; no text leads to them.
+        if !text.is_empty() {
+            builder.insert(id, Hash::EMPTY.with(text), |other| tokens.text(other) == text)?;
+        }
+    }
+    Ok(builder.finish())
+}
+
+fn index_merges<'a>(
+    merges: &Array<'_>,
+    tokens: &Tokens<'_>,
+    index: &TokenIndex<'_>,
+    slots: &'a mut [u32],
+) -> Result<MergeIndex<'a>, Error> {
+    let mut builder = MergeIndex::build(slots);
+    for (rank, (_, text)) in (0..).zip(merges.strings()?) {
+        let (left, right) = split_merge(text).ok_or(Error::BadMerge { rank })?;
+        let hash = Hash::EMPTY.with(left);
+        let left_id = index.find(hash, |id| tokens.text(id) == left);
+        let right_id = index.find(Hash::EMPTY.with(right), |id| tokens.text(id) == right);
+        let merged_id = index.find(hash.with(right), |id| tokens.text(id).strip_prefix(left) == Some(right));
+        let (Some(left), Some(right), Some(merged)) = (left_id, right_id, merged_id) else {
+            return Err(Error::UnknownMerge { rank });
+        };
+        builder.insert(left, right, rank, merged)?;
+    }
+    Ok(builder.finish())
+}
+
+/// The tokens with a role: those that the file states, SentencePiece's first three by default, and those with
+/// well-known names.
+fn find_special(
+    gguf: &Gguf<'_>,
+    tokens: usize,
+    model: &Model<'_>,
+    named: &mut Named,
+    find: &dyn Fn(&str) -> Option<u32>,
+) -> Result<SpecialIds, Error> {
+    let stated = |key| match gguf.opt_u32(key)? {
+        Some(id) if id as usize >= tokens => Err(Error::SpecialOutOfRange { key, id, tokens }),
+        id => Ok(id),
+    };
+    let or_default = |key, default: u32| {
+        let default = Some(default).filter(|&id| matches!(model, Model::Spm(_)) && (id as usize) < tokens);
+        stated(key).map(|id| id.or(default))
+    };
+    let ids = SpecialIds {
+        bos: or_default(keys::BOS, 1)?,
+        eos: or_default(keys::EOS, 2)?,
+        unknown: or_default(keys::UNKNOWN, 0)?,
+        padding: stated(keys::PADDING)?,
+        eot: named.play(&END_OF_TURN, stated(keys::EOT)?, find),
+        eom: named.play(&END_OF_MESSAGE, stated(keys::EOM)?, find),
+    };
+    for role in OTHERS {
+        let stated = role.key.map(stated).transpose()?.flatten();
+        named.play(role, stated, find);
+    }
+    if let Some(eos) = ids.eos {
+        named.add_end(eos);
+    }
+    Ok(ids)
+}
+
+/// Collects the tokens that are looked for in a text first in `words`, of which there are enough.
+fn list_special<'a>(tokens: &Tokens<'a>, named: &Named, words: &'a mut [u32]) -> SpecialTokens<'a> {
+    let kind = |id| named.kind(id).unwrap_or_else(|| tokens.kind(id));
+    let mut len = 0;
+    let stated = (0..tokens.offsets.len() as u32).filter(|&id| tokens.kind(id).is_special());
+    let other = named.ids().filter(|&id| !tokens.kind(id).is_special());
+    for id in stated.chain(other) {
+        if kind(id).is_special() && !tokens.text(id).is_empty() {
+            words[len] = id;
+            len += 1;
+        }
+    }
+    let always = |id| kind(id) == TokenKind::UserDefined;
+    SpecialTokens::new(&mut words[..len], |id| tokens.text(id), always)
+}
+
+/// Whether texts begin or end with a token: a flag that the file sets needs the token, a default does without.
+fn add_flag(
+    gguf: &Gguf<'_>,
+    flag: &'static str,
+    default: bool,
+    key: &'static str,
+    id: Option<u32>,
+) -> Result<bool, Error> {
+    match gguf.opt_bool(flag)? {
+        Some(true) if id.is_none() => Err(Error::NoSpecial { flag, key }),
+        Some(add) => Ok(add),
+        None => Ok(default && id.is_some()),
+    }
+}

@@ -1,0 +1,136 @@
+//! What llama.cpp and `tokenizers` make of the same texts with the vocabularies of real models.
+//!
+//! The data are not part of this project: the folder that `STONECHAT_GOLDEN` names has them. Without it these tests
+//! say so and pass.
+
+mod vocabulary_support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use stonechat_core::vocabulary::Encode;
+use vocabulary_support::{decode, encode, plain, with_vocabulary};
+
+/// The folder of golden data, or a line that says why the test `name` does nothing.
+fn golden(name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("STONECHAT_GOLDEN").map(PathBuf::from);
+    if folder.is_none() {
+        println!("{name}: not asked to run; set STONECHAT_GOLDEN to the folder of golden data");
+    }
+    folder
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&read(path)).unwrap()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
+}
+
+#[test]
+fn llama_cpps_own_tests_give_llama_cpps_tokens() {
+    let Some(folder) = golden("llama.cpp's tests") else { return };
+    for name in ["gpt-2", "llama-bpe", "llama-spm", "qwen2", "phi-3", "starcoder"] {
+        let base = folder.join("vocab").join(format!("ggml-vocab-{name}.gguf"));
+        let input = String::from_utf8(read(&base.with_extension("gguf.inp"))).unwrap();
+        let output = String::from_utf8(read(&base.with_extension("gguf.out"))).unwrap();
+        let texts: Vec<_> = input.split("\n__ggml_vocab_test__\n").collect();
+        let expected: Vec<Vec<u32>> = output
+            .lines()
+            .map(|line| line.split_whitespace().map(|id| id.parse().unwrap()).collect())
+            .collect();
+        // The separator also ends the last text.
+        assert_eq!(texts.len(), expected.len() + 1, "{name}");
+        with_vocabulary(&read(&base), |vocabulary| {
+            for (text, expected) in texts.iter().zip(&expected) {
+                let ids = plain(vocabulary, text);
+                assert_eq!(&ids, expected, "{name}: {text:?}");
+            }
+        });
+        println!("{name}: {} texts", expected.len());
+    }
+}
+
+/// A tokenizer of goldens.json and the vocabulary that belongs to it.
+struct Case {
+    tokenizer: &'static str,
+    vocabulary: &'static str,
+    /// Texts in which the golden's author let control tokens count as such.
+    special: &'static [usize],
+    /// Texts on which the tokens differ.
+    differs: &'static [usize],
+}
+
+const CASES: [Case; 4] = [
+    Case { tokenizer: "gpt2", vocabulary: "gpt-2", special: &[], differs: &[] },
+    Case { tokenizer: "llama3_2", vocabulary: "llama-bpe", special: &[], differs: &[] },
+    // 131 is `<|im_start|>user…<|im_end|>`. 124 has an accent as a character of its own, which that tokenizer's
+    // normalization (NFC) joins to its letter; llama.cpp and we do not normalize.
+    Case { tokenizer: "qwen2_5", vocabulary: "qwen2", special: &[131], differs: &[124] },
+    Case { tokenizer: "llama2_spm", vocabulary: "llama-spm", special: &[], differs: &[] },
+];
+
+#[test]
+fn texts_of_many_kinds_give_the_tokens_of_the_models_own_tokenizers() {
+    let Some(folder) = golden("tokenizer goldens") else { return };
+    let goldens = read_json(&folder.join("tokenizers/goldens.json"));
+    let texts: Vec<_> =
+        goldens["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    assert_eq!(texts.len(), 142);
+    for case in CASES {
+        let expected = goldens["tokenizers"][case.tokenizer]["ids"].as_array().unwrap();
+        assert_eq!(expected.len(), texts.len());
+        let file = read(&folder.join("vocab").join(format!("ggml-vocab-{}.gguf", case.vocabulary)));
+        with_vocabulary(&file, |vocabulary| {
+            let mut differs = Vec::new();
+            for (i, (text, expected)) in texts.iter().zip(expected).enumerate() {
+                let options = Encode { bos: false, special: case.special.contains(&i) };
+                let found = encode(vocabulary, text.as_bytes(), options);
+                if found != ids(expected) {
+                    println!("{} {i} {text:?}:\n  {found:?}\n  {expected}", case.tokenizer);
+                    differs.push(i);
+                }
+            }
+            assert_eq!(differs, case.differs, "{}", case.tokenizer);
+        });
+    }
+}
+
+#[test]
+fn prompts_of_a_real_model_have_its_tokens_with_bos_where_the_file_asks_for_it() {
+    let Some(folder) = golden("prompts") else { return };
+    let goldens = read_json(&folder.join("real/goldens.json"));
+    let file = read(&folder.join("real/stories260k/stories260K-f32.gguf"));
+    with_vocabulary(&file, |vocabulary| {
+        let prompts = goldens["models"]["stories260K"].as_array().unwrap();
+        assert!(!prompts.is_empty());
+        for prompt in prompts {
+            let text = prompt["prompt"].as_str().unwrap();
+            let options = Encode { bos: vocabulary.add_bos(), special: false };
+            let found = encode(vocabulary, text.as_bytes(), options);
+            assert_eq!(found, ids(&prompt["ids"]), "{text:?}");
+            // The piece of the first word begins with the space that was put before it.
+            assert_eq!(decode(vocabulary, &found), format!(" {text}").into_bytes());
+        }
+    });
+}
+
+#[test]
+fn large_texts_come_back_byte_for_byte() {
+    let Some(folder) = golden("corpora") else { return };
+    let corpus = read(&folder.join("corpora/wikitext2_test.txt"));
+    for name in ["gpt-2", "llama-bpe", "llama-spm", "qwen2"] {
+        let file = read(&folder.join("vocab").join(format!("ggml-vocab-{name}.gguf")));
+        with_vocabulary(&file, |vocabulary| {
+            let decoded = decode(vocabulary, &encode(vocabulary, &corpus, Encode::default()));
+            let prefix = usize::from(vocabulary.add_space_prefix());
+            assert!(decoded[prefix..] == corpus, "{name}");
+        });
+    }
+}
