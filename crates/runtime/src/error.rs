@@ -1,0 +1,252 @@
+//! Everything that can go wrong in this crate, as one enum whose every variant prints one sentence.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why the runtime could not do what it was asked. See the variants; [`fmt::Display`] gives one sentence that
+/// says what happened, where, and what to do about it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is nothing at this path.
+    NotFound {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+    /// The path leads to a folder, a device or a pipe, where a file was needed.
+    NotAFile {
+        /// The path as it was given.
+        path: PathBuf,
+        /// What it is, with its article: "a folder".
+        kind: &'static str,
+    },
+    /// The file has no byte.
+    EmptyFile {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+    /// The operating system forbids it.
+    Denied {
+        /// What was tried: "read".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// Any other failure of the operating system about a path.
+    Io {
+        /// What was tried: "read", "create the folder".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The mapped file lost bytes (it was truncated, or its disk failed) while it was in use.
+    CutShort {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The operating system has no memory of that size.
+    OutOfMemory {
+        /// The bytes that were asked for.
+        bytes: usize,
+    },
+    /// A worker thread could not be started.
+    Threads {
+        /// How many workers the pool should have had.
+        wanted: usize,
+        /// How many had started, the calling thread included.
+        started: usize,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The chat template cannot be read, or fails on a conversation that it should take.
+    Template {
+        /// `chat template` for the model file's own, or the fallback's name.
+        name: &'static str,
+        /// The line in the template, from 1.
+        line: Option<usize>,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// The chat template refuses the conversation, in its own words.
+    Conversation {
+        /// What the template said.
+        words: String,
+    },
+    /// The environment does not say where to keep files.
+    NoHome,
+    /// No manifest has this name.
+    UnknownModel {
+        /// The name as it was typed.
+        name: String,
+        /// Names that could have been meant, nearest first.
+        near: Vec<&'static str>,
+        /// All names.
+        known: Vec<&'static str>,
+    },
+    /// The operating system does not let this process handle Ctrl-C.
+    Signals {
+        /// What it said.
+        source: io::Error,
+    },
+    /// The pull was asked to stop.
+    Stopped {
+        /// The model.
+        name: String,
+    },
+    /// The disk cannot take the model.
+    DiskFull {
+        /// The folder of the models.
+        folder: PathBuf,
+        /// The bytes still needed there.
+        needed: u64,
+    },
+    /// One source did not give the file.
+    Source {
+        /// The source: a URL, or a package.
+        source: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A source gave a file of another size.
+    WrongSize {
+        /// The source: a URL, or a package.
+        source: String,
+        /// The bytes that the manifest states.
+        expected: u64,
+        /// The bytes that the source has; where more came than stated, that many.
+        got: u64,
+    },
+    /// A source gave other bytes.
+    WrongChecksum {
+        /// The source: a URL, or a package.
+        source: String,
+        /// The SHA-256 that the manifest states.
+        expected: String,
+        /// The SHA-256 of what came.
+        got: String,
+    },
+    /// No source gave the file.
+    NoSource {
+        /// The model.
+        name: String,
+        /// Why not, for each source in turn.
+        failures: Vec<Error>,
+    },
+}
+
+impl Error {
+    /// Sorts a failure of the operating system about `path` into the variant that says it best.
+    pub(crate) fn from_io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_path_buf();
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::NotFound { path },
+            io::ErrorKind::PermissionDenied => Self::Denied { action, path },
+            io::ErrorKind::IsADirectory => Self::NotAFile { path, kind: "a folder" },
+            _ => Self::Io { action, path, source },
+        }
+    }
+}
+
+/// What the operating system said, without the "(os error 28)" that std appends.
+pub(crate) fn reason(error: &io::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(code) = text.rfind(" (os error ") {
+        text.truncate(code);
+    }
+    text
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound { path } => {
+                write!(f, "there is no file {}; check the path", path.display())
+            }
+            Self::NotAFile { path, kind } => {
+                write!(f, "{} is {kind}, not a file; give the path of a file", path.display())
+            }
+            Self::EmptyFile { path } => {
+                write!(f, "the file {} is empty; fetch or copy it again", path.display())
+            }
+            Self::Denied { action, path } => {
+                write!(f, "no permission to {action} {}; change its owner or mode", path.display())
+            }
+            Self::Io { action, path, source } => {
+                write!(f, "cannot {action} {}: {}", path.display(), reason(source))
+            }
+            Self::CutShort { path } => write!(
+                f,
+                "the file {} was cut short, or its disk failed, while it was in use; fetch or copy it again",
+                path.display()
+            ),
+            Self::OutOfMemory { bytes } => write!(
+                f,
+                "the operating system has no {bytes} bytes of memory to give; choose a smaller context or batch"
+            ),
+            Self::Threads { wanted, started, source } => write!(
+                f,
+                "cannot start {wanted} threads, only {started} started ({}); ask for fewer",
+                reason(source)
+            ),
+            Self::Template { name, line: Some(line), reason } => write!(
+                f,
+                "the {name} is broken at line {line} ({reason}); give another, or the prompt without one (--raw)"
+            ),
+            Self::Template { name, line: None, reason } => {
+                write!(f, "the {name} is broken ({reason}); give another, or the prompt without one (--raw)")
+            }
+            Self::Conversation { words } => {
+                write!(f, "the model's chat template refuses this conversation: {words}")
+            }
+            Self::NoHome => {
+                f.write_str("no folder for the program's files is known; set STONECHAT_HOME to one")
+            }
+            Self::UnknownModel { name, near, known } if near.is_empty() => write!(
+                f,
+                "there is no model named {name}; there are {}, or give the path of a GGUF file",
+                known.join(", ")
+            ),
+            Self::UnknownModel { name, near, .. } => {
+                write!(f, "there is no model named {name}; did you mean {}?", near.join(" or "))
+            }
+            Self::Signals { source } => write!(f, "cannot handle Ctrl-C: {}", reason(source)),
+            Self::Stopped { name } => write!(
+                f,
+                "pulling {name} was stopped; what has arrived is kept, and the next pull goes on from there"
+            ),
+            Self::DiskFull { folder, needed } => write!(
+                f,
+                "the disk of {} is too full: {needed} more bytes are needed there; free some, or set STONECHAT_HOME to \
+                 a folder on another disk (what has arrived is kept)",
+                folder.display()
+            ),
+            Self::Source { source, reason } => write!(f, "cannot fetch {source}: {reason}"),
+            Self::WrongSize { source, expected, got } => {
+                write!(f, "{source} has {got} bytes in place of {expected}, so it is not the model's file")
+            }
+            Self::WrongChecksum { source, expected, got } => write!(
+                f,
+                "what came from {source} has SHA-256 {got} in place of {expected} and was removed; try again later"
+            ),
+            Self::NoSource { name, failures } => {
+                write!(f, "cannot pull {name}")?;
+                for (index, failure) in failures.iter().enumerate() {
+                    write!(f, "{}{failure}", if index == 0 { ": " } else { "; then: " })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } | Self::Threads { source, .. } | Self::Signals { source } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The std shell around the core: files, threads, chat templates, pulling models.
+//!
+//! `stonechat-core` knows no file, thread, clock or allocator; this crate gives it all four. In goes what a
+//! person names (a path, a model's name, a number of threads); out come the bytes, the memory and the workers
+//! that the core runs on:
+//!
+//! - [`MappedFile`]: a model file as `&[u8]`, never copied, that survives being cut short;
+//! - [`Arena`]: the one block of memory in which a session lives;
+//! - [`Pool`]: the threads;
+//! - [`ChatTemplate`]: a conversation as the prompt that the model was trained on;
+//! - [`manifest`] and [`Home`]: models by name, and where their files are kept; with the feature `pull`, fetching them;
+//! - [`Interrupt`]: Ctrl-C as a flag.
+//!
+//! Nothing here touches a number that the model computes: results do not depend on this crate.
+#![deny(unsafe_code)]
+
+pub mod arena;
+pub mod error;
+pub mod home;
+pub mod interrupt;
+pub mod manifest;
+pub mod map;
+pub mod pool;
+#[cfg(feature = "pull")]
+pub mod pull;
+pub mod template;
+
+pub use arena::Arena;
+pub use error::Error;
+pub use home::Home;
+pub use interrupt::Interrupt;
+pub use map::MappedFile;
+pub use pool::{Pool, default_threads};
+pub use template::ChatTemplate;

@@ -1,0 +1,140 @@
+//! A model file as bytes: mapped, read-only, never copied.
+//!
+//! In goes a path; out comes `&[u8]` over the kernel's own page cache, so a model costs no memory twice and a
+//! second start reads nothing from the disk.
+//!
+//! A mapped file that somebody truncates (or whose disk fails) answers a read with SIGBUS, which would end the
+//! process. On Linux a handler turns it into an error instead: from the page that is missing on, the map becomes
+//! zeros, a flag rises, and whoever works on the bytes asks [`MappedFile::check`] before believing what came of
+//! them. So a server outlives the loss of a model file. Elsewhere a file must stay whole while it is mapped.
+//!
+//! What it cannot notice: somebody who writes other bytes into the file in place. Nothing unsafe comes of that
+//! here, since every consumer of the bytes treats them as hostile, but the answers would be wrong. Replace a
+//! model by renaming a new file over it, as `pull` does; the map keeps the old one.
+
+use std::fmt;
+use std::fs::{File, Metadata};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+
+use crate::Error;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod sigbus;
+
+/// Where no handler exists: nothing is watched, no fault is ever seen.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod sigbus {
+    pub struct Watch;
+
+    impl Watch {
+        pub fn new(_bytes: &[u8]) -> std::io::Result<Self> {
+            Ok(Self)
+        }
+
+        #[allow(clippy::unused_self)]
+        pub fn faulted(&self) -> bool {
+            false
+        }
+    }
+}
+
+/// A file in memory. Reading it is reading the file.
+pub struct MappedFile {
+    // Dropped before `map`: an address is watched only while it is mapped.
+    watch: sigbus::Watch,
+    map: Mmap,
+    path: PathBuf,
+}
+
+impl MappedFile {
+    /// Maps the whole file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let failed = |action| move |source| Error::from_io(action, path, source);
+        // Asked before opening, because opening a pipe would wait for a writer.
+        let kind = std::fs::metadata(path).map_err(failed("read"))?;
+        if !kind.is_file() {
+            return Err(Error::NotAFile { path: path.to_path_buf(), kind: name_of(&kind) });
+        }
+        let file = File::open(path).map_err(failed("read"))?;
+        if file.metadata().map_err(failed("read"))?.len() == 0 {
+            return Err(Error::EmptyFile { path: path.to_path_buf() });
+        }
+        // SAFETY: the danger of a file map is that someone else changes the file. A truncation is survived (see
+        // the module's head). Bytes that change in place are plain data, read by code that trusts none of them.
+        #[allow(unsafe_code)]
+        let map = unsafe { Mmap::map(&file) }.map_err(failed("map"))?;
+        let watch = sigbus::Watch::new(&map).map_err(failed("watch"))?;
+        Ok(Self { watch, map, path: path.to_path_buf() })
+    }
+
+    /// The path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a read has met a part of the file that is gone. Stays true: all that was computed since may rest
+    /// on zeros.
+    pub fn fault(&self) -> bool {
+        self.watch.faulted()
+    }
+
+    /// [`fault`](Self::fault) as an error. To be asked after each step and before its result is used; it costs
+    /// one atomic load.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.fault() { Err(Error::CutShort { path: self.path.clone() }) } else { Ok(()) }
+    }
+
+    /// Tells the kernel that all of the file will be read soon, so that the disk works at full depth while the
+    /// prompt is still being prepared.
+    ///
+    /// For those who are going to run the model; `inspect` or `tokenize`, which read its first pages, must not
+    /// fetch the rest. Nothing is asked for when the file takes more than half of the machine's memory, where
+    /// reading ahead would throw out pages before they are used.
+    ///
+    /// Other advice was left out because it does not pay: the kernel maps 16 cached pages at each fault by itself,
+    /// large pages for file maps are a build option that distributions leave off, and `MADV_SEQUENTIAL` would
+    /// drop pages that the next token needs again.
+    pub fn prefetch(&self) {
+        #[cfg(unix)]
+        if self.map.len() as u64 <= physical_memory() / 2 {
+            // Advice: a kernel that cannot follow it still reads the file.
+            let _ = self.map.advise(memmap2::Advice::WillNeed);
+        }
+    }
+}
+
+/// What a path that is no file leads to, with its article.
+fn name_of(kind: &Metadata) -> &'static str {
+    if kind.is_dir() { "a folder" } else { "a device or pipe" }
+}
+
+/// Bytes of RAM in this machine; 0 where the system does not tell.
+#[cfg(unix)]
+fn physical_memory() -> u64 {
+    // SAFETY: no argument that could be wrong; unknown names give -1.
+    #[allow(unsafe_code)]
+    let (pages, page) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    u64::try_from(pages).unwrap_or(0).saturating_mul(u64::try_from(page).unwrap_or(0))
+}
+
+impl Deref for MappedFile {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+impl fmt::Debug for MappedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("MappedFile");
+        out.field("path", &self.path).field("bytes", &self.map.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! Chat templates: the Jinja text in a model file that says how a conversation becomes a prompt.
+//!
+//! In goes a template and a conversation; out comes the prompt as the model was trained to read it, the same text
+//! that transformers' `apply_chat_template` gives: its whitespace rules, its helpers (`raise_exception`,
+//! `strftime_now`, `tojson` without HTML escapes), Python's methods on strings and dicts, and the way Python prints
+//! `True` and `None`. Templates come out of files that strangers made: they can reach nothing outside the
+//! conversation, and one that never ends is stopped.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Value;
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, context};
+
+use crate::Error;
+
+mod helpers;
+
+/// What stops a template that never ends: far more steps than a conversation of a thousand messages takes.
+const FUEL: u64 = 20_000_000;
+
+/// The template for files that bring none, and its name.
+const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' \
+    + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}\
+    {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+/// One message of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// Who speaks: `system`, `user` or `assistant`; templates may know others.
+    pub role: &'a str,
+    /// What was said.
+    pub content: &'a str,
+}
+
+/// What a template is given beside the messages.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// Ends the prompt with the words that open the model's turn.
+    pub add_generation_prompt: bool,
+    /// The text of the model's token that begins a sequence; empty where it has none.
+    pub bos: &'a str,
+    /// The text of the model's token that ends a sequence; empty where it has none.
+    pub eos: &'a str,
+}
+
+/// A template, read and checked.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    name: &'static str,
+}
+
+impl ChatTemplate {
+    /// Reads the template of a model file (`tokenizer.chat_template`).
+    pub fn new(source: &str) -> Result<Self, Error> {
+        Self::named("chat template", source)
+    }
+
+    /// The widely used form `<|im_start|>role … <|im_end|>`, for model files without a template.
+    #[allow(clippy::missing_panics_doc)]
+    pub fn chatml() -> Self {
+        Self::named("chatml", CHATML).expect("the constant is a template, as a test shows")
+    }
+
+    /// The file's own template, or [`chatml`](Self::chatml).
+    pub fn new_or_chatml(source: Option<&str>) -> Result<Self, Error> {
+        source.map_or_else(|| Ok(Self::chatml()), Self::new)
+    }
+
+    fn named(name: &'static str, source: &str) -> Result<Self, Error> {
+        let mut environment = Environment::new();
+        // As transformers sets up Jinja.
+        environment.set_syntax(
+            SyntaxConfig::builder()
+                .trim_blocks(true)
+                .lstrip_blocks(true)
+                .build()
+                .map_err(|error| broken(name, &error))?,
+        );
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_formatter(helpers::print_as_python);
+        environment.add_function("raise_exception", helpers::raise_exception);
+        environment.add_function("strftime_now", helpers::strftime_now);
+        environment.add_filter("tojson", helpers::tojson);
+        environment.set_fuel(Some(FUEL));
+        environment
+            .add_template_owned(name, helpers::without_generation_tags(source))
+            .map_err(|error| broken(name, &error))?;
+        Ok(Self { environment, name })
+    }
+
+    /// Which template this is: `chat template` for the file's own, else the fallback's name, `chatml`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The prompt for a conversation. What the template itself objects to (`raise_exception`) is an error with the
+    /// template's words.
+    pub fn render(&self, messages: &[Message<'_>], options: Options<'_>) -> Result<String, Error> {
+        let messages: Vec<Value> =
+            messages.iter().map(|m| context! { role => m.role, content => m.content }).collect();
+        let variables = context! {
+            messages,
+            add_generation_prompt => options.add_generation_prompt,
+            bos_token => options.bos,
+            eos_token => options.eos,
+            // Named by transformers in every rendering, so templates compare them with none.
+            tools => Value::from(()),
+            documents => Value::from(()),
+        };
+        self.environment
+            .get_template(self.name)
+            .and_then(|template| template.render(variables))
+            .map_err(|error| broken(self.name, &error))
+    }
+}
+
+/// Sorts out whose objection it is: the template's own to the conversation, or ours to the template.
+fn broken(name: &'static str, error: &minijinja::Error) -> Error {
+    let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    if let Some(words) = detail.strip_prefix(helpers::RAISED) {
+        return Error::Conversation { words: words.to_owned() };
+    }
+    let mut reason = detail;
+    match error.kind() {
+        ErrorKind::OutOfFuel => "it takes too many steps".clone_into(&mut reason),
+        // These kinds say it all; for others the kind is the better half of the sentence.
+        ErrorKind::SyntaxError | ErrorKind::InvalidOperation => (),
+        kind if error.detail().is_some() => reason = format!("{kind}: {reason}"),
+        _ => (),
+    }
+    Error::Template { name, line: error.line(), reason }
+}
+
+#[cfg(test)]
+mod tests;
