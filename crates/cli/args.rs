@@ -1,0 +1,269 @@
+//! The command line: every verb and flag, with the help that a person learns from.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use stonechat_kernels::LevelName;
+
+/// Runs quantized language models on small computers: the same bits everywhere, memory known before it is spent.
+#[derive(Debug, Parser)]
+#[command(name = "stonechat", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Examples:\n  stonechat run \"What is the capital of France?\"\n  \
+    stonechat run -m model.gguf -n 64 --temp 0.7 --seed 1 \"Tell me a story\"\n  \
+    stonechat plan model.gguf -c 2048\n  stonechat logits -m model.gguf -p \"Hello\" --hash")]
+pub struct Program {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Which instructions to use; by default the best that the CPU has. Every level gives the same bits
+    #[arg(long = "cpu", global = true, value_name = "LEVEL", env = "STONECHAT_CPU", value_parser = level)]
+    pub cpu: Option<LevelName>,
+}
+
+fn level(text: &str) -> Result<LevelName, String> {
+    text.parse().map_err(|error: stonechat_kernels::level::UnknownLevel| error.to_string())
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer one prompt, word by word
+    #[command(visible_alias = "r")]
+    Run(RunArgs),
+    /// Print the logits that follow a prompt, or their hash, which is the same on every CPU
+    Logits(LogitsArgs),
+    /// Turn text into token ids
+    Tokenize(TokenizeArgs),
+    /// Measure how well a model predicts a text, as llama-perplexity does
+    Perplexity(PerplexityArgs),
+    /// Show what a model file says
+    Inspect(InspectArgs),
+    /// Say every byte that running a model will take
+    Plan(PlanArgs),
+    /// Fetch a model by name
+    Pull(PullArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Which model.
+#[derive(Args, Debug)]
+pub struct ModelArgs {
+    /// A GGUF file, or the name of a model that is pulled once; by default smollm2-135m
+    #[arg(short, long, value_name = "FILE|NAME")]
+    pub model: Option<String>,
+}
+
+/// What all verbs that compute have in common.
+#[derive(Args, Debug)]
+pub struct EngineArgs {
+    /// Tokens of context; by default as many as the model takes, up to 4096
+    #[arg(short, long, value_name = "N")]
+    pub ctx: Option<usize>,
+    /// Tokens of a prompt that are computed together
+    #[arg(short, long, value_name = "N", default_value_t = 512)]
+    pub batch: usize,
+    /// Threads; by default one for each physical core
+    #[arg(short, long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// How keys and values are kept: one format for both, or K,V
+    #[arg(long, value_name = "K[,V]", value_delimiter = ',', num_args = 1..=2)]
+    pub kv: Vec<Kv>,
+    /// Let activations meet quantized weights in int8 (fast) or f32 (exact, for comparisons)
+    #[arg(long, value_name = "FORM", default_value = "q8")]
+    pub activations: Activations,
+    /// Stay within this much memory beside the mapped file, for instance 400M: chooses context and batch
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub memory: Option<usize>,
+}
+
+/// See [`EngineArgs::kv`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Kv {
+    /// Single precision
+    F32,
+    /// Half precision
+    F16,
+}
+
+/// See [`EngineArgs::activations`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Activations {
+    /// In int8
+    Q8,
+    /// In f32
+    F32,
+}
+
+/// A prompt: text or ids.
+#[derive(Args, Debug)]
+pub struct PromptArgs {
+    /// The prompt
+    #[arg(short, long = "prompt", value_name = "TEXT", conflicts_with = "ids")]
+    pub prompt: Option<String>,
+    /// The prompt as token ids, used as they are
+    #[arg(long, value_name = "1,2,3", value_delimiter = ',')]
+    pub ids: Vec<u32>,
+}
+
+/// `stonechat run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The prompt, as a word of its own
+    #[arg(value_name = "PROMPT", conflicts_with_all = ["prompt", "ids"])]
+    pub text: Option<String>,
+    #[command(flatten)]
+    pub prompt: PromptArgs,
+    /// Take the prompt as it is, without the model's chat template
+    #[arg(long)]
+    pub raw: bool,
+    /// Tokens to generate at most; by default until the answer or the context ends
+    #[arg(short = 'n', long, value_name = "N")]
+    pub predict: Option<usize>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// How freely to choose; 0 always takes the most likely token
+    #[arg(long, value_name = "F", default_value_t = 0.0)]
+    pub temp: f32,
+    /// Choose among the N most likely tokens only; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub top_k: usize,
+    /// Choose among the most likely tokens that together reach this probability
+    #[arg(long, value_name = "F", default_value_t = 0.95)]
+    pub top_p: f32,
+    /// Choose among tokens at least this fraction as likely as the most likely
+    #[arg(long, value_name = "F", default_value_t = 0.05)]
+    pub min_p: f32,
+    /// Make recent tokens less likely; 1 leaves them alone
+    #[arg(long, value_name = "F", default_value_t = 1.0)]
+    pub repeat_penalty: f32,
+    /// How many tokens are recent
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub repeat_last_n: usize,
+    /// Equal seeds give equal text, on every machine
+    #[arg(short, long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Write the generated ids instead of the text
+    #[arg(long)]
+    pub print_ids: bool,
+    /// Write one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `stonechat logits`.
+#[derive(Args, Debug)]
+pub struct LogitsArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub prompt: PromptArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// A row for each position, not the last one's alone
+    #[arg(long)]
+    pub all: bool,
+    /// Only the SHA-256 of the logits' bits
+    #[arg(long)]
+    pub hash: bool,
+    /// Write one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `stonechat tokenize`.
+#[derive(Args, Debug)]
+pub struct TokenizeArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The text; without it, stdin is read byte for byte
+    pub text: Option<String>,
+    /// Begin with the BOS token
+    #[arg(long)]
+    pub bos: bool,
+    /// Let control tokens in the text count as such
+    #[arg(long)]
+    pub special: bool,
+    /// Write one JSON object with ids and pieces
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `stonechat perplexity`.
+#[derive(Args, Debug)]
+pub struct PerplexityArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The text
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// Tokens of a chunk; the second half of each is scored
+    #[arg(short, long, value_name = "N", default_value_t = 256)]
+    pub ctx: usize,
+    /// Chunks to take; by default all
+    #[arg(long, value_name = "N")]
+    pub chunks: Option<usize>,
+    /// Tokens that are computed together
+    #[arg(short, long, value_name = "N", default_value_t = 512)]
+    pub batch: usize,
+    /// Threads; by default one for each physical core
+    #[arg(short, long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Let activations meet quantized weights in int8 or f32
+    #[arg(long, value_name = "FORM", default_value = "q8")]
+    pub activations: Activations,
+    /// Write one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `stonechat inspect`.
+#[derive(Args, Debug)]
+pub struct InspectArgs {
+    /// A GGUF file, or the name of a model
+    pub file: String,
+    /// Write one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `stonechat plan`.
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// A GGUF file, or the name of a model
+    pub file: String,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Write one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `stonechat pull`.
+#[derive(Args, Debug)]
+pub struct PullArgs {
+    /// The model's name; without it, the names are listed
+    pub name: Option<String>,
+}
+
+/// A number of bytes: `1048576`, `400M`, `2G`, powers of 1024.
+fn size(text: &str) -> Result<usize, String> {
+    let bad = || format!("'{text}' is no size; write for instance 400M or 2G");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u32 =
+        match text[digits.len()..].to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {
+            "" => 0,
+            "k" => 10,
+            "m" => 20,
+            "g" => 30,
+            _ => return Err(bad()),
+        };
+    digits.parse::<usize>().ok().and_then(|n| n.checked_mul(1 << unit)).filter(|n| *n > 0).ok_or_else(bad)
+}

@@ -1,0 +1,169 @@
+//! From flags to a running model: the file is found, mapped and checked, the plan made, the arena taken.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use stonechat_core::plan::{ActivationMode, KvFormat};
+use stonechat_core::{Limits, Model, Plan, Session};
+use stonechat_gguf::Gguf;
+use stonechat_kernels::{Level, LevelName};
+use stonechat_runtime::{Arena, Home, MappedFile, Pool, default_threads, manifest};
+
+use crate::args::{Activations, EngineArgs, Kv};
+use crate::failure::Failure;
+
+/// The context that is taken when nobody says how long it should be, if the model goes so far.
+const DEFAULT_CONTEXT: usize = 4096;
+
+/// The path of a model: an existing file, or one pulled by name.
+pub fn locate(model: Option<&str>) -> Result<PathBuf, Failure> {
+    let manifest = match model {
+        Some(text) => {
+            let path = PathBuf::from(text);
+            let is_path = text.contains(['/', '\\']) || text.to_ascii_lowercase().ends_with(".gguf");
+            if is_path || path.exists() {
+                return Ok(path);
+            }
+            manifest::find(text)?
+        }
+        None => manifest::default_model(),
+    };
+    let home = Home::locate()?;
+    let path = home.model(manifest);
+    if path.is_file() {
+        return Ok(path);
+    }
+    crate::pull::fetch(manifest, &home)
+}
+
+/// The level to compute with.
+pub fn level(name: Option<LevelName>) -> Result<Level, Failure> {
+    let Some(name) = name else { return Ok(Level::detect()) };
+    Level::new(name).ok_or_else(|| {
+        let there: Vec<_> = Level::available().map(|level| level.name().as_str()).collect();
+        Failure::Usage(format!("this CPU has no level '{name}'; it has: {}", there.join(" ")))
+    })
+}
+
+impl EngineArgs {
+    /// The plan for a model.
+    pub fn plan(&self, model: &Model<'_>, outputs: usize) -> Result<Plan, Failure> {
+        let (keys, values) = match self.kv[..] {
+            [] if self.activations == Activations::F32 => (Kv::F32, Kv::F32),
+            [] => (Kv::F16, Kv::F16),
+            [both] => (both, both),
+            [keys, values, ..] => (keys, values),
+        };
+        let longest = model.hyperparameters().context;
+        let limits = Limits {
+            context: self.ctx.unwrap_or(DEFAULT_CONTEXT.min(longest)),
+            batch: self.batch,
+            outputs,
+            threads: threads(self.threads)?,
+            keys: kv(keys),
+            values: kv(values),
+            activations: match self.activations {
+                Activations::Q8 => ActivationMode::Q8,
+                Activations::F32 => ActivationMode::F32,
+            },
+        };
+        let plan = match self.memory {
+            Some(memory) => {
+                let plan =
+                    Plan::fit(model, Limits { context: self.ctx.unwrap_or(longest), ..limits }, memory)?;
+                if let Some(asked) = self.ctx.filter(|asked| *asked > plan.limits().context) {
+                    let needed = Plan::new(model, Limits { batch: 1, context: asked, ..limits })?.bytes();
+                    return Err(stonechat_core::Error::MemoryTooSmall { needed, given: memory }.into());
+                }
+                plan
+            }
+            None => Plan::new(model, limits)?,
+        };
+        Ok(plan)
+    }
+}
+
+fn kv(kv: Kv) -> KvFormat {
+    match kv {
+        Kv::F32 => KvFormat::F32,
+        Kv::F16 => KvFormat::F16,
+    }
+}
+
+/// The number of threads, if it is one that a pool can have.
+pub fn threads(asked: Option<usize>) -> Result<usize, Failure> {
+    match asked {
+        None => Ok(default_threads()),
+        Some(0) => Err(Failure::Usage("-t must be at least 1".into())),
+        Some(n) if n > Pool::MAX_THREADS => Err(Failure::Usage(format!(
+            "-t {n} is more than the {} threads that a pool can have",
+            Pool::MAX_THREADS
+        ))),
+        Some(n) => Ok(n),
+    }
+}
+
+/// A model that is ready to compute.
+pub struct Engine<'a> {
+    pub session: Session<'a>,
+    pub pool: &'a Pool,
+    pub plan: &'a Plan,
+    pub file: &'a MappedFile,
+    pub level: Level,
+    pub load: Duration,
+}
+
+impl Engine<'_> {
+    /// A failure of the core; if the file was cut short in the meantime, that is the cause to name.
+    pub fn failed(&self, error: stonechat_core::Error) -> Failure {
+        self.file.check().map_or_else(Failure::from, |()| Failure::at(self.file.path().display(), error))
+    }
+
+    /// Feeds tokens.
+    pub fn feed(&mut self, tokens: &[u32]) -> Result<(), Failure> {
+        self.feed_each(tokens, tokens.len().saturating_sub(1), &mut |_, _| ())
+    }
+
+    /// Feeds tokens and hands out the logits from the `from`-th on.
+    pub fn feed_each(
+        &mut self,
+        tokens: &[u32],
+        from: usize,
+        each: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), Failure> {
+        let result = self.session.feed_each(tokens, from, self.pool, each);
+        result.map_err(|error| self.failed(error))?;
+        Ok(self.file.check()?)
+    }
+}
+
+/// Maps a model and checks its header.
+pub fn open(file: &MappedFile) -> Result<Gguf<'_>, Failure> {
+    let gguf = Gguf::parse(file);
+    file.check()?;
+    gguf.map_err(|error| Failure::at(file.path().display(), error))
+}
+
+/// Loads a model and hands it, ready to compute, to `work`. `outputs` positions' logits are computed together.
+pub fn with<T>(
+    model: Option<&str>,
+    args: &EngineArgs,
+    outputs: usize,
+    cpu: Option<LevelName>,
+    work: impl FnOnce(Engine<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let level = level(cpu)?;
+    let path = locate(model)?;
+    let start = Instant::now();
+    let file = MappedFile::open(path)?;
+    file.prefetch();
+    let gguf = open(&file)?;
+    let at_file = |error| Failure::at(file.path().display(), error);
+    let model = Model::from_gguf(&gguf).map_err(at_file)?;
+    let plan = args.plan(&model, outputs)?;
+    let mut arena = Arena::new(plan.bytes())?;
+    let pool = Pool::new(plan.limits().threads)?;
+    let session = Session::new(&model, &plan, arena.as_mut_slice(), level).map_err(at_file)?;
+    let load = start.elapsed();
+    work(Engine { session, pool: &pool, plan: &plan, file: &file, level, load })
+}

@@ -1,0 +1,41 @@
+//! The program `stonechat`: one file per verb.
+//!
+//! In: the command line. Out: the verb's text on stdout, and on stderr one sentence if something is wrong. This crate
+//! computes nothing itself: it asks the runtime for files, memory and threads, and the core for tokens.
+
+mod args;
+mod engine;
+mod failure;
+mod inspect;
+mod logits;
+mod manual;
+mod perplexity;
+mod plan;
+mod prompt;
+mod pull;
+mod run;
+mod tokenize;
+
+use std::process::ExitCode;
+
+use args::{Command, Program};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let program = Program::parse();
+    let result = match &program.command {
+        Command::Run(args) => run::run(args, program.cpu),
+        Command::Logits(args) => logits::run(args, program.cpu),
+        Command::Tokenize(args) => tokenize::run(args),
+        Command::Perplexity(args) => perplexity::run(args, program.cpu),
+        Command::Inspect(args) => inspect::run(args, program.cpu),
+        Command::Plan(args) => plan::run(args),
+        Command::Pull(args) => pull::run(args),
+        Command::Completions { shell } => manual::completions(*shell),
+        Command::Man => manual::man(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

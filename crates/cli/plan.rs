@@ -1,0 +1,49 @@
+//! `stonechat plan`: every byte that running a model will take, before it is spent.
+
+use std::io::{Write, stdout};
+
+use serde_json::json;
+use stonechat_core::Model;
+use stonechat_runtime::MappedFile;
+
+use crate::args::PlanArgs;
+use crate::engine;
+use crate::failure::Failure;
+
+/// Runs the verb.
+pub fn run(args: &PlanArgs) -> Result<(), Failure> {
+    let file = MappedFile::open(engine::locate(Some(&args.file))?)?;
+    let gguf = engine::open(&file)?;
+    let model = Model::from_gguf(&gguf).map_err(|error| Failure::at(file.path().display(), error))?;
+    let plan = args.engine.plan(&model, 1)?;
+    let limits = plan.limits();
+    let mut out = stdout().lock();
+    if args.json {
+        let regions: serde_json::Map<_, _> =
+            plan.regions().iter().map(|region| (region.name.to_owned(), json!(region.bytes))).collect();
+        let report = json!({
+            "context": limits.context, "batch": limits.batch, "threads": limits.threads,
+            "kv": [limits.keys.as_str(), limits.values.as_str()],
+            "regions": regions, "arena_bytes": plan.bytes(), "mapped_bytes": file.len(),
+        });
+        writeln!(out, "{report}")?;
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "context {}, batch {}, {} threads, keys {}, values {}",
+        limits.context,
+        limits.batch,
+        limits.threads,
+        limits.keys.as_str(),
+        limits.values.as_str()
+    )?;
+    let line =
+        |name: &str, bytes: usize| format!("{name:<24} {bytes:>14} {:>9.1} MiB", bytes as f64 / 1_048_576.0);
+    for region in plan.regions() {
+        writeln!(out, "  {}", line(region.name, region.bytes))?;
+    }
+    writeln!(out, "  {}", line("arena", plan.bytes()))?;
+    writeln!(out, "  {}", line("file, mapped in place", file.len()))?;
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! `stonechat run`: one prompt, answered token by token.
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::time::Instant;
+
+use serde_json::json;
+use stonechat_core::vocabulary::Utf8Stream;
+use stonechat_core::{Sampler, Sampling};
+use stonechat_kernels::LevelName;
+use stonechat_runtime::Interrupt;
+
+use crate::args::RunArgs;
+use crate::engine::{self, Engine};
+use crate::failure::Failure;
+use crate::prompt;
+
+/// Runs the verb.
+pub fn run(args: &RunArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
+    let sampler = Sampler::new(Sampling {
+        temperature: args.temp,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        min_p: args.min_p,
+        repeat_penalty: args.repeat_penalty,
+        repeat_last: args.repeat_last_n,
+        seed: args.seed,
+    })
+    .map_err(|error| Failure::Usage(error.to_string()))?;
+    if args.predict == Some(0) {
+        return Err(Failure::Usage("-n must be at least 1".into()));
+    }
+    if args.text.is_none() && args.prompt.prompt.is_none() && args.prompt.ids.is_empty() {
+        return Err(Failure::Usage("there is no prompt; write one after 'run', or with -p or --ids".into()));
+    }
+    engine::with(args.model.model.as_deref(), &args.engine, 1, cpu, |engine| answer(args, &sampler, engine))
+}
+
+fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine<'_>) -> Result<(), Failure> {
+    let interrupt = Interrupt::catch()?;
+    let vocabulary = engine.session.vocabulary();
+    let text = args.text.as_deref();
+    let mut tokens = if args.raw || !args.prompt.ids.is_empty() {
+        prompt::raw(vocabulary, &args.prompt, text)?
+    } else {
+        let template = engine.session.model().gguf().opt_str("tokenizer.chat_template");
+        let template = template.map_err(|error| engine.failed(error.into()))?;
+        prompt::chat(vocabulary, template, &args.prompt, text)?
+    };
+    let prompt_tokens = tokens.len();
+    let most = args.predict.unwrap_or(usize::MAX).min(engine.session.context().saturating_sub(prompt_tokens));
+    tokens.reserve_exact(most);
+
+    let start = Instant::now();
+    read(&mut engine, &tokens, &interrupt)?;
+    let prompt_s = start.elapsed().as_secs_f64();
+
+    let mut out = Output::new(args, engine.session.vocabulary().max_piece_len());
+    let mut stop = "length";
+    let mut first_token_s = 0.0;
+    let generating = Instant::now();
+    for n in 0..most {
+        if interrupt.is_raised() {
+            stop = "interrupt";
+            break;
+        }
+        let token = engine.session.pick(sampler, &tokens);
+        if n == 0 {
+            first_token_s = engine.load.as_secs_f64() + start.elapsed().as_secs_f64();
+        }
+        if engine.session.vocabulary().is_end_of_generation(token) {
+            stop = "end";
+            break;
+        }
+        tokens.push(token);
+        out.token(&engine, token)?;
+        // The last token's successor is not asked for.
+        if n + 1 < most {
+            engine.feed(&[token])?;
+        }
+    }
+    let generated_s = generating.elapsed().as_secs_f64();
+    out.end()?;
+    let ids = &tokens[prompt_tokens..];
+    if args.json {
+        let report = json!({
+            "text": out.text,
+            "ids": ids,
+            "stop": stop,
+            "timings": {
+                "load_s": engine.load.as_secs_f64(),
+                "prompt_tokens": prompt_tokens,
+                "prompt_s": prompt_s,
+                "generated_tokens": ids.len(),
+                "generated_s": generated_s,
+                "first_token_s": first_token_s,
+            },
+            "memory": { "mapped_bytes": engine.file.len(), "arena_bytes": engine.plan.bytes() },
+            "cpu": engine.level.name().as_str(),
+            "threads": engine.plan.limits().threads,
+            "seed": args.seed,
+        });
+        writeln!(stdout(), "{report}")?;
+    } else if stderr().is_terminal() && stdout().is_terminal() {
+        let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+        eprintln!(
+            "\n{prompt_tokens} tokens read at {:.0} t/s, {} written at {:.0} t/s, {} x {}, {:.0} MiB beside the file",
+            rate(prompt_tokens, prompt_s),
+            ids.len(),
+            rate(ids.len(), generated_s),
+            engine.plan.limits().threads,
+            engine.level.name(),
+            engine.plan.bytes() as f64 / f64::from(1 << 20),
+        );
+    }
+    if stop == "interrupt" { Err(Failure::Interrupted) } else { Ok(()) }
+}
+
+/// Feeds the prompt, batch by batch, so that Ctrl-C is heard and progress seen.
+fn read(engine: &mut Engine<'_>, tokens: &[u32], interrupt: &Interrupt) -> Result<(), Failure> {
+    let (position, context) = (engine.session.position(), engine.session.context());
+    // Said for the whole prompt, before any of it is computed; and an answer needs room for a token.
+    if tokens.is_empty() {
+        return Err(engine.failed(stonechat_core::Error::NoTokens));
+    }
+    if tokens.len() >= context - position {
+        let full = stonechat_core::Error::ContextFull { position, tokens: tokens.len(), context };
+        return Err(if tokens.len() == context {
+            Failure::Failed(format!(
+                "the prompt of {context} tokens fills the whole context and leaves no room for an answer; \
+                 shorten it or ask for a longer context (-c)"
+            ))
+        } else {
+            engine.failed(full)
+        });
+    }
+    let start = Instant::now();
+    let visible = stderr().is_terminal();
+    let mut shown = false;
+    for (done, batch) in tokens.chunks(engine.plan.limits().batch).enumerate() {
+        if interrupt.is_raised() {
+            return Err(Failure::Interrupted);
+        }
+        engine.feed(batch)?;
+        if visible && start.elapsed().as_millis() > 500 {
+            let done = (done * engine.plan.limits().batch + batch.len()).min(tokens.len());
+            eprint!("\rreading {done}/{} tokens", tokens.len());
+            shown = true;
+        }
+    }
+    if shown {
+        eprint!("\r\x1b[K");
+    }
+    Ok(())
+}
+
+/// Where the answer goes as it comes.
+struct Output {
+    stream: Utf8Stream,
+    buffer: Vec<u8>,
+    text: String,
+    ids: bool,
+    quiet: bool,
+    first: bool,
+}
+
+impl Output {
+    fn new(args: &RunArgs, longest: usize) -> Self {
+        Self {
+            stream: Utf8Stream::new(),
+            buffer: vec![0; longest],
+            text: String::new(),
+            ids: args.print_ids,
+            quiet: args.json,
+            first: true,
+        }
+    }
+
+    fn token(&mut self, engine: &Engine<'_>, token: u32) -> Result<(), Failure> {
+        if self.ids && !self.quiet {
+            let comma = if core::mem::take(&mut self.first) { "" } else { "," };
+            write!(stdout(), "{comma}{token}")?;
+            stdout().flush()?;
+            return Ok(());
+        }
+        let piece = engine.session.vocabulary().piece(token, false, &mut self.buffer)?;
+        let from = self.text.len();
+        let text = &mut self.text;
+        self.stream.push(piece, &mut |part| text.push_str(part));
+        self.show(from)
+    }
+
+    /// Writes what came to the text from `from` on. Without `--json` the text need not be kept.
+    fn show(&mut self, from: usize) -> Result<(), Failure> {
+        if !self.quiet && self.text.len() > from {
+            stdout().write_all(&self.text.as_bytes()[from..])?;
+            stdout().flush()?;
+            self.text.clear();
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Failure> {
+        let from = self.text.len();
+        let text = &mut self.text;
+        core::mem::take(&mut self.stream).finish(&mut |part| text.push_str(part));
+        self.show(from)?;
+        if !self.quiet {
+            writeln!(stdout())?;
+        }
+        Ok(())
+    }
+}
