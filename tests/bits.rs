@@ -1,0 +1,63 @@
+//! The same bits everywhere: one file and prompt give one hash, whatever the level, the threads and the batch.
+//!
+//! The hashes are recorded here, so that a run on another architecture is held to those of this one: they are our own
+//! results, and change only if the numerics contract does. That the results are right is what `goldens.rs` shows.
+
+mod common;
+
+use std::path::Path;
+
+use stonechat_kernels::Level;
+
+/// A golden model, a prompt, and the hash of the logits that follow it, for int8 activations.
+const RECORD: [(&str, &str); 7] = [
+    ("llama_k/llama_k-Q8_0.gguf", "fe14139901c634088bcffdd626344475354e4c00f38b12a625d8ed5ec90b8139"),
+    ("llama_k/llama_k-Q4_0.gguf", "96de2100fec65c5f31e59dd33e756238445405194fe2f3d2a62e03410e41e796"),
+    ("llama_k/llama_k-Q4_1.gguf", "ba3aec08609180abf9c695074db3e8ec0b5d696a56e85109981a9c65bd0c3272"),
+    ("llama_k/llama_k-Q4_K.gguf", "e90a51c190d645a1998213f56d49823a3558ade05fa70a6315e8f3d81f93bad2"),
+    ("llama_k/llama_k-Q6_K.gguf", "5a6ae9811d5fd8384720422f8c23b83357c931c24dd231ef750a2a1c912cff0f"),
+    ("llama/llama-F16.gguf", "4c4503dc746f8a7110a71acdf16ed21a7131801de72eb49f3fea420b2f20fc8b"),
+    ("llama/llama-BF16.gguf", "4c4503dc746f8a7110a71acdf16ed21a7131801de72eb49f3fea420b2f20fc8b"),
+];
+
+/// Ids that every golden model has; more than one batch of 7.
+const IDS: &str = "1,489,488,494,196,93,462,61,138,78,166,272,67,399,128,395,166,398,482,479,139,282,226,134";
+
+fn hash(file: &str, arguments: &[&str]) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models").join(file);
+    let mut command = common::stonechat();
+    command.args(["logits", "--hash", "--all", "--ids", IDS, "-m"]).arg(path).args(arguments);
+    let output = command.output().expect("the program starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("a hash is ASCII").trim().to_owned()
+}
+
+#[test]
+fn every_level_gives_the_recorded_bits() {
+    for (file, recorded) in RECORD {
+        for level in Level::available() {
+            let level = level.name().as_str();
+            assert_eq!(hash(file, &["--cpu", level, "-t", "1"]), recorded, "{file} at level {level}");
+        }
+    }
+}
+
+#[test]
+fn threads_and_batch_change_no_bit() {
+    for (file, recorded) in RECORD {
+        for threads in ["1", "2", "3"] {
+            for batch in ["1", "7", "64"] {
+                let found = hash(file, &["-t", threads, "-b", batch]);
+                assert_eq!(found, recorded, "{file} with -t {threads} -b {batch}");
+            }
+        }
+    }
+}
+
+/// The weights of `llama` are exact in bf16 and in f16, so that both formats hold the same model.
+#[test]
+fn formats_that_hold_the_same_floats_give_the_same_bits() {
+    let of = |name: &str| RECORD.iter().find(|(file, _)| file.contains(name)).expect("a golden").1;
+    assert_eq!(of("F16"), of("BF16"));
+    assert_ne!(of("Q8_0"), of("Q4_0"));
+}

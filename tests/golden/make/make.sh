@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Remakes every golden in this folder. Needs Python 3.11, a C++ compiler, some 8 GB of disk for torch, and
+# about ten minutes the first time; the goldens themselves take seconds.
+set -euo pipefail
+cd "$(dirname "$0")"
+venv="$(git rev-parse --show-toplevel)/.venv"
+[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+# A portable build of ggml without OpenMP: the same bits on every x86-64 machine.
+CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_OPENMP=OFF" "$venv/bin/pip" install --quiet -r requirements.txt
+"$venv/bin/python" tokenizers_golden.py
+"$venv/bin/python" models_golden.py
