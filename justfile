@@ -1,0 +1,48 @@
+# What one does often. `just` lists the recipes; `just check` is what CI runs.
+
+# Lists the recipes.
+default:
+    @just --list --unsorted
+
+# Sets up what is missing and checks everything (the same as ./test).
+check:
+    ./test
+
+# Answers one question: `just run "Why is the sea salt?"`.
+run prompt="What is the capital of France?":
+    cargo run --release -- run "{{prompt}}"
+
+# Native tests only.
+test *arguments:
+    cargo test --workspace {{arguments}}
+
+# Formats the code.
+fmt:
+    cargo fmt --all
+    cargo fmt --manifest-path fuzz/Cargo.toml
+
+# Format check, shell scripts and clippy, natively and for aarch64.
+lint:
+    ./test setup format scripts lint setup_cross lint_aarch64
+
+# Tests for aarch64 under qemu, as an A53 (NEON), an A76 (+ dotprod) and with all that qemu knows; and the builds without an OS.
+cross:
+    ./test setup_cross bare cross_build cross_cortex_a53 cross_cortex_a76 cross_max
+
+# API documentation, in the browser.
+doc:
+    cargo doc --workspace --no-deps --open
+
+# Remakes tests/golden (needs Python, a C++ compiler and 8 GB of disk for torch).
+golden:
+    tests/golden/make/make.sh
+
+# Fuzzes the GGUF reader for some seconds, seeded with the small files of tests/golden. Needs a nightly toolchain and cargo-fuzz.
+fuzz-gguf seconds="60":
+    mkdir -p fuzz/corpus/gguf_parse
+    cp tests/golden/tokenizers/*.gguf fuzz/corpus/gguf_parse/
+    cargo +nightly fuzz run gguf_parse -- -max_len=65536 -max_total_time={{seconds}}
+
+# Property tests with more cases than ./test takes.
+properties cases="20000":
+    PROPTEST_CASES={{cases}} cargo test --workspace --release
