@@ -49,6 +49,7 @@ pub mod activations;
 pub mod attention;
 pub mod elementwise;
 pub mod format;
+pub mod layout;
 pub mod level;
 pub mod math;
 pub mod matmul;
@@ -64,6 +65,7 @@ mod x86_64;
 
 pub use activations::{Activations, Quantized, QuantizedMut};
 pub use format::Format;
+pub use layout::Layout;
 pub use level::{Level, LevelName};
 pub use matmul::{Matrix, matmul};
 pub use scratch::{Line, Scratch};

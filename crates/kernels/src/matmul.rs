@@ -5,14 +5,16 @@
 //! it computes does not depend on how rows and tokens were shared out.
 
 use crate::activations::{Activations, Quantized};
+use crate::layout::{self, GROUP, Layout};
 use crate::split::{Columns, Split, Tile};
 use crate::{Format, Level, Scratch, Workers};
 use core::ops::Range;
 
-/// A weight matrix in place: `rows` outputs of `cols` inputs, row by row.
+/// A weight matrix in place: `rows` outputs of `cols` inputs.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
     format: Format,
+    layout: Layout,
     rows: usize,
     cols: usize,
     row_bytes: usize,
@@ -20,16 +22,33 @@ pub struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// A matrix over `bytes`, if they are exactly `rows` rows of whole blocks.
+    /// A matrix over `bytes`, if they are exactly `rows` rows of whole blocks, one after another.
     pub fn new(format: Format, rows: usize, cols: usize, bytes: &'a [u8]) -> Option<Self> {
+        Self::with_layout(format, Layout::Rows, rows, cols, bytes)
+    }
+
+    /// A matrix over `bytes`, if they are exactly `rows` rows of whole blocks in this layout.
+    pub fn with_layout(
+        format: Format,
+        layout: Layout,
+        rows: usize,
+        cols: usize,
+        bytes: &'a [u8],
+    ) -> Option<Self> {
         let row_bytes = format.row_bytes(cols)?;
         let fits = cols > 0 && bytes.len() == row_bytes.checked_mul(rows)?;
-        fits.then_some(Self { format, rows, cols, row_bytes, bytes })
+        let suits = layout.takes(format) && rows.is_multiple_of(layout.group());
+        (fits && suits).then_some(Self { format, layout, rows, cols, row_bytes, bytes })
     }
 
     /// How the weights are stored.
     pub const fn format(&self) -> Format {
         self.format
+    }
+
+    /// How the rows lie.
+    pub const fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// The number of outputs.
@@ -52,12 +71,42 @@ impl<'a> Matrix<'a> {
         self.bytes
     }
 
-    /// The bytes of row `row`.
+    /// The bytes of row `row` of a matrix whose rows lie one after another.
+    ///
+    /// # Panics
+    /// If there is no such row, or it does not lie in one piece.
+    pub fn row(&self, row: usize) -> &'a [u8] {
+        assert!(self.layout == Layout::Rows, "rows in one piece");
+        &self.bytes[row * self.row_bytes..][..self.row_bytes]
+    }
+
+    /// The bytes of the 16 rows from `16 group` on, of a matrix of [`Layout::Rows16`].
+    ///
+    /// # Panics
+    /// If there is no such group, or rows lie otherwise.
+    pub fn group(&self, group: usize) -> &'a [u8] {
+        assert!(self.layout == Layout::Rows16, "rows in groups of 16");
+        let bytes = GROUP * self.row_bytes;
+        &self.bytes[group * bytes..][..bytes]
+    }
+
+    /// Reads row `row` of a matrix of any layout: hands `each` some of its columns and their bytes as ggml stores them.
     ///
     /// # Panics
     /// If there is no such row.
-    pub fn row(&self, row: usize) -> &'a [u8] {
-        &self.bytes[row * self.row_bytes..][..self.row_bytes]
+    pub fn read_row(&self, row: usize, mut each: impl FnMut(Range<usize>, &[u8])) {
+        match self.layout {
+            Layout::Rows => each(0..self.cols, self.row(row)),
+            Layout::Rows16 => {
+                let (len, bytes) = (self.format.block_len(), self.format.block_bytes());
+                let mut block = [0; layout::MOST_BLOCK_BYTES];
+                let block = &mut block[..bytes];
+                for (i, group) in self.group(row / GROUP).chunks_exact(GROUP * bytes).enumerate() {
+                    layout::gather(self.format, group, row % GROUP, block);
+                    each(i * len..(i + 1) * len, block);
+                }
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 use stonechat_kernels::activations::{Activations, Quantized, QuantizedMut};
 use stonechat_kernels::attention::{self, Cache, Head};
 use stonechat_kernels::elementwise::{self, NotFinite, Rotation};
-use stonechat_kernels::{Alone, Format, Level, Line, Matrix, Scratch, matmul};
+use stonechat_kernels::{Alone, Format, Layout, Level, Line, Matrix, Scratch, layout, matmul};
 
 /// The levels to judge.
 fn levels() -> impl Iterator<Item = Level> {
@@ -186,11 +186,29 @@ fn compare_product(
     let data = Rows::new(random, tokens, cols);
     let x = if float { data.float() } else { data.int8() };
     let expected = multiply(Level::REFERENCE, &[matrix], &x);
+    let what = format!("{format} {rows} x {cols}, {tokens} tokens, offset {offset}");
     for level in levels() {
-        let actual = multiply(level, &[matrix], &x);
-        let what = format!("{format} {rows} x {cols}, {tokens} tokens, offset {offset}");
-        assert_bits(level, &expected, &actual, &what);
+        assert_bits(level, &expected, &multiply(level, &[matrix], &x), &what);
     }
+    if rows.is_multiple_of(16) && !format.is_float() {
+        let groups = interleaved(&matrix);
+        shifted[offset..].copy_from_slice(&groups);
+        let packed = Matrix::with_layout(format, Layout::Rows16, rows, cols, &shifted[offset..]);
+        let packed = packed.expect("groups of 16 rows");
+        for level in Level::available() {
+            assert_bits(level, &expected, &multiply(level, &[packed], &x), &format!("packed {what}"));
+        }
+    }
+}
+
+/// The bytes of a matrix in groups of 16 rows.
+fn interleaved(matrix: &Matrix<'_>) -> Vec<u8> {
+    let mut groups = vec![0; matrix.bytes().len()];
+    let bytes = 16 * matrix.row_bytes();
+    for (rows, group) in matrix.bytes().chunks_exact(bytes).zip(groups.chunks_exact_mut(bytes)) {
+        layout::interleave(matrix.format(), rows, group);
+    }
+    groups
 }
 
 #[test]
@@ -204,6 +222,7 @@ fn quantized_products_have_the_bits_of_the_reference_for_every_tail() {
         for tokens in 2..=20 {
             let rows = 1 + random.below(35);
             compare_product(random, format, rows, block * (1 + tokens % 4), tokens, false);
+            compare_product(random, format, 32, block * (1 + tokens % 4), tokens, false);
         }
     }
 }
@@ -214,6 +233,8 @@ fn quantized_products_of_long_rows_have_the_bits_of_the_reference() {
     for format in QUANTIZED {
         compare_product(random, format, 33, 1536, 1, false);
         compare_product(random, format, 17, 1024, 5, false);
+        compare_product(random, format, 48, 1536, 1, false);
+        compare_product(random, format, 48, 2560, 37, false);
     }
 }
 
@@ -222,6 +243,7 @@ fn float_products_have_the_bits_of_the_reference() {
     let random = &mut Random(3);
     for format in Format::ALL {
         let block = format.block_len().max(32);
+        compare_product(random, format, 16, 2 * block, 2, true);
         for tokens in [1, 2, 3, 5] {
             let rows = 1 + random.below(9);
             compare_product(random, format, rows, block * (1 + tokens % 3), tokens, true);
@@ -241,9 +263,15 @@ fn a_stack_of_matrices_has_the_bits_of_the_reference() {
     let random = &mut Random(4);
     let cols = 512;
     let data = Rows::new(random, 3, cols);
+    let last = random.weights(Format::Q4_0, 32, cols);
     let weights = [Format::Q4_1, Format::Q6_K, Format::F16].map(|f| (f, random.weights(f, 21, cols)));
     let stack: Vec<_> =
         weights.iter().map(|(format, bytes)| Matrix::new(*format, 21, cols, bytes).expect("rows")).collect();
+    // A packed matrix that begins in the middle of a range of rows.
+    let packed = Matrix::new(Format::Q4_0, 32, cols, &last).expect("rows");
+    let packed = interleaved(&packed);
+    let packed = Matrix::with_layout(Format::Q4_0, Layout::Rows16, 32, cols, &packed).expect("groups");
+    let stack = [stack, vec![packed]].concat();
     let expected = multiply(Level::REFERENCE, &stack, &data.int8());
     for level in levels() {
         assert_bits(level, &expected, &multiply(level, &stack, &data.int8()), "a stack");

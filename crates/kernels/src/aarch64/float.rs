@@ -158,7 +158,9 @@ pub fn float_rows(
     for first in (0..rows.len()).step_by(ROWS) {
         let count = (rows.len() - first).min(ROWS);
         for (r, weights) in weights.chunks_exact_mut(cols).enumerate().take(count) {
-            dequantize(matrix.format(), matrix.row(rows.start + first + r), weights);
+            matrix.read_row(rows.start + first + r, |columns, bytes| {
+                dequantize(matrix.format(), bytes, &mut weights[columns]);
+            });
         }
         let row = |r: usize| &weights[r * cols..][..cols];
         for (token, x) in x.chunks_exact(cols).enumerate() {

@@ -10,7 +10,7 @@ use super::panel::{self, PanelBlock};
 use crate::activations::{BLOCK, Quantized};
 use crate::scratch::{Line, carve};
 use crate::split::Tile;
-use crate::{Format, Matrix};
+use crate::{Format, Layout, Matrix};
 use core::arch::aarch64::*;
 use core::ops::Range;
 
@@ -33,6 +33,9 @@ pub unsafe fn quantized_rows<D: Dot>(
     out: Tile<'_>,
     scratch: &mut [Line],
 ) {
+    if matrix.layout() == Layout::Rows16 {
+        return crate::reference::quantized_rows(matrix, rows, x, out, scratch);
+    }
     // SAFETY: the same promises.
     unsafe {
         match matrix.format() {

@@ -6,7 +6,7 @@
     reason = "generic code takes on its caller's instruction set by being inlined"
 )]
 
-use super::matmul::{Blocks, Lanes, Part, PartOf, Weights, X};
+use super::matmul::{Lanes, Part, PartOf, Source, Weights, X};
 use core::marker::PhantomData;
 
 /// 32 int8, one scale.
@@ -21,15 +21,15 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q8_0<L> {
     type Head = ();
 
     #[inline(always)]
-    unsafe fn head(_: &Blocks<ROWS>) {}
+    unsafe fn head<S: Source<L, ROWS>>(_: &S) {}
 
     #[inline(always)]
-    unsafe fn part(blocks: &Blocks<ROWS>, (): &(), _: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &(), _: usize) -> PartOf<Self, ROWS> {
         // SAFETY: the caller's promise: 34 bytes.
         unsafe {
-            let ([a, b, c, d], [e, f, g, h]) = (L::dwords(blocks, 2), L::dwords(blocks, 18));
+            let ([a, b, c, d], [e, f, g, h]) = (blocks.dwords(2), blocks.dwords(18));
             let w = [a, b, c, d, e, f, g, h].map(|w| L::weights8(w));
-            Part { w, scales: [w[0]; 2], d: L::half(blocks, 0), minimum: L::zero() }
+            Part { w, scales: [w[0]; 2], d: blocks.half(0), minimum: L::zero() }
         }
     }
 
@@ -62,14 +62,14 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4_0<L> {
     type Head = ();
 
     #[inline(always)]
-    unsafe fn head(_: &Blocks<ROWS>) {}
+    unsafe fn head<S: Source<L, ROWS>>(_: &S) {}
 
     #[inline(always)]
-    unsafe fn part(blocks: &Blocks<ROWS>, (): &(), _: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &(), _: usize) -> PartOf<Self, ROWS> {
         // SAFETY: the caller's promise: 18 bytes.
         unsafe {
-            let w = nibbles::<L, ROWS>(L::dwords(blocks, 2));
-            Part { w, scales: [w[0]; 2], d: L::half(blocks, 0), minimum: L::zero() }
+            let w = nibbles::<L, ROWS>(blocks.dwords(2));
+            Part { w, scales: [w[0]; 2], d: blocks.half(0), minimum: L::zero() }
         }
     }
 
@@ -92,14 +92,14 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4_1<L> {
     type Head = ();
 
     #[inline(always)]
-    unsafe fn head(_: &Blocks<ROWS>) {}
+    unsafe fn head<S: Source<L, ROWS>>(_: &S) {}
 
     #[inline(always)]
-    unsafe fn part(blocks: &Blocks<ROWS>, (): &(), _: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &(), _: usize) -> PartOf<Self, ROWS> {
         // SAFETY: the caller's promise: 20 bytes.
         unsafe {
-            let w = nibbles::<L, ROWS>(L::dwords(blocks, 4));
-            let [d, minimum] = L::split_halves(L::dword(blocks, 0));
+            let w = nibbles::<L, ROWS>(blocks.dwords(4));
+            let [d, minimum] = L::split_halves(blocks.dword(0));
             Part { w, scales: [w[0]; 2], d, minimum }
         }
     }
@@ -136,10 +136,10 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4K<L> {
     type Head = Q4KHead<L::I, L::F>;
 
     #[inline(always)]
-    unsafe fn head(blocks: &Blocks<ROWS>) -> Self::Head {
+    unsafe fn head<S: Source<L, ROWS>>(blocks: &S) -> Self::Head {
         // SAFETY: the caller's promise: 144 bytes.
         unsafe {
-            let [both, scales, minima, lower] = L::dwords(blocks, 0);
+            let [both, scales, minima, lower] = blocks.dwords(0);
             let [d, dmin] = L::split_halves(both);
             // The lower 4 bits of parts 4.. stand in bytes of their own, the upper 2 on top of parts 0..4.
             let tops = |v| L::bits(v, 6, 3);
@@ -148,13 +148,13 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4K<L> {
                 dmin,
                 scales: [L::bits(scales, 0, 63), L::join(L::bits(lower, 0, 15), tops(scales))],
                 minima: [L::bits(minima, 0, 63), L::join(L::bits(lower, 4, 15), tops(minima))],
-                packed: core::array::from_fn(|i| L::dwords(blocks, 16 + 16 * i)),
+                packed: core::array::from_fn(|i| blocks.dwords(16 + 16 * i)),
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn part(_: &Blocks<ROWS>, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(_: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
         let shift = part as i32 % 2 * 4;
         // SAFETY: the caller's promise.
         unsafe {
@@ -199,20 +199,20 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q6K<L> {
     type Head = Q6KHead<L::I, L::F>;
 
     #[inline(always)]
-    unsafe fn head(blocks: &Blocks<ROWS>) -> Self::Head {
+    unsafe fn head<S: Source<L, ROWS>>(blocks: &S) -> Self::Head {
         // SAFETY: the caller's promise: 210 bytes.
         unsafe {
             Q6KHead {
-                d: L::half(blocks, 208),
-                scales: L::dwords(blocks, 192),
-                low: core::array::from_fn(|i| L::dwords(blocks, 16 * i)),
-                high: core::array::from_fn(|i| L::dwords(blocks, 128 + 16 * i)),
+                d: blocks.half(208),
+                scales: blocks.dwords(192),
+                low: core::array::from_fn(|i| blocks.dwords(16 * i)),
+                high: core::array::from_fn(|i| blocks.dwords(128 + 16 * i)),
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn part(_: &Blocks<ROWS>, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(_: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
         let (half, quarter) = (part / 4, part % 4);
         // SAFETY: the caller's promise.
         unsafe {
@@ -240,9 +240,10 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q6K<L> {
     }
 }
 
-/// Defines `quantized_rows` of a level: the walk, inlined into functions that have the level's features.
+/// Defines `quantized_rows` of a level: the walk, inlined into functions that have the level's features. `$rows` lanes
+/// in `$groups` vectors take 16 rows that lie side by side.
 macro_rules! quantized_rows {
-    ($features:literal, $lanes:ty, $rows:literal) => {
+    ($features:literal, $lanes:ty, $rows:literal, $groups:literal) => {
         /// Rows of a quantized matrix times int8 activations: for each token and row `acc + accm`.
         #[target_feature(enable = $features)]
         pub fn quantized_rows(
@@ -275,7 +276,9 @@ macro_rules! quantized_rows {
             scratch: &mut [$crate::Line],
         ) {
             // SAFETY: this function has the features of these lanes.
-            unsafe { $crate::x86_64::matmul::quantized_rows::<W, $rows>(matrix, rows, x, out, scratch) }
+            unsafe {
+                $crate::x86_64::matmul::quantized_rows::<W, $rows, $groups>(matrix, rows, x, out, scratch)
+            }
         }
     };
 }

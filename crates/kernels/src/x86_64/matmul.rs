@@ -10,6 +10,7 @@
 
 use crate::Matrix;
 use crate::activations::Quantized;
+use crate::layout::{GROUP, Layout};
 use crate::scratch::Line;
 use crate::split::Tile;
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -19,7 +20,22 @@ use core::ops::Range;
 /// How far past the rows in use memory is fetched: its latency at the speed of one core.
 const AHEAD: usize = 4096;
 
-/// Blocks of the same number in `ROWS` rows.
+/// Where kernels read the blocks of the same number in `ROWS` rows.
+///
+/// # Safety
+/// Of every function: as for [`Lanes`], and the blocks have what is read.
+pub trait Source<L: Lanes<ROWS>, const ROWS: usize>: Copy {
+    /// The 16 bytes at `at` of each row: lane r of vector j is dword j of row r.
+    unsafe fn dwords(&self, at: usize) -> [L::I; 4];
+    /// The dword at `at` of each row.
+    unsafe fn dword(&self, at: usize) -> L::I;
+    /// The half-precision number at `at` of each row.
+    unsafe fn half(&self, at: usize) -> L::F;
+    /// The next blocks, which are `bytes` long; past the last ones it may only be moved.
+    fn advance(&mut self, bytes: usize);
+}
+
+/// Rows that lie one after another.
 #[derive(Clone, Copy, Debug)]
 pub struct Blocks<const ROWS: usize> {
     /// The block of the first row.
@@ -38,8 +54,27 @@ impl<const ROWS: usize> Blocks<ROWS> {
         // SAFETY: the caller's promise.
         unsafe { self.base.add(r * self.stride).add(at) }
     }
+}
 
-    /// The next blocks, `bytes` on; past the last ones they may only be moved.
+impl<L: Lanes<ROWS>, const ROWS: usize> Source<L, ROWS> for Blocks<ROWS> {
+    #[inline(always)]
+    unsafe fn dwords(&self, at: usize) -> [L::I; 4] {
+        // SAFETY: the caller's promise.
+        unsafe { L::dwords(self, at) }
+    }
+
+    #[inline(always)]
+    unsafe fn dword(&self, at: usize) -> L::I {
+        // SAFETY: the caller's promise.
+        unsafe { L::dword(self, at) }
+    }
+
+    #[inline(always)]
+    unsafe fn half(&self, at: usize) -> L::F {
+        // SAFETY: the caller's promise.
+        unsafe { L::half(self, at) }
+    }
+
     #[inline(always)]
     #[expect(
         clippy::pointers_in_nomem_asm_block,
@@ -53,6 +88,40 @@ impl<const ROWS: usize> Blocks<ROWS> {
         unsafe {
             core::arch::asm!("/* {0} */", inout(reg) self.base, options(pure, nomem, nostack, preserves_flags));
         }
+    }
+}
+
+/// Some rows of a group of [`Layout::Rows16`].
+#[derive(Clone, Copy, Debug)]
+pub struct Interleaved {
+    /// The block of the group.
+    base: *const u8,
+    /// The first of the rows.
+    first: usize,
+}
+
+impl<L: Lanes<ROWS>, const ROWS: usize> Source<L, ROWS> for Interleaved {
+    #[inline(always)]
+    unsafe fn dwords(&self, at: usize) -> [L::I; 4] {
+        // SAFETY: the caller's promise.
+        core::array::from_fn(|j| unsafe { Source::<L, ROWS>::dword(self, at + 4 * j) })
+    }
+
+    #[inline(always)]
+    unsafe fn dword(&self, at: usize) -> L::I {
+        // SAFETY: the caller's promise.
+        unsafe { L::load_dwords(self.base.add(GROUP * at + 4 * self.first)) }
+    }
+
+    #[inline(always)]
+    unsafe fn half(&self, at: usize) -> L::F {
+        // SAFETY: the caller's promise.
+        unsafe { L::load_halves(self.base.add(GROUP * at + 2 * self.first)) }
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, bytes: usize) {
+        self.base = self.base.wrapping_add(GROUP * bytes);
     }
 }
 
@@ -96,6 +165,10 @@ pub trait Lanes<const ROWS: usize> {
     unsafe fn dword(blocks: &Blocks<ROWS>, at: usize) -> Self::I;
     /// The half-precision number at `at` of each row.
     unsafe fn half(blocks: &Blocks<ROWS>, at: usize) -> Self::F;
+    /// A dword of each row, side by side.
+    unsafe fn load_dwords(from: *const u8) -> Self::I;
+    /// A half-precision number of each row, side by side.
+    unsafe fn load_halves(from: *const u8) -> Self::F;
     /// The half-precision numbers in the lower and the upper half of each lane.
     unsafe fn split_halves(dwords: Self::I) -> [Self::F; 2];
 
@@ -154,9 +227,13 @@ pub trait Weights<const ROWS: usize> {
     type Head;
 
     /// What the parts of a block share.
-    unsafe fn head(blocks: &Blocks<ROWS>) -> Self::Head;
+    unsafe fn head<S: Source<Self::Lanes, ROWS>>(blocks: &S) -> Self::Head;
     /// Part number `part`, which is below `PARTS`.
-    unsafe fn part(blocks: &Blocks<ROWS>, head: &Self::Head, part: usize) -> PartOf<Self, ROWS>;
+    unsafe fn part<S: Source<Self::Lanes, ROWS>>(
+        blocks: &S,
+        head: &Self::Head,
+        part: usize,
+    ) -> PartOf<Self, ROWS>;
     /// `isum` of the contract, a vector for each token.
     unsafe fn isums<const T: usize>(part: &PartOf<Self, ROWS>, x: &[X; T]) -> [Integers<Self, ROWS>; T];
 }
@@ -169,85 +246,127 @@ pub type PartOf<W, const ROWS: usize> = Part<Integers<W, ROWS>, Floats<W, ROWS>>
 /// Rows of a quantized matrix times int8 activations: for each token and row `acc + accm`.
 ///
 /// # Safety
-/// The CPU has the features of `W::Lanes`.
+/// The CPU has the features of `W::Lanes`; `N` times `ROWS` is [`GROUP`].
 #[inline(always)]
-pub unsafe fn quantized_rows<W: Weights<ROWS>, const ROWS: usize>(
+pub unsafe fn quantized_rows<W: Weights<ROWS>, const ROWS: usize, const N: usize>(
     matrix: &Matrix<'_>,
     rows: Range<usize>,
     x: &Quantized<'_>,
-    mut out: Tile<'_>,
+    out: Tile<'_>,
     scratch: &mut [Line],
 ) {
     let cols = matrix.cols();
-    let tokens = out.tokens();
-    let values = tokens * cols;
+    let values = out.tokens() * cols;
     assert!(x.q.len() == values && x.d.len() == values / 32 && x.sums.len() == values / 16, "every token");
     assert!(matrix.row_bytes() == cols / 32 / W::PARTS * W::BYTES, "rows of this format");
+    let first = rows.start;
+    let mut product = Product { x, cols, out, scratch };
     let mut start = rows.start;
     while start < rows.end {
-        let group = Group::<ROWS>::new(matrix, start..rows.end);
-        let (blocks, lanes) = (group.blocks, group.lanes);
-        let at = start - rows.start..start - rows.start + lanes.len();
-        start += lanes.len();
-        if tokens == 1 {
-            // SAFETY: the blocks are the first of whole rows; the activations were checked above.
-            let sums = unsafe { stream::<W, ROWS>(blocks, x, cols) };
-            out.token(0)[at].copy_from_slice(&sums[lanes]);
-            continue;
-        }
-        // SAFETY: as above.
-        let parts = unsafe { unpack::<W, ROWS>(blocks, cols, scratch) };
-        let mut store = |token: usize, sums: &[[f32; ROWS]]| {
-            for (t, sums) in sums.iter().enumerate() {
-                out.token(token + t)[at.clone()].copy_from_slice(&sums[lanes.clone()]);
-            }
-        };
-        let mut token = 0;
-        while token < tokens {
-            let left = tokens - token;
-            // SAFETY: as above; no tile reaches past the last token.
-            unsafe {
-                if left >= 8 && W::Lanes::TOKENS >= 8 {
-                    store(token, &tile_of::<W, 8, ROWS>(parts, x, token, cols));
-                    token += 8;
-                } else if left >= 4 {
-                    store(token, &tile_of::<W, 4, ROWS>(parts, x, token, cols));
-                    token += 4;
-                } else if left >= 2 {
-                    store(token, &tile_of::<W, 2, ROWS>(parts, x, token, cols));
-                    token += 2;
-                } else {
-                    store(token, &tile_of::<W, 1, ROWS>(parts, x, token, cols));
-                    token += 1;
+        // SAFETY: the blocks are the first of whole rows; the activations were checked above.
+        let done = unsafe {
+            match matrix.layout() {
+                Layout::Rows => {
+                    let (blocks, lanes) = side_by_side::<ROWS>(matrix, start..rows.end);
+                    // Rows are used in stripes; what comes after them is fetched in one stream.
+                    let ahead = blocks.base.wrapping_add(ROWS * matrix.row_bytes() + AHEAD);
+                    product.rows::<W, _, ROWS, 1>([blocks], ahead, lanes.clone(), start - first);
+                    lanes.len()
+                }
+                Layout::Rows16 => {
+                    let base = matrix.group(start / GROUP).as_ptr();
+                    let lanes = start % GROUP..GROUP.min(start % GROUP + rows.end - start);
+                    let sources = core::array::from_fn(|n| Interleaved { base, first: n * ROWS });
+                    let ahead = base.wrapping_add(AHEAD);
+                    product.rows::<W, _, ROWS, N>(sources, ahead, lanes.clone(), start - first);
+                    lanes.len()
                 }
             }
-        }
+        };
+        start += done;
     }
 }
 
-/// Rows that are computed together.
-struct Group<const ROWS: usize> {
-    /// Their first blocks.
-    blocks: Blocks<ROWS>,
-    /// The lanes of the rows that were asked for.
-    lanes: Range<usize>,
+/// As many of the first of `rows` as there are lanes: their first blocks, and the lanes of those that were asked for.
+///
+/// It may reach back to rows before them, whose results are then dropped; a matrix of fewer rows than lanes goes
+/// row by row, each in all lanes.
+#[inline(always)]
+fn side_by_side<const ROWS: usize>(matrix: &Matrix<'_>, rows: Range<usize>) -> (Blocks<ROWS>, Range<usize>) {
+    let (first, stride, lanes) = match matrix.rows().checked_sub(ROWS) {
+        Some(last) => {
+            let first = rows.start.min(last);
+            (first, matrix.row_bytes(), rows.start - first..ROWS.min(rows.end - first))
+        }
+        None => (rows.start, 0, 0..1),
+    };
+    (Blocks { base: matrix.row(first).as_ptr(), stride }, lanes)
 }
 
-impl<const ROWS: usize> Group<ROWS> {
-    /// As many of the first of `rows` as one group can be.
+/// What all rows of a product share.
+struct Product<'p, 'a> {
+    x: &'p Quantized<'p>,
+    cols: usize,
+    out: Tile<'a>,
+    scratch: &'p mut [Line],
+}
+
+impl Product<'_, '_> {
+    /// `N` times `ROWS` rows times every token. Of the results, `lanes` go to the outputs from `at` on.
     ///
-    /// It may reach back to rows before them, whose results are then dropped; a matrix of fewer rows than lanes goes
-    /// row by row, each in all lanes.
+    /// # Safety
+    /// The CPU has the features of `W::Lanes`; `sources` stand at the first blocks of whole rows.
     #[inline(always)]
-    fn new(matrix: &Matrix<'_>, rows: Range<usize>) -> Self {
-        let (first, stride, lanes) = match matrix.rows().checked_sub(ROWS) {
-            Some(last) => {
-                let first = rows.start.min(last);
-                (first, matrix.row_bytes(), rows.start - first..ROWS.min(rows.end - first))
+    unsafe fn rows<W: Weights<ROWS>, S: Source<W::Lanes, ROWS>, const ROWS: usize, const N: usize>(
+        &mut self,
+        sources: [S; N],
+        ahead: *const u8,
+        lanes: Range<usize>,
+        at: usize,
+    ) {
+        let (x, cols, tokens) = (self.x, self.cols, self.out.tokens());
+        if tokens == 1 {
+            // SAFETY: the caller's promise.
+            let sums = unsafe { stream::<W, S, ROWS, N>(sources, ahead, x, cols) };
+            self.out.token(0)[at..at + lanes.len()].copy_from_slice(&sums.as_flattened()[lanes]);
+            return;
+        }
+        for (n, source) in sources.into_iter().enumerate() {
+            let mine = lanes.start.max(n * ROWS)..lanes.end.min((n + 1) * ROWS);
+            if mine.is_empty() {
+                continue;
             }
-            None => (rows.start, 0, 0..1),
-        };
-        Self { blocks: Blocks { base: matrix.row(first).as_ptr(), stride }, lanes }
+            let at = at + mine.start - lanes.start;
+            let at = at..at + mine.len();
+            let mine = mine.start - n * ROWS..mine.end - n * ROWS;
+            // SAFETY: as above.
+            let parts = unsafe { unpack::<W, S, ROWS>(source, cols, self.scratch) };
+            let mut store = |token: usize, sums: &[[f32; ROWS]]| {
+                for (t, sums) in sums.iter().enumerate() {
+                    self.out.token(token + t)[at.clone()].copy_from_slice(&sums[mine.clone()]);
+                }
+            };
+            let mut token = 0;
+            while token < tokens {
+                let left = tokens - token;
+                // SAFETY: as above; no tile reaches past the last token.
+                unsafe {
+                    if left >= 8 && W::Lanes::TOKENS >= 8 {
+                        store(token, &tile_of::<W, 8, ROWS>(parts, x, token, cols));
+                        token += 8;
+                    } else if left >= 4 {
+                        store(token, &tile_of::<W, 4, ROWS>(parts, x, token, cols));
+                        token += 4;
+                    } else if left >= 2 {
+                        store(token, &tile_of::<W, 2, ROWS>(parts, x, token, cols));
+                        token += 2;
+                    } else {
+                        store(token, &tile_of::<W, 1, ROWS>(parts, x, token, cols));
+                        token += 1;
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -305,41 +424,45 @@ impl<W: Weights<ROWS>, const T: usize, const ROWS: usize> Sums<W, T, ROWS> {
 /// Rows times the only token.
 ///
 /// # Safety
-/// The CPU has the features of `W::Lanes`; `blocks` are the first of rows of `cols` weights, and `x` has as many.
+/// The CPU has the features of `W::Lanes`; `sources` stand at the first blocks of rows of `cols` weights, and `x` has
+/// as many.
 #[inline(always)]
-unsafe fn stream<W: Weights<ROWS>, const ROWS: usize>(
-    mut blocks: Blocks<ROWS>,
+unsafe fn stream<W: Weights<ROWS>, S: Source<W::Lanes, ROWS>, const ROWS: usize, const N: usize>(
+    mut sources: [S; N],
+    mut ahead: *const u8,
     x: &Quantized<'_>,
     cols: usize,
-) -> [f32; ROWS] {
-    // Rows lie side by side and are used in stripes; what comes after them is fetched in one stream.
-    let mut ahead = blocks.base.wrapping_add(ROWS * (cols / 32 / W::PARTS) * W::BYTES + AHEAD);
-    // SAFETY: the caller's promise; `blocks` stand at the 32 weights number `first`.
+) -> [[f32; ROWS]; N] {
+    // SAFETY: the caller's promise; `sources` stand at the 32 weights number `first`.
     unsafe {
-        let mut sums = Sums::<W, 1, ROWS>::new();
+        let mut sums: [Sums<W, 1, ROWS>; N] = core::array::from_fn(|_| Sums::new());
         for first in (0..cols / 32).step_by(W::PARTS) {
-            let head = W::head(&blocks);
+            let heads = sources.map(|blocks| W::head(&blocks));
             for part in 0..W::PARTS {
                 // A prefetch is a hint: addresses past the end are ignored.
-                for line in (0..ROWS * W::BYTES / W::PARTS).step_by(Line::BYTES) {
+                for line in (0..N * ROWS * W::BYTES / W::PARTS).step_by(Line::BYTES) {
                     _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line).cast());
                 }
-                ahead = ahead.wrapping_add(ROWS * W::BYTES / W::PARTS);
-                sums.add(&W::part(&blocks, &head, part), x, 0, cols, first + part);
+                ahead = ahead.wrapping_add(N * ROWS * W::BYTES / W::PARTS);
+                for ((sums, blocks), head) in sums.iter_mut().zip(&sources).zip(&heads) {
+                    sums.add(&W::part(blocks, head, part), x, 0, cols, first + part);
+                }
             }
-            blocks.advance(W::BYTES);
+            for blocks in &mut sources {
+                blocks.advance(W::BYTES);
+            }
         }
-        sums.finish()[0]
+        sums.map(|sums| sums.finish()[0])
     }
 }
 
 /// Rows, unpacked to scratch.
 ///
 /// # Safety
-/// The CPU has the features of `W::Lanes`; `blocks` are the first of rows of `cols` weights.
+/// The CPU has the features of `W::Lanes`; `blocks` stand at the first of rows of `cols` weights.
 #[inline(always)]
-unsafe fn unpack<W: Weights<ROWS>, const ROWS: usize>(
-    mut blocks: Blocks<ROWS>,
+unsafe fn unpack<W: Weights<ROWS>, S: Source<W::Lanes, ROWS>, const ROWS: usize>(
+    mut blocks: S,
     cols: usize,
     scratch: &mut [Line],
 ) -> &[PartOf<W, ROWS>] {

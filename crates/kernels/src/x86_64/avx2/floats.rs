@@ -24,14 +24,17 @@ pub fn float_rows(
     for start in rows.clone().step_by(ROWS) {
         let count = ROWS.min(rows.end - start);
         // Past the last row it stands in again; its surplus results are dropped.
-        let bytes: [&[u8]; ROWS] = core::array::from_fn(|r| matrix.row(start + r.min(count - 1)));
+        let row = |r: usize| start + r.min(count - 1);
+        let bytes = || core::array::from_fn(|r| matrix.row(row(r)));
         match matrix.format() {
-            Format::F32 => each_token::<F32>(bytes, x, count, start - first, &mut out),
-            Format::F16 => each_token::<F16>(bytes, x, count, start - first, &mut out),
-            Format::BF16 => each_token::<Bf16>(bytes, x, count, start - first, &mut out),
+            Format::F32 => each_token::<F32>(bytes(), x, count, start - first, &mut out),
+            Format::F16 => each_token::<F16>(bytes(), x, count, start - first, &mut out),
+            Format::BF16 => each_token::<Bf16>(bytes(), x, count, start - first, &mut out),
             quantized => {
-                for (row, weights) in bytes.iter().zip(weights.chunks_exact_mut(matrix.cols())) {
-                    dequantize(quantized, row, weights);
+                for (r, weights) in weights.chunks_exact_mut(matrix.cols()).enumerate() {
+                    matrix.read_row(row(r), |columns, bytes| {
+                        dequantize(quantized, bytes, &mut weights[columns]);
+                    });
                 }
                 let weights: &[u8] = bytemuck::cast_slice(weights);
                 let bytes = core::array::from_fn(|r| &weights[r * 4 * matrix.cols()..][..4 * matrix.cols()]);

@@ -7,17 +7,17 @@
 use crate::x86_64::formats::quantized_rows;
 use crate::x86_64::matmul::{Blocks, Lanes, X};
 use core::arch::x86_64::{
-    __m128i, __m512, __m512i, _mm_cvtsi32_si128, _mm_loadu_si128, _mm256_setr_epi16, _mm512_add_epi32,
-    _mm512_add_ps, _mm512_and_si512, _mm512_castsi128_si512, _mm512_cvtepi32_epi16, _mm512_cvtepi32_ps,
-    _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_inserti32x4, _mm512_mul_ps,
-    _mm512_mullo_epi32, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setr_epi32, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_sll_epi32, _mm512_slli_epi16,
-    _mm512_srai_epi32, _mm512_srl_epi16, _mm512_srl_epi32, _mm512_srli_epi32, _mm512_storeu_ps,
-    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
-    _mm512_xor_ps, _mm512_xor_si512,
+    __m128i, __m512, __m512i, _mm_cvtsi32_si128, _mm_loadu_si128, _mm256_loadu_si256, _mm256_setr_epi16,
+    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castsi128_si512, _mm512_cvtepi32_epi16,
+    _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_inserti32x4,
+    _mm512_loadu_si512, _mm512_mul_ps, _mm512_mullo_epi32, _mm512_or_si512, _mm512_set1_epi8,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_sll_epi32, _mm512_slli_epi16, _mm512_srai_epi32, _mm512_srl_epi16, _mm512_srl_epi32,
+    _mm512_srli_epi32, _mm512_storeu_ps, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
+    _mm512_unpacklo_epi64, _mm512_xor_ps, _mm512_xor_si512,
 };
 
-quantized_rows!("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", Avx512, 16);
+quantized_rows!("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", Avx512, 16, 1);
 
 /// AVX-512 F, BW, DQ, VL and VNNI.
 #[derive(Debug)]
@@ -90,6 +90,20 @@ impl Lanes<16> for Avx512 {
             i16::from_le_bytes(blocks.row(r, at).cast::<[u8; 2]>().read())
         });
         _mm512_cvtph_ps(_mm256_setr_epi16(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn load_dwords(from: *const u8) -> __m512i {
+        // SAFETY: the caller's promise; the load needs no alignment.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn load_halves(from: *const u8) -> __m512 {
+        // SAFETY: the caller's promise; the load needs no alignment.
+        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.cast()) })
     }
 
     #[inline]

@@ -1,0 +1,115 @@
+//! How the rows of a matrix lie in memory: one after another as ggml lays them, or sixteen side by side.
+//!
+//! Sixteen rows side by side are what a vector kernel wants: each load brings the same word of sixteen rows, which
+//! then are its lanes. In: rows as ggml stores them. Out: the same bytes in another order ([`interleave`]), and back
+//! ([`gather`]). A file of such matrices has the size of the plain one and is mapped just like it.
+
+use crate::Format;
+use core::ops::Range;
+
+/// How the rows of a matrix lie in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Layout {
+    /// One row after another.
+    Rows,
+    /// Groups of 16 rows. A group holds, for each block of the format in turn, that block of all its rows: what stands
+    /// at byte `at` of the block, of row `r` and with a width of `w` bytes, stands at byte `16 at + r w`. The width is
+    /// 2 for the scale of a format whose bytes are no whole number of words, and 4 for everything else.
+    Rows16,
+}
+
+/// The rows of a group of [`Layout::Rows16`].
+pub const GROUP: usize = 16;
+
+/// The most bytes that a block of any format has.
+pub const MOST_BLOCK_BYTES: usize = 256;
+
+/// What is added to ggml's id of a type to name its rows in groups of 16. Far from every id that ggml or a relative
+/// of it uses, so that whoever does not know the layout refuses the file.
+const ROWS16_ID: u32 = 0x5c00_0000;
+
+impl Layout {
+    /// Format and layout of a tensor type's id in a file, if there are kernels for them.
+    pub const fn of_id(id: u32) -> Option<(Format, Self)> {
+        let (ggml, layout) = if id >= ROWS16_ID { (id - ROWS16_ID, Self::Rows16) } else { (id, Self::Rows) };
+        match Format::from_ggml(ggml) {
+            Some(format) if layout.takes(format) => Some((format, layout)),
+            _ => None,
+        }
+    }
+
+    /// The id of a tensor type of this layout in a file.
+    pub const fn id(self, format: Format) -> u32 {
+        match self {
+            Self::Rows => format.ggml_id(),
+            Self::Rows16 => ROWS16_ID + format.ggml_id(),
+        }
+    }
+
+    /// Whether matrices of this format can have this layout.
+    pub const fn takes(self, format: Format) -> bool {
+        matches!(self, Self::Rows) || !format.is_float()
+    }
+
+    /// How many rows belong together: a matrix has a multiple of it.
+    pub const fn group(self) -> usize {
+        match self {
+            Self::Rows => 1,
+            Self::Rows16 => GROUP,
+        }
+    }
+}
+
+/// Where the scale of 2 bytes stands in a block, in formats whose bytes are not whole words.
+const fn half_at(format: Format) -> Option<usize> {
+    match format {
+        Format::Q8_0 | Format::Q4_0 => Some(0),
+        Format::Q6_K => Some(208),
+        Format::Q4_1 | Format::Q4_K => None,
+        Format::F32 | Format::F16 | Format::BF16 => panic!("float formats are not interleaved"),
+    }
+}
+
+/// The fields of a block: words, and where there is one the half.
+fn fields(format: Format) -> impl Iterator<Item = Range<usize>> {
+    let half = half_at(format);
+    let end = format.block_bytes();
+    let words = match half {
+        Some(0) => 2..end,
+        Some(half) => 0..half,
+        None => 0..end,
+    };
+    half.map(|at| at..at + 2).into_iter().chain(words.step_by(4).map(|at| at..at + 4))
+}
+
+/// Brings 16 rows from [`Layout::Rows`] to [`Layout::Rows16`].
+///
+/// # Panics
+/// If the two are not 16 rows of whole blocks of a quantized format, or of different lengths.
+pub fn interleave(format: Format, rows: &[u8], group: &mut [u8]) {
+    let bytes = format.block_bytes();
+    assert!(rows.len() == group.len() && rows.len().is_multiple_of(GROUP * bytes), "16 rows of whole blocks");
+    let row_bytes = rows.len() / GROUP;
+    for (block, group) in group.chunks_exact_mut(GROUP * bytes).enumerate() {
+        for field in fields(format) {
+            for r in 0..GROUP {
+                let from = r * row_bytes + block * bytes + field.start;
+                let to = GROUP * field.start + r * field.len();
+                group[to..to + field.len()].copy_from_slice(&rows[from..from + field.len()]);
+            }
+        }
+    }
+}
+
+/// Copies one block of row `row` out of a block of 16 rows, as ggml stores it.
+///
+/// # Panics
+/// If `group` is not 16 blocks, `block` not one, or there is no such row.
+pub fn gather(format: Format, group: &[u8], row: usize, block: &mut [u8]) {
+    let bytes = format.block_bytes();
+    assert!(group.len() == GROUP * bytes && block.len() == bytes && row < GROUP, "a block of 16 rows");
+    for field in fields(format) {
+        let from = GROUP * field.start + row * field.len();
+        block[field.clone()].copy_from_slice(&group[from..from + field.len()]);
+    }
+}
