@@ -42,6 +42,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Fetch a model by name
     Pull(PullArgs),
+    /// Lay a model file out so that it runs faster; it gives the same bits
+    Pack(PackArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -251,6 +253,15 @@ pub struct PlanArgs {
 pub struct PullArgs {
     /// The model's name; without it, the names are listed
     pub name: Option<String>,
+}
+
+/// `stonechat pack`.
+#[derive(Args, Debug)]
+pub struct PackArgs {
+    /// A GGUF file, or the name of a model
+    pub input: String,
+    /// The file to write; one that is there is replaced once the new one is whole
+    pub output: PathBuf,
 }
 
 /// A number of bytes: `1048576`, `400M`, `2G`, powers of 1024.

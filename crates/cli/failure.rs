@@ -55,7 +55,9 @@ impl From<stonechat_core::vocabulary::Error> for Failure {
 impl From<stonechat_runtime::Error> for Failure {
     fn from(error: stonechat_runtime::Error) -> Self {
         match error {
-            stonechat_runtime::Error::Stopped { .. } => Self::Interrupted,
+            stonechat_runtime::Error::Stopped { .. } | stonechat_runtime::Error::Abandoned { .. } => {
+                Self::Interrupted
+            }
             error => Self::Failed(error.to_string()),
         }
     }

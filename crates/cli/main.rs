@@ -9,6 +9,7 @@ mod failure;
 mod inspect;
 mod logits;
 mod manual;
+mod pack;
 mod perplexity;
 mod plan;
 mod prompt;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args, program.cpu),
         Command::Plan(args) => plan::run(args),
         Command::Pull(args) => pull::run(args),
+        Command::Pack(args) => pack::run(args),
         Command::Completions { shell } => manual::completions(*shell),
         Command::Man => manual::man(),
     };

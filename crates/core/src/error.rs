@@ -65,6 +65,15 @@ pub enum Error {
         /// Outputs and inputs that it has.
         found: [u64; 2],
     },
+    /// A tensor's rows lie in groups, and do not fill the last.
+    PartialGroup {
+        /// The tensor.
+        tensor: Name,
+        /// Its rows.
+        rows: usize,
+        /// The rows of a group.
+        group: usize,
+    },
     /// There are no kernels for a tensor's format.
     UnsupportedFormat {
         /// The tensor.
@@ -165,6 +174,10 @@ impl fmt::Display for Error {
                 f,
                 "the tensor '{tensor}' has {} rows of {}, but the file's hyperparameters ask for {rows} rows of {cols}",
                 found[0], found[1]
+            ),
+            Self::PartialGroup { tensor, rows, group } => write!(
+                f,
+                "tensor {tensor} has {rows} rows in groups of {group}, which they do not fill; pack the original file again"
             ),
             Self::UnsupportedFormat { tensor, format } => {
                 write!(

@@ -9,7 +9,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use stonechat_kernels::attention::{self, Cache, Head};
 use stonechat_kernels::elementwise::{self, NotFinite};
 use stonechat_kernels::split::{Chunks, Split};
-use stonechat_kernels::{Activations, Level, Line, Matrix, QuantizedMut, Scratch, Workers, matmul};
+use stonechat_kernels::{
+    Activations, Level, Line, Matrix, QuantizedMut, Scratch, ScratchSize, Workers, matmul,
+};
 
 use crate::model::{Norm, Weight};
 use crate::plan::ActivationMode;
@@ -63,7 +65,7 @@ pub(crate) struct Buffers<'a> {
     pub cos: &'a mut [f32],
     pub sin: &'a mut [f32],
     pub scratch: &'a mut [Line],
-    pub scratch_share: usize,
+    pub scratch_size: ScratchSize,
     pub batch: usize,
     pub outputs: usize,
     pub activations: ActivationMode,
@@ -125,7 +127,7 @@ impl Pass<'_, '_> {
         self.quantize(e, count).map_err(|NotFinite| Error::NotFinite(Place::FinalNorm))?;
         let b = &mut *self.buffers;
         let x = input(b.input, b.q, b.d, b.sums, b.activations, e, count);
-        let mut scratch = Scratch::new(b.scratch, b.scratch_share);
+        let mut scratch = Scratch::new(b.scratch, b.scratch_size);
         let logits = &mut logits[..count * h.vocabulary];
         matmul(self.level, self.workers, &[*self.model.head()], &x, logits, &mut scratch);
         Ok(())
@@ -136,7 +138,9 @@ impl Pass<'_, '_> {
         let embedding = self.model.embedding();
         let rows = self.buffers.residual.chunks_exact_mut(embedding.cols());
         for (token, out) in tokens.iter().zip(rows) {
-            elementwise::dequantize(self.level, embedding.format(), embedding.row(*token as usize), out);
+            embedding.read_row(*token as usize, |columns, bytes| {
+                elementwise::dequantize(self.level, embedding.format(), bytes, &mut out[columns]);
+            });
         }
     }
 
@@ -201,7 +205,7 @@ impl Pass<'_, '_> {
         let x = input(b.input, b.q, b.d, b.sums, b.activations, cols, tokens);
         let out = if matches!(stack, [Weight::Output | Weight::Down]) { &mut *b.delta } else { &mut *b.wide };
         let out = &mut out[..tokens * rows];
-        let mut scratch = Scratch::new(b.scratch, b.scratch_share);
+        let mut scratch = Scratch::new(b.scratch, b.scratch_size);
         matmul(self.level, self.workers, &matrices, &x, out, &mut scratch);
         let mut from = 0;
         for (weight, matrix) in stack.iter().zip(&matrices) {
@@ -255,7 +259,7 @@ impl Pass<'_, '_> {
         let wide = &*b.wide;
         let (keys, values, context) = (&self.cache.keys, &self.cache.values, self.cache.context);
         let out = Split::new(Chunks::new(&mut b.input[..tokens * h.q_dim()], group * d));
-        let mut scratch = Scratch::new(b.scratch, b.scratch_share);
+        let mut scratch = Scratch::new(b.scratch, b.scratch_size);
         let scratch = scratch.split();
         self.workers.run(&|| {
             let Some((_, lines)) = scratch.claim() else { return };

@@ -6,7 +6,7 @@
 use core::fmt::Write;
 
 use stonechat_gguf::{Gguf, Name, Tensor};
-use stonechat_kernels::{Format, Matrix};
+use stonechat_kernels::{Format, Layout, Matrix};
 
 use crate::Error;
 use crate::arch::{self, Spec};
@@ -222,19 +222,19 @@ fn tensor<'a>(gguf: &Gguf<'a>, name: &str) -> Result<Tensor<'a>, Error> {
     gguf.tensor(name).ok_or(Error::MissingTensor(Name::new(name)))
 }
 
-fn format_of(tensor: &Tensor<'_>) -> Result<Format, Error> {
-    Format::from_ggml(tensor.ty.id())
-        .ok_or(Error::UnsupportedFormat { tensor: Name::new(tensor.name), format: tensor.ty.name() })
-}
-
 fn matrix<'a>(tensor: &Tensor<'a>, expected: [usize; 2]) -> Result<Matrix<'a>, Error> {
-    let format = format_of(tensor)?;
+    let name = Name::new(tensor.name);
+    let (format, layout) = Layout::of_id(tensor.ty.id())
+        .ok_or(Error::UnsupportedFormat { tensor: name.clone(), format: tensor.ty.name() })?;
     let found = shape(tensor);
     let right = found == expected.map(|n| n as u64);
+    if right && !expected[0].is_multiple_of(layout.group()) {
+        return Err(Error::PartialGroup { tensor: name, rows: expected[0], group: layout.group() });
+    }
     right
-        .then(|| Matrix::new(format, expected[0], expected[1], tensor.data))
+        .then(|| Matrix::with_layout(format, layout, expected[0], expected[1], tensor.data))
         .flatten()
-        .ok_or(Error::TensorShape { tensor: Name::new(tensor.name), expected, found })
+        .ok_or(Error::TensorShape { tensor: name, expected, found })
 }
 
 fn vector<'a>(tensor: &Tensor<'a>, len: usize) -> Result<Vector<'a>, Error> {

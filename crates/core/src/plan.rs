@@ -3,7 +3,7 @@
 //! In: a model's shape and the limits that the user gives. Out: the size of each region of the one arena. Arithmetic
 //! only; [`Session::new`](crate::Session::new) carves exactly these regions.
 
-use stonechat_kernels::{Line, Scratch};
+use stonechat_kernels::{Line, ScratchSize};
 
 use crate::arena::ALIGNMENT;
 use crate::model::{Norm, Weight};
@@ -105,7 +105,7 @@ pub(crate) struct Lengths {
     pub angles: usize,
     pub logits: usize,
     pub candidates: usize,
-    pub scratch_share: usize,
+    pub scratch_size: ScratchSize,
     pub scratch: usize,
 }
 
@@ -239,7 +239,7 @@ fn lengths(model: &Model<'_>, limits: &Limits, vocabulary: usize, vectors: usize
     let cache = times(times(h.layers, limits.context)?, h.kv_dim())?;
     let input = times(batch, h.widest_input())?;
     let wide = (h.q_dim() + 2 * h.kv_dim()).max(2 * h.feed_forward);
-    let scratch_share = Scratch::lines(h.widest_input(), h.head_dim);
+    let scratch_size = ScratchSize::new(h.widest_input(), h.head_dim, batch);
     Some(Lengths {
         vocabulary,
         layers: h.layers,
@@ -255,8 +255,8 @@ fn lengths(model: &Model<'_>, limits: &Limits, vocabulary: usize, vectors: usize
         angles: times(batch + 1, h.rope.dims / 2)?,
         logits: times(limits.outputs, h.vocabulary)?,
         candidates: h.vocabulary,
-        scratch_share,
-        scratch: times(limits.threads, scratch_share)?,
+        scratch_size,
+        scratch: scratch_size.lines(limits.threads)?,
     })
 }
 

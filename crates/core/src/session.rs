@@ -6,7 +6,7 @@
 use bytemuck::{Pod, Zeroable};
 use stonechat_gguf::Gguf;
 use stonechat_kernels::elementwise::dequantize;
-use stonechat_kernels::{Format, Level, Line, Matrix, Workers};
+use stonechat_kernels::{Layout, Level, Line, Matrix, Workers};
 
 use crate::arena::Carver;
 use crate::forward::{self, Buffers, KvCache};
@@ -21,7 +21,8 @@ use crate::{Error, Model, Place, Plan, Vocabulary};
 pub struct TensorRecord {
     offset: u64,
     len: u64,
-    format: u32,
+    /// The id of format and layout.
+    ty: u32,
     rows: u32,
     cols: u32,
     /// Where the bias begins among the vectors; [`NO_BIAS`] where there is none.
@@ -56,8 +57,10 @@ impl<'a> Weights<'a> {
     pub fn matrix(&self, layer: usize, weight: Weight) -> Matrix<'a> {
         let record = &self.layers[layer].weights[weight as usize];
         let bytes = &self.file[record.offset as usize..][..record.len as usize];
-        Format::from_ggml(record.format)
-            .and_then(|format| Matrix::new(format, record.rows as usize, record.cols as usize, bytes))
+        Layout::of_id(record.ty)
+            .and_then(|(format, layout)| {
+                Matrix::with_layout(format, layout, record.rows as usize, record.cols as usize, bytes)
+            })
             .expect("the table was made from checked matrices")
     }
 
@@ -152,7 +155,7 @@ impl<'a> Session<'a> {
             q: take!(lengths.input),
             d: take!(lengths.blocks),
             sums: take!(lengths.halves),
-            scratch_share: lengths.scratch_share,
+            scratch_size: lengths.scratch_size,
             batch: limits.batch,
             outputs: limits.outputs,
             activations: limits.activations,
@@ -310,7 +313,7 @@ fn fill<'a>(
             record.weights[weight as usize] = TensorRecord {
                 offset: offset_in(model.gguf(), matrix.bytes()),
                 len: matrix.bytes().len() as u64,
-                format: matrix.format().ggml_id(),
+                ty: matrix.layout().id(matrix.format()),
                 rows: matrix.rows() as u32,
                 cols: matrix.cols() as u32,
                 bias,

@@ -8,9 +8,9 @@ use crate::error::{Error, Name, Quantity};
 use crate::limits;
 use crate::value::{check_limit, read_bytes};
 
-/// How a tensor's elements are stored: one of ggml's types.
+/// How a tensor's elements are stored: one of ggml's types, or one of Stonechat's own.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TensorType(u8);
+pub struct TensorType(u32);
 
 /// Makes the table of types and a constant for each: id, name, elements in a block, bytes of a block.
 macro_rules! tensor_types {
@@ -36,7 +36,8 @@ macro_rules! tensor_types {
 }
 
 // Source: ggml's `enum ggml_type` and its `block_*` structures. The missing ids were withdrawn by ggml (4, 5: Q4_2 and
-// Q4_3; 31-33 and 36-38: layouts repacked for ARM).
+// Q4_3; 31-33 and 36-38: layouts repacked for ARM). The ids from 0x5c00_0000 on are Stonechat's: ggml's blocks of 16 rows
+// side by side.
 tensor_types! {
     0 F32 1 4;
     1 F16 1 2;
@@ -73,20 +74,25 @@ tensor_types! {
     40 NVFP4 64 36;
     41 Q1_0 128 18;
     42 Q2_0 64 18;
+    0x5c00_0002 Q4_0_R16 32 18;
+    0x5c00_0003 Q4_1_R16 32 20;
+    0x5c00_0008 Q8_0_R16 32 34;
+    0x5c00_000c Q4_K_R16 256 144;
+    0x5c00_000e Q6_K_R16 256 210;
 }
 
 impl TensorType {
-    /// The type with this number, if ggml has it.
+    /// The type with this number, if there is one.
     pub fn from_id(id: u32) -> Option<Self> {
         Self::ALL.iter().copied().find(|ty| ty.id() == id)
     }
 
     /// The number that stands for this type in a file.
     pub const fn id(self) -> u32 {
-        self.0 as u32
+        self.0
     }
 
-    /// ggml's name, such as `Q4_1`.
+    /// Its name, such as `Q4_1`.
     pub const fn name(self) -> &'static str {
         self.entry().0
     }

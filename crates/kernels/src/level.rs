@@ -60,9 +60,9 @@ impl LevelName {
     const fn is_implemented(self) -> bool {
         match self {
             Self::Reference => true,
-            Self::Avx2 | Self::Avx512 => cfg!(target_arch = "x86_64"),
+            Self::Avx2 | Self::Avx512 | Self::Amx => cfg!(target_arch = "x86_64"),
             Self::Neon | Self::Dotprod => cfg!(target_arch = "aarch64"),
-            Self::AvxVnni | Self::Amx | Self::I8mm => false,
+            Self::AvxVnni | Self::I8mm => false,
         }
     }
 }
@@ -142,17 +142,19 @@ impl Level {
 fn cpu_has(name: LevelName) -> bool {
     use std::arch::is_x86_feature_detected as has;
     let avx2 = || has!("avx2") && has!("fma") && has!("f16c");
+    let avx512 = || {
+        avx2()
+            && has!("avx512f")
+            && has!("avx512bw")
+            && has!("avx512dq")
+            && has!("avx512vl")
+            && has!("avx512vnni")
+    };
     match name {
         LevelName::Reference => true,
         LevelName::Avx2 => avx2(),
-        LevelName::Avx512 => {
-            avx2()
-                && has!("avx512f")
-                && has!("avx512bw")
-                && has!("avx512dq")
-                && has!("avx512vl")
-                && has!("avx512vnni")
-        }
+        LevelName::Avx512 => avx512(),
+        LevelName::Amx => avx512() && crate::x86_64::amx::is_permitted(),
         _ => false,
     }
 }

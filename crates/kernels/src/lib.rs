@@ -56,6 +56,8 @@ pub mod matmul;
 pub mod reference;
 pub mod scratch;
 pub mod split;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 pub mod workers;
 
 #[cfg(target_arch = "aarch64")]
@@ -68,7 +70,7 @@ pub use format::Format;
 pub use layout::Layout;
 pub use level::{Level, LevelName};
 pub use matmul::{Matrix, matmul};
-pub use scratch::{Line, Scratch};
+pub use scratch::{Line, Scratch, ScratchSize};
 pub use split::Split;
 pub use workers::{Alone, Workers};
 
@@ -83,6 +85,9 @@ macro_rules! dispatch {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: such a `Level` exists only where the CPU has its features; the caller checked the sizes.
             $crate::LevelName::Avx512 => unsafe { $crate::x86_64::avx512::$kernel($($argument),*) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: such a `Level` exists only where the CPU has its features; the caller checked the sizes.
+            $crate::LevelName::Amx => unsafe { $crate::x86_64::amx::$kernel($($argument),*) },
             #[cfg(target_arch = "aarch64")]
             // SAFETY: such a `Level` exists only where the CPU has its features; the caller checked the sizes.
             $crate::LevelName::Neon => unsafe { $crate::aarch64::neon::$kernel($($argument),*) },

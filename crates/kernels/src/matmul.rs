@@ -8,6 +8,8 @@ use crate::activations::{Activations, Quantized};
 use crate::layout::{self, GROUP, Layout};
 use crate::split::{Columns, Split, Tile};
 use crate::{Format, Level, Scratch, Workers};
+#[cfg(target_arch = "x86_64")]
+use crate::{LevelName, tiles, x86_64::amx};
 use core::ops::Range;
 
 /// A weight matrix in place: `rows` outputs of `cols` inputs.
@@ -139,7 +141,14 @@ pub fn matmul(
     }
     let chunk = rows.div_ceil(workers.count() * RANGES_PER_WORKER).next_multiple_of(ROWS);
     let split = Split::new(Columns::new(out, rows, chunk));
-    let scratch = scratch.split();
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "no matrix engine"))]
+    let (shared, scratch) = scratch.parts();
+    #[cfg(target_arch = "x86_64")]
+    let tiles = x
+        .quantized
+        .filter(|_| level.name() == LevelName::Amx && tokens >= amx::LEAST_TOKENS)
+        .filter(|_| stack.iter().any(|matrix| !matrix.format.is_float()))
+        .map(|x_quantized| tiles::pack(&x_quantized, x.cols, workers, shared));
     workers.run(&|| {
         let Some((_, lines)) = scratch.claim() else { return };
         while let Some((_, mut tile)) = split.claim() {
@@ -150,6 +159,13 @@ pub fn matmul(
                 let to = claimed.end.min(first + matrix.rows);
                 if from < to {
                     let part = tile.columns_mut(from - claimed.start..to - claimed.start);
+                    #[cfg(target_arch = "x86_64")]
+                    if let (Some(tiles), false) = (&tiles, matrix.format.is_float()) {
+                        // SAFETY: the level says that there is an engine, and that it may be used.
+                        unsafe { amx::tiled_rows(matrix, from - first..to - first, tiles, part, lines) };
+                        first += matrix.rows;
+                        continue;
+                    }
                     rows_of(level, matrix, from - first..to - first, x, part, lines);
                 }
                 first += matrix.rows;

@@ -15,44 +15,78 @@ impl Line {
     pub const BYTES: usize = 64;
 }
 
-/// Scratch memory of several workers: an equal share for each.
-#[derive(Debug)]
-pub struct Scratch<'a> {
-    lines: &'a mut [Line],
-    share: usize,
-}
-
 /// Rows of weights that a kernel unpacks at a time.
 pub const PANEL_ROWS: usize = 16;
 
-impl<'a> Scratch<'a> {
-    /// The lines that one worker needs for matrices of up to `cols` columns and heads of up to `head_dim`.
+/// How many lines of scratch memory the kernels need.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ScratchSize {
+    /// The lines that all workers share.
+    shared: usize,
+    /// The lines that each has for itself.
+    share: usize,
+}
+
+impl ScratchSize {
+    /// For matrices of up to `cols` columns, heads of up to `head_dim`, and up to `tokens` tokens at a time.
     ///
     /// A panel of [`PANEL_ROWS`] rows holds, for each weight, an int8, and for each block of 32 a scale, two integer
     /// sub-scales and two minima of 4 bytes; a dequantized row takes 4 bytes a weight. Attention takes the scores
-    /// of a chunk and a head's values, for each of up to 16 query heads.
-    pub const fn lines(cols: usize, head_dim: usize) -> usize {
+    /// of a chunk and a head's values, for each of up to 16 query heads. What a matrix engine takes is said in its
+    /// module; the workers share the activations in tiles.
+    pub const fn new(cols: usize, head_dim: usize, tokens: usize) -> Self {
+        const fn larger(a: usize, b: usize) -> usize {
+            if a > b { a } else { b }
+        }
         let panel = PANEL_ROWS * (cols + cols.div_ceil(32) * 5 * 4);
         let rows = 4 * 4 * cols;
         let attention = 16 * 4 * (crate::attention::CHUNK + head_dim);
-        let most = if panel > rows { panel } else { rows };
-        let most = if most > attention { most } else { attention };
-        most.div_ceil(Line::BYTES) + 4
+        let share = larger(larger(panel, rows), attention).div_ceil(Line::BYTES) + 4;
+        #[cfg(target_arch = "x86_64")]
+        if tokens >= crate::x86_64::amx::LEAST_TOKENS {
+            let engine = crate::x86_64::amx::lines(tokens);
+            return Self { shared: crate::tiles::lines(tokens, cols), share: larger(share, engine) };
+        }
+        let _ = tokens;
+        Self { shared: 0, share }
     }
 
-    /// Shares `lines` out among workers, `share` lines each.
+    /// The lines for so many workers, if their number fits.
+    pub const fn lines(self, workers: usize) -> Option<usize> {
+        match self.share.checked_mul(workers) {
+            Some(shares) => shares.checked_add(self.shared),
+            None => None,
+        }
+    }
+}
+
+/// Scratch memory: a part that all workers share, and an equal share for each.
+#[derive(Debug)]
+pub struct Scratch<'a> {
+    lines: &'a mut [Line],
+    size: ScratchSize,
+}
+
+impl<'a> Scratch<'a> {
+    /// Shares `lines` out.
     ///
     /// # Panics
-    /// If `lines` is less than one share.
-    pub fn new(lines: &'a mut [Line], share: usize) -> Self {
-        assert!(share > 0 && lines.len() >= share, "scratch for at least one worker");
-        Self { lines, share }
+    /// If `lines` is less than one worker needs.
+    pub fn new(lines: &'a mut [Line], size: ScratchSize) -> Self {
+        assert!(size.lines(1).is_some_and(|least| lines.len() >= least), "scratch for at least one worker");
+        Self { lines, size }
     }
 
     /// The shares, to be claimed one by each worker.
     pub fn split(&mut self) -> Split<Chunks<'_, Line>> {
-        let whole = self.lines.len() / self.share * self.share;
-        Split::new(Chunks::new(&mut self.lines[..whole], self.share))
+        self.parts().1
+    }
+
+    /// The part that all share, and the shares.
+    pub fn parts(&mut self) -> (&mut [Line], Split<Chunks<'_, Line>>) {
+        let (shared, lines) = self.lines.split_at_mut(self.size.shared);
+        let whole = lines.len() / self.size.share * self.size.share;
+        (shared, Split::new(Chunks::new(&mut lines[..whole], self.size.share)))
     }
 }
 

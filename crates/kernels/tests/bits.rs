@@ -8,7 +8,7 @@
 use stonechat_kernels::activations::{Activations, Quantized, QuantizedMut};
 use stonechat_kernels::attention::{self, Cache, Head};
 use stonechat_kernels::elementwise::{self, NotFinite, Rotation};
-use stonechat_kernels::{Alone, Format, Layout, Level, Line, Matrix, Scratch, layout, matmul};
+use stonechat_kernels::{Alone, Format, Layout, Level, Line, Matrix, Scratch, ScratchSize, layout, matmul};
 
 /// The levels to judge.
 fn levels() -> impl Iterator<Item = Level> {
@@ -163,9 +163,9 @@ impl Rows {
 fn multiply(level: Level, stack: &[Matrix<'_>], x: &Activations<'_>) -> Vec<f32> {
     let rows: usize = stack.iter().map(Matrix::rows).sum();
     let mut out = vec![f32::NAN; rows * x.tokens()];
-    let share = Scratch::lines(x.cols, 0);
-    let mut lines = vec![Line::ZERO; share];
-    matmul(level, &Alone, stack, x, &mut out, &mut Scratch::new(&mut lines, share));
+    let size = ScratchSize::new(x.cols, 0, x.tokens());
+    let mut lines = vec![Line::ZERO; size.lines(1).expect("few")];
+    matmul(level, &Alone, stack, x, &mut out, &mut Scratch::new(&mut lines, size));
     out
 }
 
@@ -431,7 +431,7 @@ fn halves_have_the_bits_of_the_reference() {
 
 fn attend(level: Level, head: &Head<'_>, head_dim: usize, queries: &[f32]) -> Vec<f32> {
     let mut out = vec![f32::NAN; queries.len()];
-    let mut lines = vec![Line::ZERO; Scratch::lines(32, head_dim)];
+    let mut lines = vec![Line::ZERO; ScratchSize::new(32, head_dim, 1).lines(1).expect("few")];
     attention::attend(level, head, head_dim, queries, &mut out, &mut lines);
     out
 }

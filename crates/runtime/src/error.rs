@@ -96,6 +96,11 @@ pub enum Error {
         /// The model.
         name: String,
     },
+    /// Writing a file was asked to stop.
+    Abandoned {
+        /// The file that was to be.
+        path: PathBuf,
+    },
     /// The disk cannot take the model.
     DiskFull {
         /// The folder of the models.
@@ -127,6 +132,18 @@ pub enum Error {
         expected: String,
         /// The SHA-256 of what came.
         got: String,
+    },
+    /// A file has no matrix that packing could change.
+    NothingToPack {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file cannot be written because its header would not be one that is read again.
+    Header {
+        /// The file that was to be.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: Box<stonechat_gguf::Error>,
     },
     /// No source gave the file.
     NoSource {
@@ -217,6 +234,9 @@ impl fmt::Display for Error {
                 f,
                 "pulling {name} was stopped; what has arrived is kept, and the next pull goes on from there"
             ),
+            Self::Abandoned { path } => {
+                write!(f, "writing {} was stopped, and nothing is left of it; run it again", path.display())
+            }
             Self::DiskFull { folder, needed } => write!(
                 f,
                 "the disk of {} is too full: {needed} more bytes are needed there; free some, or set STONECHAT_HOME to \
@@ -231,6 +251,12 @@ impl fmt::Display for Error {
                 f,
                 "what came from {source} has SHA-256 {got} in place of {expected} and was removed; try again later"
             ),
+            Self::NothingToPack { path } => write!(
+                f,
+                "{} has no quantized matrix that is not packed already; use the file as it is",
+                path.display()
+            ),
+            Self::Header { path, error } => write!(f, "cannot write {}: {error}", path.display()),
             Self::NoSource { name, failures } => {
                 write!(f, "cannot pull {name}")?;
                 for (index, failure) in failures.iter().enumerate() {

@@ -9,6 +9,7 @@
 //! - [`Pool`]: the threads;
 //! - [`ChatTemplate`]: a conversation as the prompt that the model was trained on;
 //! - [`manifest`] and [`Home`]: models by name, and where their files are kept; with the feature `pull`, fetching them;
+//! - [`pack`](mod@pack): a model file whose matrices lie as the kernels like to read them;
 //! - [`Interrupt`]: Ctrl-C as a flag.
 //!
 //! Nothing here touches a number that the model computes: results do not depend on this crate.
@@ -20,6 +21,7 @@ pub mod home;
 pub mod interrupt;
 pub mod manifest;
 pub mod map;
+pub mod pack;
 pub mod pool;
 #[cfg(feature = "pull")]
 pub mod pull;

@@ -18,6 +18,8 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q8_0<L> {
     const BYTES: usize = 34;
     const PARTS: usize = 1;
     const MINIMUM: bool = false;
+    const SCALES: usize = 0;
+    const SURPLUS: u8 = L::SURPLUS8;
     type Head = ();
 
     #[inline(always)]
@@ -59,6 +61,8 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4_0<L> {
     const BYTES: usize = 18;
     const PARTS: usize = 1;
     const MINIMUM: bool = false;
+    const SCALES: usize = 0;
+    const SURPLUS: u8 = 8;
     type Head = ();
 
     #[inline(always)]
@@ -89,6 +93,8 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4_1<L> {
     const BYTES: usize = 20;
     const PARTS: usize = 1;
     const MINIMUM: bool = true;
+    const SCALES: usize = 0;
+    const SURPLUS: u8 = 0;
     type Head = ();
 
     #[inline(always)]
@@ -133,6 +139,8 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4K<L> {
     const BYTES: usize = 144;
     const PARTS: usize = 8;
     const MINIMUM: bool = true;
+    const SCALES: usize = 1;
+    const SURPLUS: u8 = 0;
     type Head = Q4KHead<L::I, L::F>;
 
     #[inline(always)]
@@ -196,6 +204,8 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q6K<L> {
     const BYTES: usize = 210;
     const PARTS: usize = 8;
     const MINIMUM: bool = false;
+    const SCALES: usize = 2;
+    const SURPLUS: u8 = 32;
     type Head = Q6KHead<L::I, L::F>;
 
     #[inline(always)]

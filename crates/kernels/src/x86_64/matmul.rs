@@ -18,7 +18,7 @@ use core::marker::PhantomData;
 use core::ops::Range;
 
 /// How far past the rows in use memory is fetched: its latency at the speed of one core.
-const AHEAD: usize = 4096;
+pub const AHEAD: usize = 4096;
 
 /// Where kernels read the blocks of the same number in `ROWS` rows.
 ///
@@ -100,6 +100,13 @@ pub struct Interleaved {
     first: usize,
 }
 
+impl Interleaved {
+    /// The rows from `first` of a group on, at the blocks that begin with `bytes`.
+    pub const fn new(bytes: &[u8], first: usize) -> Self {
+        Self { base: bytes.as_ptr(), first }
+    }
+}
+
 impl<L: Lanes<ROWS>, const ROWS: usize> Source<L, ROWS> for Interleaved {
     #[inline(always)]
     unsafe fn dwords(&self, at: usize) -> [L::I; 4] {
@@ -154,6 +161,8 @@ pub struct Part<I, F> {
 pub trait Lanes<const ROWS: usize> {
     /// Tokens that meet unpacked weights at the same time: 4 or 8.
     const TOKENS: usize;
+    /// How much too high [`weights8`](Self::weights8) makes int8 weights.
+    const SURPLUS8: u8;
     /// A vector of integers.
     type I: Copy;
     /// A vector of f32.
@@ -223,6 +232,10 @@ pub trait Weights<const ROWS: usize> {
     const PARTS: usize;
     /// Whether blocks have a minimum.
     const MINIMUM: bool;
+    /// The integer scales of 32 weights: none, one, or one of each half.
+    const SCALES: usize;
+    /// How much too high the weights of a part are.
+    const SURPLUS: u8;
     /// What the parts of a block share.
     type Head;
 
@@ -274,10 +287,10 @@ pub unsafe fn quantized_rows<W: Weights<ROWS>, const ROWS: usize, const N: usize
                     lanes.len()
                 }
                 Layout::Rows16 => {
-                    let base = matrix.group(start / GROUP).as_ptr();
+                    let group = matrix.group(start / GROUP);
                     let lanes = start % GROUP..GROUP.min(start % GROUP + rows.end - start);
-                    let sources = core::array::from_fn(|n| Interleaved { base, first: n * ROWS });
-                    let ahead = base.wrapping_add(AHEAD);
+                    let sources = core::array::from_fn(|n| Interleaved::new(group, n * ROWS));
+                    let ahead = group.as_ptr().wrapping_add(AHEAD);
                     product.rows::<W, _, ROWS, N>(sources, ahead, lanes.clone(), start - first);
                     lanes.len()
                 }
@@ -292,7 +305,10 @@ pub unsafe fn quantized_rows<W: Weights<ROWS>, const ROWS: usize, const N: usize
 /// It may reach back to rows before them, whose results are then dropped; a matrix of fewer rows than lanes goes
 /// row by row, each in all lanes.
 #[inline(always)]
-fn side_by_side<const ROWS: usize>(matrix: &Matrix<'_>, rows: Range<usize>) -> (Blocks<ROWS>, Range<usize>) {
+pub fn side_by_side<const ROWS: usize>(
+    matrix: &Matrix<'_>,
+    rows: Range<usize>,
+) -> (Blocks<ROWS>, Range<usize>) {
     let (first, stride, lanes) = match matrix.rows().checked_sub(ROWS) {
         Some(last) => {
             let first = rows.start.min(last);

@@ -57,6 +57,7 @@ unsafe fn nibble_pairs<const T: usize>(w: &[__m256i; 8], x: &[X; T]) -> [__m256i
 
 impl Lanes<8> for Avx2 {
     const TOKENS: usize = 4;
+    const SURPLUS8: u8 = 0;
     type I = __m256i;
     type F = __m256;
 

@@ -48,6 +48,7 @@ unsafe fn dot<const T: usize, const N: usize>(
 
 impl Lanes<16> for Avx512 {
     const TOKENS: usize = 8;
+    const SURPLUS8: u8 = 128;
     type I = __m512i;
     type F = __m512;
 
