@@ -9,6 +9,45 @@
 use super::matmul::{Lanes, Part, PartOf, Source, Weights, X};
 use core::marker::PhantomData;
 
+/// An array of four or eight, the expression once for each place: a closure would be a function of its own, in which
+/// vectors of the caller's instruction set pass through memory.
+macro_rules! four {
+    ($j:ident => $each:expr) => {
+        [
+            {
+                const $j: usize = 0;
+                $each
+            },
+            {
+                const $j: usize = 1;
+                $each
+            },
+            {
+                const $j: usize = 2;
+                $each
+            },
+            {
+                const $j: usize = 3;
+                $each
+            },
+        ]
+    };
+}
+/// See [`four`].
+macro_rules! eight {
+    ($j:ident => $each:expr) => {{
+        let [a, b, c, d] = four!($j => $each);
+        let [e, f, g, h] = [
+            { const $j: usize = 4; $each },
+            { const $j: usize = 5; $each },
+            { const $j: usize = 6; $each },
+            { const $j: usize = 7; $each },
+        ];
+        [a, b, c, d, e, f, g, h]
+    }};
+}
+pub(super) use four;
+
 /// 32 int8, one scale.
 #[derive(Debug)]
 pub struct Q8_0<L>(PhantomData<L>);
@@ -30,7 +69,8 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q8_0<L> {
         // SAFETY: the caller's promise: 34 bytes.
         unsafe {
             let ([a, b, c, d], [e, f, g, h]) = (blocks.dwords(2), blocks.dwords(18));
-            let w = [a, b, c, d, e, f, g, h].map(|w| L::weights8(w));
+            let w = [a, b, c, d, e, f, g, h];
+            let w = eight!(J => L::weights8(w[J]));
             Part { w, scales: [w[0]; 2], d: blocks.half(0), minimum: L::zero() }
         }
     }
@@ -49,7 +89,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q8_0<L> {
 #[inline(always)]
 unsafe fn nibbles<L: Lanes<ROWS>, const ROWS: usize>(packed: [L::I; 4]) -> [L::I; 8] {
     // SAFETY: the caller's promise.
-    core::array::from_fn(|j| unsafe { L::bits(packed[j % 4], j as i32 / 4 * 4, 15) })
+    unsafe { eight!(J => L::bits(packed[J % 4], J as i32 / 4 * 4, 15)) }
 }
 
 /// 32 int4 around 8, one scale.
@@ -150,13 +190,12 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4K<L> {
             let [both, scales, minima, lower] = blocks.dwords(0);
             let [d, dmin] = L::split_halves(both);
             // The lower 4 bits of parts 4.. stand in bytes of their own, the upper 2 on top of parts 0..4.
-            let tops = |v| L::bits(v, 6, 3);
             Q4KHead {
                 d,
                 dmin,
-                scales: [L::bits(scales, 0, 63), L::join(L::bits(lower, 0, 15), tops(scales))],
-                minima: [L::bits(minima, 0, 63), L::join(L::bits(lower, 4, 15), tops(minima))],
-                packed: core::array::from_fn(|i| blocks.dwords(16 + 16 * i)),
+                scales: [L::bits(scales, 0, 63), L::join(L::bits(lower, 0, 15), L::bits(scales, 6, 3))],
+                minima: [L::bits(minima, 0, 63), L::join(L::bits(lower, 4, 15), L::bits(minima, 6, 3))],
+                packed: eight!(J => blocks.dwords(16 + 16 * J)),
             }
         }
     }
@@ -168,7 +207,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4K<L> {
         unsafe {
             let scale = L::scale(L::byte(head.scales[part / 4], part % 4));
             Part {
-                w: core::array::from_fn(|j| L::bits(head.packed[part / 2 * 2 + j / 4][j % 4], shift, 15)),
+                w: eight!(J => L::bits(head.packed[part / 2 * 2 + J / 4][J % 4], shift, 15)),
                 scales: [scale; 2],
                 d: head.d,
                 minimum: L::negative_product(head.dmin, L::byte(head.minima[part / 4], part % 4)),
@@ -215,8 +254,8 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q6K<L> {
             Q6KHead {
                 d: blocks.half(208),
                 scales: blocks.dwords(192),
-                low: core::array::from_fn(|i| blocks.dwords(16 * i)),
-                high: core::array::from_fn(|i| blocks.dwords(128 + 16 * i)),
+                low: eight!(J => blocks.dwords(16 * J)),
+                high: four!(J => blocks.dwords(128 + 16 * J)),
             }
         }
     }
@@ -227,16 +266,16 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q6K<L> {
         // SAFETY: the caller's promise.
         unsafe {
             Part {
-                w: core::array::from_fn(|j| {
-                    let low = head.low[half * 4 + quarter % 2 * 2 + j / 4][j % 4];
-                    let high = head.high[half * 2 + j / 4][j % 4];
+                w: eight!(J => {
+                    let low = head.low[half * 4 + quarter % 2 * 2 + J / 4][J % 4];
+                    let high = head.high[half * 2 + J / 4][J % 4];
                     let low = L::bits(low, quarter as i32 / 2 * 4, 15);
                     L::join(low, L::bits(high, quarter as i32 * 2, 3))
                 }),
-                scales: core::array::from_fn(|h| {
-                    let scale = 2 * part + h;
-                    L::scale(L::signed_byte(head.scales[scale / 4], scale % 4))
-                }),
+                scales: [
+                    L::scale(L::signed_byte(head.scales[part / 2], part * 2 % 4)),
+                    L::scale(L::signed_byte(head.scales[part / 2], part * 2 % 4 + 1)),
+                ],
                 d: head.d,
                 minimum: L::zero(),
             }

@@ -8,6 +8,7 @@
     reason = "generic code takes on its caller's instruction set by being inlined"
 )]
 
+use super::formats::four;
 use crate::Matrix;
 use crate::activations::Quantized;
 use crate::layout::{GROUP, Layout};
@@ -111,7 +112,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Source<L, ROWS> for Interleaved {
     #[inline(always)]
     unsafe fn dwords(&self, at: usize) -> [L::I; 4] {
         // SAFETY: the caller's promise.
-        core::array::from_fn(|j| unsafe { Source::<L, ROWS>::dword(self, at + 4 * j) })
+        unsafe { four!(J => Source::<L, ROWS>::dword(self, at + 4 * J)) }
     }
 
     #[inline(always)]
@@ -393,6 +394,13 @@ struct Sums<W: Weights<ROWS>, const T: usize, const ROWS: usize> {
     format: PhantomData<W>,
 }
 
+impl<W: Weights<ROWS>, const T: usize, const ROWS: usize> Copy for Sums<W, T, ROWS> {}
+impl<W: Weights<ROWS>, const T: usize, const ROWS: usize> Clone for Sums<W, T, ROWS> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
 impl<W: Weights<ROWS>, const T: usize, const ROWS: usize> Sums<W, T, ROWS> {
     /// # Safety
     /// The CPU has the features of `W::Lanes`.
@@ -433,7 +441,13 @@ impl<W: Weights<ROWS>, const T: usize, const ROWS: usize> Sums<W, T, ROWS> {
     #[inline(always)]
     unsafe fn finish(&self) -> [[f32; ROWS]; T] {
         // SAFETY: the caller's promise.
-        core::array::from_fn(|t| unsafe { W::Lanes::sum(self.acc[t], self.accm[t]) })
+        unsafe {
+            let mut sums = [[0.0; ROWS]; T];
+            for t in 0..T {
+                sums[t] = W::Lanes::sum(self.acc[t], self.accm[t]);
+            }
+            sums
+        }
     }
 }
 
@@ -451,24 +465,26 @@ unsafe fn stream<W: Weights<ROWS>, S: Source<W::Lanes, ROWS>, const ROWS: usize,
 ) -> [[f32; ROWS]; N] {
     // SAFETY: the caller's promise; `sources` stand at the 32 weights number `first`.
     unsafe {
-        let mut sums: [Sums<W, 1, ROWS>; N] = core::array::from_fn(|_| Sums::new());
+        let mut sums = [Sums::<W, 1, ROWS>::new(); N];
         for first in (0..cols / 32).step_by(W::PARTS) {
-            let heads = sources.map(|blocks| W::head(&blocks));
-            for part in 0..W::PARTS {
-                // A prefetch is a hint: addresses past the end are ignored.
-                for line in (0..N * ROWS * W::BYTES / W::PARTS).step_by(Line::BYTES) {
-                    _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line).cast());
+            for n in 0..N {
+                let head = W::head(&sources[n]);
+                for part in 0..W::PARTS {
+                    // A prefetch is a hint: addresses past the end are ignored.
+                    for line in (0..ROWS * W::BYTES / W::PARTS).step_by(Line::BYTES) {
+                        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line).cast());
+                    }
+                    ahead = ahead.wrapping_add(ROWS * W::BYTES / W::PARTS);
+                    sums[n].add(&W::part(&sources[n], &head, part), x, 0, cols, first + part);
                 }
-                ahead = ahead.wrapping_add(N * ROWS * W::BYTES / W::PARTS);
-                for ((sums, blocks), head) in sums.iter_mut().zip(&sources).zip(&heads) {
-                    sums.add(&W::part(blocks, head, part), x, 0, cols, first + part);
-                }
-            }
-            for blocks in &mut sources {
-                blocks.advance(W::BYTES);
+                sources[n].advance(W::BYTES);
             }
         }
-        sums.map(|sums| sums.finish()[0])
+        let mut results = [[0.0; ROWS]; N];
+        for n in 0..N {
+            [results[n]] = sums[n].finish();
+        }
+        results
     }
 }
 
