@@ -79,11 +79,25 @@ static CONFIGURATION: Configuration = Configuration {
     rows: [16, 16, 16, 8, 16, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
 };
 
-/// The configured engine, on the thread that made it. Dropping it gives the registers back.
+/// What multiplies 16 tokens by 16 rows.
+pub trait MatrixEngine {
+    /// `sums[t][r] = Σ x[t][i] w[r][i]` over 32 numbers, of 16 tokens and 16 rows.
+    ///
+    /// # Safety
+    /// `x` is valid for reading 16 x 32 bytes, a token's 32 behind another's; `w` for 8 x 64, four weights of each row
+    /// in each; `sums` for writing 16 x 16 numbers.
+    unsafe fn product(&self, x: *const i8, w: *const u8, sums: *mut i32);
+
+    /// The same over the first 16 and over the last 16 numbers, to `sums` and behind it.
+    ///
+    /// # Safety
+    /// As for [`product`](Self::product), with room for 2 x 16 x 16 numbers.
+    unsafe fn half_products(&self, x: *const i8, w: *const u8, sums: *mut i32);
+}
+
+/// The CPU's engine, configured on the thread that made it. Dropping it gives the registers back.
 pub struct Engine(());
 
-#[expect(clippy::unused_self, reason = "an `Engine` is what shows that the registers are configured")]
-#[expect(clippy::inline_always, reason = "one instruction after another, in the hottest loop")]
 impl Engine {
     /// Configures the tile registers of this thread.
     ///
@@ -96,47 +110,41 @@ impl Engine {
         }
         Self(())
     }
+}
 
-    /// `sums[t][r] = Σ x[t][i] w[r][i]` over 32 numbers, of 16 tokens and 16 rows.
-    ///
-    /// # Safety
-    /// `x` is valid for reading 16 x 32 bytes, a token's 32 behind another's; `w` for 8 x 64, four weights of each row
-    /// in each; `sums` for writing 16 x 16 numbers.
+#[expect(clippy::inline_always, reason = "one instruction after another, in the hottest loop")]
+impl MatrixEngine for Engine {
     #[inline(always)]
-    pub unsafe fn product(&self, x: *const i8, w: *const u8, sums: *mut i32) {
+    unsafe fn product(&self, x: *const i8, w: *const u8, sums: *mut i32) {
         // SAFETY: the caller's promise; `self` shows that the registers are configured.
         unsafe {
             asm!(
-                "tileloadd tmm2, [{x} + {half}]",
-                "tileloadd tmm3, [{w} + {line}]",
+                "tileloadd tmm2, [{x} + {half}*1]",
+                "tileloadd tmm3, [{w} + {line}*1]",
                 "tilezero tmm0",
                 "tdpbssd tmm0, tmm2, tmm3",
-                "tilestored [{sums} + {line}], tmm0",
+                "tilestored [{sums} + {line}*1], tmm0",
                 x = in(reg) x, w = in(reg) w, sums = in(reg) sums, half = in(reg) 32_u64, line = in(reg) 64_u64,
                 options(nostack, preserves_flags)
             );
         }
     }
 
-    /// The same over the first 16 and over the last 16 numbers, to `sums` and behind it.
-    ///
-    /// # Safety
-    /// As for [`product`](Self::product), with room for 2 x 16 x 16 numbers.
     #[inline(always)]
-    pub unsafe fn half_products(&self, x: *const i8, w: *const u8, sums: *mut i32) {
+    unsafe fn half_products(&self, x: *const i8, w: *const u8, sums: *mut i32) {
         // SAFETY: as above.
         unsafe {
             asm!(
-                "tileloadd tmm4, [{x} + {half}]",
-                "tileloadd tmm5, [{w} + {line}]",
+                "tileloadd tmm4, [{x} + {half}*1]",
+                "tileloadd tmm5, [{w} + {line}*1]",
                 "tilezero tmm0",
                 "tdpbssd tmm0, tmm4, tmm5",
-                "tilestored [{sums} + {line}], tmm0",
-                "tileloadd tmm4, [{x} + {half} + 16]",
-                "tileloadd tmm5, [{w} + {line} + 256]",
+                "tilestored [{sums} + {line}*1], tmm0",
+                "tileloadd tmm4, [{x} + {half}*1 + 16]",
+                "tileloadd tmm5, [{w} + {line}*1 + 256]",
                 "tilezero tmm1",
                 "tdpbssd tmm1, tmm4, tmm5",
-                "tilestored [{sums} + {line} + 1024], tmm1",
+                "tilestored [{sums} + {line}*1 + 1024], tmm1",
                 x = in(reg) x, w = in(reg) w, sums = in(reg) sums, half = in(reg) 32_u64, line = in(reg) 64_u64,
                 options(nostack, preserves_flags)
             );

@@ -5,7 +5,7 @@
 //! for 512 products. Long rows are taken in spans, so that the panel stays in the first-level cache; between
 //! spans the accumulators of a row lie in the output and in scratch.
 
-use super::engine::Engine;
+use super::engine::{Engine, MatrixEngine};
 use crate::layout::{GROUP, Layout};
 use crate::scratch::{Line, carve};
 use crate::split::Tile;
@@ -79,13 +79,30 @@ pub unsafe fn tiled_rows(
     scratch: &mut [Line],
 ) {
     // SAFETY: the caller's promise.
+    unsafe { with_engine(&Engine::configure(), matrix, rows, x, out, scratch) }
+}
+
+/// As [`tiled_rows`], with this engine.
+///
+/// # Safety
+/// The CPU has the features.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn with_engine<E: MatrixEngine>(
+    engine: &E,
+    matrix: &Matrix<'_>,
+    rows: Range<usize>,
+    x: &Tiles<'_>,
+    out: Tile<'_>,
+    scratch: &mut [Line],
+) {
+    // SAFETY: the caller's promise.
     unsafe {
         match matrix.format() {
-            Format::Q8_0 => of::<Q8_0<Avx512>>(matrix, rows, x, out, scratch),
-            Format::Q4_0 => of::<Q4_0<Avx512>>(matrix, rows, x, out, scratch),
-            Format::Q4_1 => of::<Q4_1<Avx512>>(matrix, rows, x, out, scratch),
-            Format::Q4_K => of::<Q4K<Avx512>>(matrix, rows, x, out, scratch),
-            Format::Q6_K => of::<Q6K<Avx512>>(matrix, rows, x, out, scratch),
+            Format::Q8_0 => of::<E, Q8_0<Avx512>>(engine, matrix, rows, x, out, scratch),
+            Format::Q4_0 => of::<E, Q4_0<Avx512>>(engine, matrix, rows, x, out, scratch),
+            Format::Q4_1 => of::<E, Q4_1<Avx512>>(engine, matrix, rows, x, out, scratch),
+            Format::Q4_K => of::<E, Q4K<Avx512>>(engine, matrix, rows, x, out, scratch),
+            Format::Q6_K => of::<E, Q6K<Avx512>>(engine, matrix, rows, x, out, scratch),
             Format::F32 | Format::F16 | Format::BF16 => unreachable!("floats never meet int8"),
         }
     }
@@ -160,7 +177,8 @@ impl Ahead {
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn of<W: Weights<16, Lanes = Avx512>>(
+unsafe fn of<E: MatrixEngine, W: Weights<16, Lanes = Avx512>>(
+    engine: &E,
     matrix: &Matrix<'_>,
     rows: Range<usize>,
     x: &Tiles<'_>,
@@ -173,8 +191,7 @@ unsafe fn of<W: Weights<16, Lanes = Avx512>>(
     assert!(matrix.cols() == 32 * x.blocks && out.tokens() == x.tokens, "as many columns and tokens");
     assert!(matrix.row_bytes() == x.blocks / W::PARTS * W::BYTES, "rows of this format");
     let panel = Panel::new(scratch, tiles * TOKENS);
-    // SAFETY: the caller's promise.
-    let mut product = Product { engine: unsafe { Engine::configure() }, panel, x };
+    let mut product = Product { engine, panel, x };
     let mut start = rows.start;
     while start < rows.end {
         let first = start;
@@ -266,13 +283,13 @@ unsafe fn unpack_blocks<W: Weights<16, Lanes = Avx512>, S: Source<Avx512, 16>>(
 }
 
 /// What all rows of a product share.
-struct Product<'p> {
-    engine: Engine,
+struct Product<'p, E> {
+    engine: &'p E,
     panel: Panel<'p>,
     x: &'p Tiles<'p>,
 }
 
-impl Product<'_> {
+impl<E: MatrixEngine> Product<'_, E> {
     /// A span of unpacked rows times every tile of tokens; its outputs, from lane `lane` on, go to `out`.
     ///
     /// # Safety
@@ -308,7 +325,7 @@ impl Product<'_> {
             let at = (tile * x.blocks + span.start) * TOKENS;
             let (q, d) = (x.q[at * 32..].as_ptr(), x.d[at..].as_ptr());
             // SAFETY: the tile has the span; so has the panel.
-            unsafe { add_products::<W>(engine, panel, span.len(), q, d, &mut acc) };
+            unsafe { add_products::<E, W>(*engine, panel, span.len(), q, d, &mut acc) };
             if W::MINIMUM {
                 let accm = &mut panel.accm[group * stored + tile * TOKENS..][..TOKENS];
                 // SAFETY: lines are aligned; the tile has the span, and so has the panel.
@@ -348,8 +365,8 @@ impl Product<'_> {
 /// The CPU has the features; the panel holds as many blocks, `q` and `d` a tile's.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn add_products<W: Weights<16, Lanes = Avx512>>(
-    engine: &Engine,
+unsafe fn add_products<E: MatrixEngine, W: Weights<16, Lanes = Avx512>>(
+    engine: &E,
     panel: &mut Panel<'_>,
     count: usize,
     q: *const i8,
@@ -417,3 +434,6 @@ unsafe fn add_minima(minima: &[Line], count: usize, sums: *const f32, accm: &mut
         }
     }
 }
+
+#[cfg(all(test, feature = "std"))]
+mod tests;
