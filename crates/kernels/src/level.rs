@@ -60,9 +60,9 @@ impl LevelName {
     const fn is_implemented(self) -> bool {
         match self {
             Self::Reference => true,
-            Self::Avx2 | Self::Avx512 | Self::Amx => cfg!(target_arch = "x86_64"),
+            Self::Avx2 | Self::AvxVnni | Self::Avx512 | Self::Amx => cfg!(target_arch = "x86_64"),
             Self::Neon | Self::Dotprod => cfg!(target_arch = "aarch64"),
-            Self::AvxVnni | Self::I8mm => false,
+            Self::I8mm => false,
         }
     }
 }
@@ -153,6 +153,7 @@ fn cpu_has(name: LevelName) -> bool {
     match name {
         LevelName::Reference => true,
         LevelName::Avx2 => avx2(),
+        LevelName::AvxVnni => avx2() && has!("avxvnni"),
         LevelName::Avx512 => avx512(),
         LevelName::Amx => avx512() && crate::x86_64::amx::is_permitted(),
         _ => false,

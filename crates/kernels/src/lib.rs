@@ -84,6 +84,9 @@ macro_rules! dispatch {
             $crate::LevelName::Avx2 => unsafe { $crate::x86_64::avx2::$kernel($($argument),*) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: such a `Level` exists only where the CPU has its features; the caller checked the sizes.
+            $crate::LevelName::AvxVnni => unsafe { $crate::x86_64::avx_vnni::$kernel($($argument),*) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: such a `Level` exists only where the CPU has its features; the caller checked the sizes.
             $crate::LevelName::Avx512 => unsafe { $crate::x86_64::avx512::$kernel($($argument),*) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: such a `Level` exists only where the CPU has its features; the caller checked the sizes.

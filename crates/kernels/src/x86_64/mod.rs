@@ -5,5 +5,8 @@
 pub mod amx;
 pub mod avx2;
 pub mod avx512;
+pub mod avx_vnni;
 mod formats;
 mod matmul;
+#[cfg(all(test, feature = "std"))]
+mod test_products;

@@ -1,44 +1,23 @@
-//! Eight rows of a quantized matrix in the lanes of a vector.
-//!
-//! Sixteen bytes of each row, transposed as 4 x 4 dwords within 128-bit lanes, give vectors of which lane r holds four
-//! neighbouring weights of row r. So a dot product of eight rows needs no sums across lanes, and rows' scales are
-//! vectors. Products are of unsigned weights by signed activations, summed in i16 as long as they fit.
+//! Products of unsigned weights by signed activations, summed in i16 as long as they fit: level AVX2.
 #![allow(
     clippy::inline_always,
     reason = "generic code takes on its caller's instruction set by being inlined"
 )]
 
-use super::lanes::store;
+use super::lanes8::{Dots, Eight, four};
 use crate::x86_64::formats::quantized_rows;
-use crate::x86_64::matmul::{Blocks, Lanes, X};
+use crate::x86_64::matmul::X;
 use core::arch::x86_64::{
-    __m256, __m256i, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_setr_epi8, _mm_setr_epi16, _mm256_abs_epi8,
-    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_blend_epi16,
-    _mm256_broadcastsi128_si256, _mm256_castsi128_si256, _mm256_castsi256_si128, _mm256_cvtepi32_ps,
-    _mm256_cvtph_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_inserti128_si256, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256, _mm256_permute4x64_epi64,
-    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32,
-    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_sll_epi32,
-    _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srai_epi32, _mm256_srl_epi16, _mm256_srl_epi32,
-    _mm256_sub_epi32, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32,
-    _mm256_unpacklo_epi64, _mm256_xor_ps,
+    __m256i, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_blend_epi16, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_sign_epi8,
+    _mm256_slli_epi32, _mm256_sub_epi32,
 };
 
-quantized_rows!("avx2,fma,f16c", Avx2, 8, 2);
+quantized_rows!("avx2,fma,f16c", Eight<Maddubs>, 8, 2);
 
-/// AVX2, FMA and F16C.
+/// AVX2's multiplication of bytes, `maddubs`.
 #[derive(Debug)]
-pub struct Avx2;
-
-/// Four activations in every lane.
-///
-/// # Safety
-/// The CPU has AVX2; `x` is valid for reading 32, and `j < 8`.
-#[inline(always)]
-unsafe fn four(x: &X, j: usize) -> __m256i {
-    // SAFETY: the caller's promise.
-    unsafe { _mm256_set1_epi32(i32::from_le_bytes(x.q.add(4 * j).cast::<[u8; 4]>().read())) }
-}
+pub struct Maddubs;
 
 /// Σ w·x over 32 weights in 0..=15, as sums of pairs in i16: 16 products of at most 15 · 127 fit.
 ///
@@ -59,118 +38,8 @@ unsafe fn nibble_pairs<const T: usize>(w: &[__m256i; 8], x: &[X; T]) -> [__m256i
     }
 }
 
-/// The 16 bytes at `at` of rows `r` and `r + 4`.
-///
-/// # Safety
-/// As for [`Lanes`].
-#[inline(always)]
-unsafe fn pair(blocks: &Blocks<8>, r: usize, at: usize) -> __m256i {
-    // SAFETY: the caller's promise; the loads need no alignment.
-    unsafe {
-        let low = _mm_loadu_si128(blocks.row(r, at).cast());
-        _mm256_inserti128_si256::<1>(
-            _mm256_castsi128_si256(low),
-            _mm_loadu_si128(blocks.row(r + 4, at).cast()),
-        )
-    }
-}
-
-impl Lanes<8> for Avx2 {
-    const TOKENS: usize = 4;
+impl Dots for Maddubs {
     const SURPLUS8: u8 = 0;
-    type I = __m256i;
-    type F = __m256;
-
-    #[inline(always)]
-    unsafe fn dwords(blocks: &Blocks<8>, at: usize) -> [__m256i; 4] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let rows = [pair(blocks, 0, at), pair(blocks, 1, at), pair(blocks, 2, at), pair(blocks, 3, at)];
-            let low = [_mm256_unpacklo_epi32(rows[0], rows[1]), _mm256_unpacklo_epi32(rows[2], rows[3])];
-            let high = [_mm256_unpackhi_epi32(rows[0], rows[1]), _mm256_unpackhi_epi32(rows[2], rows[3])];
-            [
-                _mm256_unpacklo_epi64(low[0], low[1]),
-                _mm256_unpackhi_epi64(low[0], low[1]),
-                _mm256_unpacklo_epi64(high[0], high[1]),
-                _mm256_unpackhi_epi64(high[0], high[1]),
-            ]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn dword(blocks: &Blocks<8>, at: usize) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let [a, b, c, d, e, f, g, h] =
-                core::array::from_fn(|r| i32::from_le_bytes(blocks.row(r, at).cast::<[u8; 4]>().read()));
-            _mm256_setr_epi32(a, b, c, d, e, f, g, h)
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn half(blocks: &Blocks<8>, at: usize) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let [a, b, c, d, e, f, g, h] =
-                core::array::from_fn(|r| i16::from_le_bytes(blocks.row(r, at).cast::<[u8; 2]>().read()));
-            _mm256_cvtph_ps(_mm_setr_epi16(a, b, c, d, e, f, g, h))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn load_dwords(from: *const u8) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_loadu_si256(from.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_halves(from: *const u8) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
-    }
-
-    #[inline(always)]
-    unsafe fn split_halves(dwords: __m256i) -> [__m256; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let lower_first = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
-            let sorted = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_shuffle_epi8(
-                dwords,
-                _mm256_broadcastsi128_si256(lower_first),
-            ));
-            let upper = _mm256_extracti128_si256::<1>(sorted);
-            [_mm256_cvtph_ps(_mm256_castsi256_si128(sorted)), _mm256_cvtph_ps(upper)]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn bits(v: __m256i, shift: i32, mask: u8) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe {
-            _mm256_and_si256(_mm256_srl_epi16(v, _mm_cvtsi32_si128(shift)), _mm256_set1_epi8(mask as i8))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn join(low: __m256i, high: __m256i) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_or_si256(low, _mm256_slli_epi16::<4>(high)) }
-    }
-
-    #[inline(always)]
-    unsafe fn byte(v: __m256i, i: usize) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let shifted = _mm256_srl_epi32(v, _mm_cvtsi32_si128(8 * i as i32));
-            _mm256_and_si256(shifted, _mm256_set1_epi32(0xff))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn signed_byte(v: __m256i, i: usize) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_srai_epi32::<24>(_mm256_sll_epi32(v, _mm_cvtsi32_si128(24 - 8 * i as i32))) }
-    }
 
     #[inline(always)]
     unsafe fn weights8(w: __m256i) -> __m256i {
@@ -254,40 +123,6 @@ impl Lanes<8> for Avx2 {
                 }
             }
             isums
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn zero() -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_setzero_ps() }
-    }
-
-    #[inline(always)]
-    unsafe fn negative_product(a: __m256, b: __m256i) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_xor_ps(_mm256_mul_ps(a, _mm256_cvtepi32_ps(b)), _mm256_set1_ps(-0.0)) }
-    }
-
-    #[inline(always)]
-    unsafe fn add_scaled(d: __m256, dx: f32, isum: __m256i, acc: __m256) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_fmadd_ps(_mm256_mul_ps(d, _mm256_set1_ps(dx)), _mm256_cvtepi32_ps(isum), acc) }
-    }
-
-    #[inline(always)]
-    unsafe fn fma(m: __m256, x: f32, acc: __m256) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_fmadd_ps(m, _mm256_set1_ps(x), acc) }
-    }
-
-    #[inline(always)]
-    unsafe fn sum(a: __m256, b: __m256) -> [f32; 8] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mut sums = [0.0; 8];
-            store(&mut sums, _mm256_add_ps(a, b));
-            sums
         }
     }
 }

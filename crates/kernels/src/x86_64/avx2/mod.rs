@@ -8,6 +8,7 @@ mod elementwise;
 mod floats;
 mod integers;
 mod lanes;
+pub(super) mod lanes8;
 
 pub use attention::attend;
 pub use elementwise::{dequantize, quantize, rms_norm, rope, silu_mul, to_f16};

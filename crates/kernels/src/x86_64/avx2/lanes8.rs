@@ -1,0 +1,252 @@
+//! Eight rows of a quantized matrix in the lanes of a vector.
+//!
+//! Sixteen bytes of each row, transposed as 4 x 4 dwords within 128-bit lanes, give vectors of which lane r holds four
+//! neighbouring weights of row r. So a dot product of eight rows needs no sums across lanes, and rows' scales are
+//! vectors. How bytes are multiplied is left to [`Dots`].
+#![allow(
+    clippy::inline_always,
+    reason = "generic code takes on its caller's instruction set by being inlined"
+)]
+
+use super::lanes::store;
+use crate::x86_64::matmul::{Blocks, Lanes, X};
+use core::arch::x86_64::{
+    __m256, __m256i, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_setr_epi8, _mm_setr_epi16, _mm256_add_ps,
+    _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_castsi128_si256, _mm256_castsi256_si128,
+    _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_inserti128_si256,
+    _mm256_loadu_si256, _mm256_mul_ps, _mm256_or_si256, _mm256_permute4x64_epi64, _mm256_set1_epi8,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_shuffle_epi8,
+    _mm256_sll_epi32, _mm256_slli_epi16, _mm256_srai_epi32, _mm256_srl_epi16, _mm256_srl_epi32,
+    _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32, _mm256_unpacklo_epi64,
+    _mm256_xor_ps,
+};
+use core::marker::PhantomData;
+
+/// Vectors of AVX2, with products as `D` makes them.
+#[derive(Debug)]
+pub struct Eight<D>(PhantomData<D>);
+
+/// A way to multiply 32 weights in lanes by the activations of some tokens: see the functions of the same names in
+/// [`Lanes`].
+///
+/// # Safety
+/// Of every function: as for [`Lanes`].
+pub trait Dots {
+    /// See [`Lanes::SURPLUS8`].
+    const SURPLUS8: u8;
+
+    /// Int8 weights as [`dot8`](Self::dot8) wants them.
+    unsafe fn weights8(w: __m256i) -> __m256i;
+    /// Integer scales of at most 8 bits as the dot products want them.
+    unsafe fn scale(scale: __m256i) -> __m256i;
+    /// Σ w·x over int8.
+    unsafe fn dot8<const T: usize>(w: &[__m256i; 8], x: &[X; T]) -> [__m256i; T];
+    /// Σ (w - `bias`)·x over unsigned int4.
+    unsafe fn dot4<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [__m256i; T];
+    /// scale · Σ w·x over unsigned int4.
+    unsafe fn scaled_dot4<const T: usize>(w: &[__m256i; 8], scale: __m256i, x: &[X; T]) -> [__m256i; T];
+    /// Σ scale · Σ (w - 32)·x over both halves of unsigned int6.
+    unsafe fn scaled_dot6<const T: usize>(
+        w: &[__m256i; 8],
+        scales: &[__m256i; 2],
+        x: &[X; T],
+    ) -> [__m256i; T];
+}
+
+/// Four activations in every lane.
+///
+/// # Safety
+/// The CPU has AVX2; `x` is valid for reading 32, and `j < 8`.
+#[inline(always)]
+pub unsafe fn four(x: &X, j: usize) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_set1_epi32(i32::from_le_bytes(x.q.add(4 * j).cast::<[u8; 4]>().read())) }
+}
+
+/// The 16 bytes at `at` of rows `r` and `r + 4`.
+///
+/// # Safety
+/// As for [`Lanes`].
+#[inline(always)]
+unsafe fn pair(blocks: &Blocks<8>, r: usize, at: usize) -> __m256i {
+    // SAFETY: the caller's promise; the loads need no alignment.
+    unsafe {
+        let low = _mm_loadu_si128(blocks.row(r, at).cast());
+        _mm256_inserti128_si256::<1>(
+            _mm256_castsi128_si256(low),
+            _mm_loadu_si128(blocks.row(r + 4, at).cast()),
+        )
+    }
+}
+
+impl<D: Dots> Lanes<8> for Eight<D> {
+    const TOKENS: usize = 4;
+    const SURPLUS8: u8 = D::SURPLUS8;
+    type I = __m256i;
+    type F = __m256;
+
+    #[inline(always)]
+    unsafe fn dwords(blocks: &Blocks<8>, at: usize) -> [__m256i; 4] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let rows = [pair(blocks, 0, at), pair(blocks, 1, at), pair(blocks, 2, at), pair(blocks, 3, at)];
+            let low = [_mm256_unpacklo_epi32(rows[0], rows[1]), _mm256_unpacklo_epi32(rows[2], rows[3])];
+            let high = [_mm256_unpackhi_epi32(rows[0], rows[1]), _mm256_unpackhi_epi32(rows[2], rows[3])];
+            [
+                _mm256_unpacklo_epi64(low[0], low[1]),
+                _mm256_unpackhi_epi64(low[0], low[1]),
+                _mm256_unpacklo_epi64(high[0], high[1]),
+                _mm256_unpackhi_epi64(high[0], high[1]),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn dword(blocks: &Blocks<8>, at: usize) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [a, b, c, d, e, f, g, h] =
+                core::array::from_fn(|r| i32::from_le_bytes(blocks.row(r, at).cast::<[u8; 4]>().read()));
+            _mm256_setr_epi32(a, b, c, d, e, f, g, h)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn half(blocks: &Blocks<8>, at: usize) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [a, b, c, d, e, f, g, h] =
+                core::array::from_fn(|r| i16::from_le_bytes(blocks.row(r, at).cast::<[u8; 2]>().read()));
+            _mm256_cvtph_ps(_mm_setr_epi16(a, b, c, d, e, f, g, h))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_dwords(from: *const u8) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_halves(from: *const u8) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn split_halves(dwords: __m256i) -> [__m256; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let lower_first = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+            let sorted = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_shuffle_epi8(
+                dwords,
+                _mm256_broadcastsi128_si256(lower_first),
+            ));
+            let upper = _mm256_extracti128_si256::<1>(sorted);
+            [_mm256_cvtph_ps(_mm256_castsi256_si128(sorted)), _mm256_cvtph_ps(upper)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn bits(v: __m256i, shift: i32, mask: u8) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            _mm256_and_si256(_mm256_srl_epi16(v, _mm_cvtsi32_si128(shift)), _mm256_set1_epi8(mask as i8))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn join(low: __m256i, high: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_or_si256(low, _mm256_slli_epi16::<4>(high)) }
+    }
+
+    #[inline(always)]
+    unsafe fn byte(v: __m256i, i: usize) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let shifted = _mm256_srl_epi32(v, _mm_cvtsi32_si128(8 * i as i32));
+            _mm256_and_si256(shifted, _mm256_set1_epi32(0xff))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn signed_byte(v: __m256i, i: usize) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_srai_epi32::<24>(_mm256_sll_epi32(v, _mm_cvtsi32_si128(24 - 8 * i as i32))) }
+    }
+
+    #[inline(always)]
+    unsafe fn weights8(w: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { D::weights8(w) }
+    }
+
+    #[inline(always)]
+    unsafe fn scale(scale: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { D::scale(scale) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot8<const T: usize>(w: &[__m256i; 8], x: &[X; T]) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe { D::dot8(w, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot4<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe { D::dot4(w, bias, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled_dot4<const T: usize>(w: &[__m256i; 8], scale: __m256i, x: &[X; T]) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe { D::scaled_dot4(w, scale, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled_dot6<const T: usize>(
+        w: &[__m256i; 8],
+        scales: &[__m256i; 2],
+        x: &[X; T],
+    ) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe { D::scaled_dot6(w, scales, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn zero() -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn negative_product(a: __m256, b: __m256i) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_xor_ps(_mm256_mul_ps(a, _mm256_cvtepi32_ps(b)), _mm256_set1_ps(-0.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_scaled(d: __m256, dx: f32, isum: __m256i, acc: __m256) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_fmadd_ps(_mm256_mul_ps(d, _mm256_set1_ps(dx)), _mm256_cvtepi32_ps(isum), acc) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma(m: __m256, x: f32, acc: __m256) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_fmadd_ps(m, _mm256_set1_ps(x), acc) }
+    }
+
+    #[inline(always)]
+    unsafe fn sum(a: __m256, b: __m256) -> [f32; 8] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut sums = [0.0; 8];
+            store(&mut sums, _mm256_add_ps(a, b));
+            sums
+        }
+    }
+}

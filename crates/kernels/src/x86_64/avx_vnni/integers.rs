@@ -1,0 +1,134 @@
+//! Products of four bytes in one instruction, summed in i32: level AVX-VNNI.
+//!
+//! It multiplies unsigned by signed bytes, so that weights are stored unsigned, a constant too high, and that constant
+//! times the sum of the activations is where each sum starts from.
+#![allow(
+    clippy::inline_always,
+    reason = "generic code takes on its caller's instruction set by being inlined"
+)]
+
+use crate::x86_64::avx2::lanes8::{Dots, Eight, four};
+use crate::x86_64::formats::quantized_rows;
+use crate::x86_64::matmul::X;
+use core::arch::x86_64::{
+    __m256i, _mm256_add_epi32, _mm256_dpbusd_avx_epi32, _mm256_mullo_epi32, _mm256_set1_epi8,
+    _mm256_set1_epi32, _mm256_setzero_si256, _mm256_xor_si256,
+};
+use core::marker::PhantomData;
+
+quantized_rows!("avx2,fma,f16c,avxvnni", Eight<Vnni<Vex>>, 8, 2);
+
+/// The instruction in one of its encodings.
+pub trait DotInstruction {
+    /// Adds to each lane the products of its four unsigned bytes of `w` and signed bytes of `x`.
+    ///
+    /// # Safety
+    /// The CPU has the instruction.
+    unsafe fn dpbusd(sum: __m256i, w: __m256i, x: __m256i) -> __m256i;
+}
+
+/// AVX-VNNI's encoding.
+#[derive(Debug)]
+pub struct Vex;
+
+impl DotInstruction for Vex {
+    #[inline(always)]
+    unsafe fn dpbusd(sum: __m256i, w: __m256i, x: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_dpbusd_avx_epi32(sum, w, x) }
+    }
+}
+
+/// Dot products by the instruction.
+#[derive(Debug)]
+pub struct Vnni<I>(PhantomData<I>);
+
+/// Adds Σ w·x over `N` dwords, from dword `first` of `x` on, to `starts`.
+///
+/// # Safety
+/// As for [`Dots`].
+#[inline(always)]
+unsafe fn dot<I: DotInstruction, const T: usize, const N: usize>(
+    w: &[__m256i; N],
+    x: &[X; T],
+    first: usize,
+    starts: [i32; T],
+) -> [__m256i; T] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut isums = [_mm256_setzero_si256(); T];
+        for (isum, start) in isums.iter_mut().zip(starts) {
+            *isum = _mm256_set1_epi32(start);
+        }
+        for (j, w) in w.iter().enumerate() {
+            for (isum, x) in isums.iter_mut().zip(x) {
+                *isum = I::dpbusd(*isum, *w, four(x, first + j));
+            }
+        }
+        isums
+    }
+}
+
+impl<I: DotInstruction> Dots for Vnni<I> {
+    const SURPLUS8: u8 = 128;
+
+    #[inline(always)]
+    unsafe fn weights8(w: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_xor_si256(w, _mm256_set1_epi8(-128)) }
+    }
+
+    #[inline(always)]
+    unsafe fn scale(scale: __m256i) -> __m256i {
+        scale
+    }
+
+    #[inline(always)]
+    unsafe fn dot8<const T: usize>(w: &[__m256i; 8], x: &[X; T]) -> [__m256i; T] {
+        let starts = core::array::from_fn(|t| -128 * (x[t].sums[0] + x[t].sums[1]));
+        // SAFETY: the caller's promise.
+        unsafe { dot::<I, T, 8>(w, x, 0, starts) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot4<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [__m256i; T] {
+        let starts = core::array::from_fn(|t| -bias * (x[t].sums[0] + x[t].sums[1]));
+        // SAFETY: the caller's promise.
+        unsafe { dot::<I, T, 8>(w, x, 0, starts) }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled_dot4<const T: usize>(w: &[__m256i; 8], scale: __m256i, x: &[X; T]) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut isums = dot::<I, T, 8>(w, x, 0, [0; T]);
+            for isum in &mut isums {
+                *isum = _mm256_mullo_epi32(*isum, scale);
+            }
+            isums
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled_dot6<const T: usize>(
+        w: &[__m256i; 8],
+        scales: &[__m256i; 2],
+        x: &[X; T],
+    ) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut isums = [_mm256_setzero_si256(); T];
+            for (h, (w, scale)) in w.as_chunks::<4>().0.iter().zip(scales).enumerate() {
+                let starts = core::array::from_fn(|t| -32 * x[t].sums[h]);
+                let halves = dot::<I, T, 4>(w, x, 4 * h, starts);
+                for (isum, half) in isums.iter_mut().zip(halves) {
+                    *isum = _mm256_add_epi32(*isum, _mm256_mullo_epi32(half, *scale));
+                }
+            }
+            isums
+        }
+    }
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests;

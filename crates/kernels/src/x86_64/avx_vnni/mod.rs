@@ -1,0 +1,8 @@
+//! Level AVX-VNNI: AVX2 with dot products of four bytes in one instruction.
+//!
+//! Only the products of bytes differ from level AVX2.
+
+mod integers;
+
+pub use super::avx2::{attend, dequantize, float_rows, quantize, rms_norm, rope, silu_mul, to_f16};
+pub use integers::quantized_rows;
