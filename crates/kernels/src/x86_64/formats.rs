@@ -46,7 +46,7 @@ macro_rules! eight {
         [a, b, c, d, e, f, g, h]
     }};
 }
-pub(super) use four;
+pub(super) use {eight, four};
 
 /// 32 int8, one scale.
 #[derive(Debug)]
@@ -170,7 +170,7 @@ pub struct Q4KHead<I, F> {
     scales: [I; 2],
     /// Likewise the minima.
     minima: [I; 2],
-    /// Two int4 to a byte, 16 bytes to an element.
+    /// Two int4 to a byte, 16 bytes to an element; not used where words are read in place.
     packed: [[I; 4]; 8],
 }
 
@@ -195,19 +195,26 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4K<L> {
                 dmin,
                 scales: [L::bits(scales, 0, 63), L::join(L::bits(lower, 0, 15), L::bits(scales, 6, 3))],
                 minima: [L::bits(minima, 0, 63), L::join(L::bits(lower, 4, 15), L::bits(minima, 6, 3))],
-                packed: eight!(J => blocks.dwords(16 + 16 * J)),
+                packed: if S::IN_PLACE { [[both; 4]; 8] } else { eight!(J => blocks.dwords(16 + 16 * J)) },
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(_: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
         let shift = part as i32 % 2 * 4;
         // SAFETY: the caller's promise.
         unsafe {
             let scale = L::scale(L::byte(head.scales[part / 4], part % 4));
             Part {
-                w: eight!(J => L::bits(head.packed[part / 2 * 2 + J / 4][J % 4], shift, 15)),
+                w: eight!(J => {
+                    let packed = if S::IN_PLACE {
+                        blocks.dword(16 + part / 2 * 32 + 4 * J)
+                    } else {
+                        head.packed[part / 2 * 2 + J / 4][J % 4]
+                    };
+                    L::bits(packed, shift, 15)
+                }),
                 scales: [scale; 2],
                 d: head.d,
                 minimum: L::negative_product(head.dmin, L::byte(head.minima[part / 4], part % 4)),
@@ -232,9 +239,9 @@ pub struct Q6KHead<I, F> {
     d: F,
     /// Byte i of vector j: scale 4j + i.
     scales: [I; 4],
-    /// The lower 4 bits of two weights to a byte, 16 bytes to an element.
+    /// The lower 4 bits of two weights to a byte, 16 bytes to an element; not used where words are read in place.
     low: [[I; 4]; 8],
-    /// The upper 2 bits of four weights to a byte, 16 bytes to an element.
+    /// The upper 2 bits of four weights to a byte, 16 bytes to an element; likewise.
     high: [[I; 4]; 4],
 }
 
@@ -251,24 +258,30 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q6K<L> {
     unsafe fn head<S: Source<L, ROWS>>(blocks: &S) -> Self::Head {
         // SAFETY: the caller's promise: 210 bytes.
         unsafe {
-            Q6KHead {
-                d: blocks.half(208),
-                scales: blocks.dwords(192),
-                low: eight!(J => blocks.dwords(16 * J)),
-                high: four!(J => blocks.dwords(128 + 16 * J)),
-            }
+            let scales = blocks.dwords(192);
+            let (low, high) = if S::IN_PLACE {
+                ([scales; 8], [scales; 4])
+            } else {
+                (eight!(J => blocks.dwords(16 * J)), four!(J => blocks.dwords(128 + 16 * J)))
+            };
+            Q6KHead { d: blocks.half(208), scales, low, high }
         }
     }
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(_: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
         let (half, quarter) = (part / 4, part % 4);
         // SAFETY: the caller's promise.
         unsafe {
             Part {
                 w: eight!(J => {
-                    let low = head.low[half * 4 + quarter % 2 * 2 + J / 4][J % 4];
-                    let high = head.high[half * 2 + J / 4][J % 4];
+                    let (low, high) = if S::IN_PLACE {
+                        let low = blocks.dword(half * 64 + quarter % 2 * 32 + 4 * J);
+                        (low, blocks.dword(128 + half * 32 + 4 * J))
+                    } else {
+                        let low = head.low[half * 4 + quarter % 2 * 2 + J / 4][J % 4];
+                        (low, head.high[half * 2 + J / 4][J % 4])
+                    };
                     let low = L::bits(low, quarter as i32 / 2 * 4, 15);
                     L::join(low, L::bits(high, quarter as i32 * 2, 3))
                 }),

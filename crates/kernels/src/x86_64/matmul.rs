@@ -8,7 +8,7 @@
     reason = "generic code takes on its caller's instruction set by being inlined"
 )]
 
-use super::formats::four;
+use super::formats::{eight, four};
 use crate::Matrix;
 use crate::activations::Quantized;
 use crate::layout::{GROUP, Layout};
@@ -26,6 +26,9 @@ pub const AHEAD: usize = 4096;
 /// # Safety
 /// Of every function: as for [`Lanes`], and the blocks have what is read.
 pub trait Source<L: Lanes<ROWS>, const ROWS: usize>: Copy {
+    /// Whether a dword costs no more than a load, so that nothing is gained by keeping it.
+    const IN_PLACE: bool;
+
     /// The 16 bytes at `at` of each row: lane r of vector j is dword j of row r.
     unsafe fn dwords(&self, at: usize) -> [L::I; 4];
     /// The dword at `at` of each row.
@@ -58,6 +61,8 @@ impl<const ROWS: usize> Blocks<ROWS> {
 }
 
 impl<L: Lanes<ROWS>, const ROWS: usize> Source<L, ROWS> for Blocks<ROWS> {
+    const IN_PLACE: bool = false;
+
     #[inline(always)]
     unsafe fn dwords(&self, at: usize) -> [L::I; 4] {
         // SAFETY: the caller's promise.
@@ -109,6 +114,8 @@ impl Interleaved {
 }
 
 impl<L: Lanes<ROWS>, const ROWS: usize> Source<L, ROWS> for Interleaved {
+    const IN_PLACE: bool = true;
+
     #[inline(always)]
     unsafe fn dwords(&self, at: usize) -> [L::I; 4] {
         // SAFETY: the caller's promise.
@@ -469,14 +476,15 @@ unsafe fn stream<W: Weights<ROWS>, S: Source<W::Lanes, ROWS>, const ROWS: usize,
         for first in (0..cols / 32).step_by(W::PARTS) {
             for n in 0..N {
                 let head = W::head(&sources[n]);
-                for part in 0..W::PARTS {
+                // Once for each part, so that shifts and places are constants.
+                eight!(PART => if PART < W::PARTS {
                     // A prefetch is a hint: addresses past the end are ignored.
                     for line in (0..ROWS * W::BYTES / W::PARTS).step_by(Line::BYTES) {
                         _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line).cast());
                     }
                     ahead = ahead.wrapping_add(ROWS * W::BYTES / W::PARTS);
-                    sums[n].add(&W::part(&sources[n], &head, part), x, 0, cols, first + part);
-                }
+                    sums[n].add(&W::part(&sources[n], &head, PART), x, 0, cols, first + PART);
+                });
                 sources[n].advance(W::BYTES);
             }
         }
@@ -508,9 +516,9 @@ unsafe fn unpack<W: Weights<ROWS>, S: Source<W::Lanes, ROWS>, const ROWS: usize>
         // SAFETY: `blocks` stand at the 32 weights number `first`; there is room for `count` parts.
         unsafe {
             let head = W::head(&blocks);
-            for part in 0..W::PARTS {
-                parts.add(first + part).write(W::part(&blocks, &head, part));
-            }
+            eight!(PART => if PART < W::PARTS {
+                parts.add(first + PART).write(W::part(&blocks, &head, PART));
+            });
         }
         blocks.advance(W::BYTES);
     }
