@@ -74,7 +74,7 @@ pub struct EngineArgs {
     #[arg(short, long, value_name = "N")]
     pub threads: Option<usize>,
     /// How keys and values are kept: one format for both, or K,V
-    #[arg(long, value_name = "K[,V]", value_delimiter = ',', num_args = 1..=2)]
+    #[arg(long, value_name = "K[,V]", value_delimiter = ',')]
     pub kv: Vec<Kv>,
     /// Let activations meet quantized weights in int8 (fast) or f32 (exact, for comparisons)
     #[arg(long, value_name = "FORM", default_value = "q8")]
@@ -126,25 +126,25 @@ pub struct RunArgs {
     /// Take the prompt as it is, without the model's chat template
     #[arg(long)]
     pub raw: bool,
-    /// Tokens to generate at most; by default until the answer or the context ends
-    #[arg(short = 'n', long, value_name = "N")]
-    pub predict: Option<usize>,
+    /// Tokens to generate at most; by default, or with -1, until the answer or the context ends
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
+    pub predict: Option<i64>,
     #[command(flatten)]
     pub engine: EngineArgs,
     /// How freely to choose; 0 always takes the most likely token
-    #[arg(long, value_name = "F", default_value_t = 0.0)]
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.0)]
     pub temp: f32,
     /// Choose among the N most likely tokens only; 0 for all
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub top_k: usize,
     /// Choose among the most likely tokens that together reach this probability
-    #[arg(long, value_name = "F", default_value_t = 0.95)]
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.95)]
     pub top_p: f32,
     /// Choose among tokens at least this fraction as likely as the most likely
-    #[arg(long, value_name = "F", default_value_t = 0.05)]
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.05)]
     pub min_p: f32,
     /// Make recent tokens less likely; 1 leaves them alone
-    #[arg(long, value_name = "F", default_value_t = 1.0)]
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 1.0)]
     pub repeat_penalty: f32,
     /// How many tokens are recent
     #[arg(long, value_name = "N", default_value_t = 64)]
@@ -266,7 +266,7 @@ pub struct PackArgs {
 
 /// A number of bytes: `1048576`, `400M`, `2G`, powers of 1024.
 fn size(text: &str) -> Result<usize, String> {
-    let bad = || format!("'{text}' is no size; write for instance 400M or 2G");
+    let bad = || format!("'{text}' is no size from 1 to 2^64 bytes; write for instance 400M or 2G");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit: u32 =
         match text[digits.len()..].to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {

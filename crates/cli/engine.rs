@@ -1,6 +1,6 @@
 //! From flags to a running model: the file is found, mapped and checked, the plan made, the arena taken.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use stonechat_core::plan::{ActivationMode, KvFormat};
@@ -29,11 +29,7 @@ pub fn locate(model: Option<&str>) -> Result<PathBuf, Failure> {
         None => manifest::default_model(),
     };
     let home = Home::locate()?;
-    let path = home.model(manifest);
-    if path.is_file() {
-        return Ok(path);
-    }
-    crate::pull::fetch(manifest, &home)
+    home.pulled(manifest).map_or_else(|| crate::pull::fetch(manifest, &home), Ok)
 }
 
 /// The level to compute with.
@@ -46,13 +42,18 @@ pub fn level(name: Option<LevelName>) -> Result<Level, Failure> {
 }
 
 impl EngineArgs {
-    /// The plan for a model.
-    pub fn plan(&self, model: &Model<'_>, outputs: usize) -> Result<Plan, Failure> {
+    /// The plan for the model in the file `path`.
+    pub fn plan(&self, path: &Path, model: &Model<'_>, outputs: usize) -> Result<Plan, Failure> {
         let (keys, values) = match self.kv[..] {
             [] if self.activations == Activations::F32 => (Kv::F32, Kv::F32),
             [] => (Kv::F16, Kv::F16),
             [both] => (both, both),
-            [keys, values, ..] => (keys, values),
+            [keys, values] => (keys, values),
+            _ => {
+                return Err(Failure::Usage(
+                    "--kv takes one format for keys and values, or two: K,V; give no more".into(),
+                ));
+            }
         };
         let longest = model.hyperparameters().context;
         let limits = Limits {
@@ -67,19 +68,12 @@ impl EngineArgs {
                 Activations::F32 => ActivationMode::F32,
             },
         };
-        let plan = match self.memory {
-            Some(memory) => {
-                let plan =
-                    Plan::fit(model, Limits { context: self.ctx.unwrap_or(longest), ..limits }, memory)?;
-                if let Some(asked) = self.ctx.filter(|asked| *asked > plan.limits().context) {
-                    let needed = Plan::new(model, Limits { batch: 1, context: asked, ..limits })?.bytes();
-                    return Err(stonechat_core::Error::MemoryTooSmall { needed, given: memory }.into());
-                }
-                plan
-            }
-            None => Plan::new(model, limits)?,
+        let plan = match (self.memory, self.ctx) {
+            (None, _) => Plan::new(model, limits),
+            (Some(memory), None) => Plan::fit(model, Limits { context: longest, ..limits }, memory),
+            (Some(memory), Some(_)) => Plan::fit_batch(model, limits, memory),
         };
-        Ok(plan)
+        plan.map_err(|error| Failure::in_model(path, error))
     }
 }
 
@@ -96,7 +90,7 @@ pub fn threads(asked: Option<usize>) -> Result<usize, Failure> {
         None => Ok(default_threads()),
         Some(0) => Err(Failure::Usage("-t must be at least 1".into())),
         Some(n) if n > Pool::MAX_THREADS => Err(Failure::Usage(format!(
-            "-t {n} is more than the {} threads that a pool can have",
+            "-t {n} is more than the {} threads that can be; give the number of the CPU's cores, or leave it out",
             Pool::MAX_THREADS
         ))),
         Some(n) => Ok(n),
@@ -116,7 +110,7 @@ pub struct Engine<'a> {
 impl Engine<'_> {
     /// A failure of the core; if the file was cut short in the meantime, that is the cause to name.
     pub fn failed(&self, error: stonechat_core::Error) -> Failure {
-        self.file.check().map_or_else(Failure::from, |()| Failure::at(self.file.path().display(), error))
+        self.file.check().map_or_else(Failure::from, |()| Failure::in_model(self.file.path(), error))
     }
 
     /// Feeds tokens.
@@ -141,7 +135,7 @@ impl Engine<'_> {
 pub fn open(file: &MappedFile) -> Result<Gguf<'_>, Failure> {
     let gguf = Gguf::parse(file);
     file.check()?;
-    gguf.map_err(|error| Failure::at(file.path().display(), error))
+    gguf.map_err(|error| Failure::in_model(file.path(), error))
 }
 
 /// Loads a model and hands it, ready to compute, to `work`. `outputs` positions' logits are computed together.
@@ -158,9 +152,9 @@ pub fn with<T>(
     let file = MappedFile::open(path)?;
     file.prefetch();
     let gguf = open(&file)?;
-    let at_file = |error| Failure::at(file.path().display(), error);
+    let at_file = |error| Failure::in_model(file.path(), error);
     let model = Model::from_gguf(&gguf).map_err(at_file)?;
-    let plan = args.plan(&model, outputs)?;
+    let plan = args.plan(file.path(), &model, outputs)?;
     let mut arena = Arena::new(plan.bytes())?;
     let pool = Pool::new(plan.limits().threads)?;
     let session = Session::new(&model, &plan, arena.as_mut_slice(), level).map_err(at_file)?;

@@ -1,8 +1,14 @@
 //! How a verb ends badly: one sentence on stderr and an exit code.
 
-use std::fmt::Display;
-use std::io;
+use std::fmt::{Display, Write as _};
+use std::io::{self, Write, stderr};
+use std::path::Path;
 use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+
+use crate::args::Program;
 
 /// Why a verb did not do what it was asked.
 #[derive(Debug)]
@@ -11,8 +17,8 @@ pub enum Failure {
     Failed(String),
     /// It was asked for something that makes no sense: exit code 2.
     Usage(String),
-    /// Ctrl-C: exit code 130, and nothing to say.
-    Interrupted,
+    /// Ctrl-C: exit code 130, and nothing to say unless something was kept.
+    Interrupted(Option<String>),
     /// Whoever read our output is gone: nothing to say, and no failure of ours.
     ReaderGone,
 }
@@ -23,26 +29,106 @@ impl Failure {
         Self::Failed(format!("{name}: {error}"))
     }
 
+    /// A failure over a model: what is wrong with its file is said with the file's name and what to do about it.
+    pub fn in_model(path: &Path, error: impl Into<stonechat_core::Error>) -> Self {
+        use stonechat_core::Error;
+
+        let error = error.into();
+        match &error {
+            Error::ZeroLimit(_) | Error::ContextTooLong { .. } | Error::BadSampling { .. } => {
+                Self::Usage(error.to_string())
+            }
+            Error::TooLarge | Error::MemoryTooSmall { .. } | Error::Arena { .. } | Error::NoTokens => {
+                Self::Failed(error.to_string())
+            }
+            _ if is_damage(&error) => {
+                Self::at(path.display(), format_args!("{error}; fetch the file again, or convert it anew"))
+            }
+            _ => Self::at(path.display(), error),
+        }
+    }
+
     /// Says it, and gives the exit code.
     pub fn report(&self) -> ExitCode {
-        match self {
-            Self::Failed(sentence) => {
-                eprintln!("stonechat: {sentence}");
-                ExitCode::from(1)
-            }
-            Self::Usage(sentence) => {
-                eprintln!("stonechat: {sentence}");
-                ExitCode::from(2)
-            }
-            Self::Interrupted => ExitCode::from(130),
-            Self::ReaderGone => ExitCode::SUCCESS,
+        let (sentence, code) = match self {
+            Self::Failed(sentence) => (Some(sentence), 1),
+            Self::Usage(sentence) => (Some(sentence), 2),
+            Self::Interrupted(sentence) => (sentence.as_ref(), 130),
+            Self::ReaderGone => (None, 0),
+        };
+        if let Some(sentence) = sentence {
+            // Where stderr is closed, the exit code alone has to tell.
+            let _ = writeln!(stderr(), "stonechat: {}", harmless(sentence));
         }
+        ExitCode::from(code)
     }
 }
 
-impl From<stonechat_core::Error> for Failure {
-    fn from(error: stonechat_core::Error) -> Self {
-        Self::Failed(error.to_string())
+/// Whether the file breaks the format's or the architecture's rules, so that another copy of it may help.
+fn is_damage(error: &stonechat_core::Error) -> bool {
+    use stonechat_core::{Error, vocabulary};
+    use stonechat_gguf::Error as Gguf;
+
+    match error {
+        // These say what to do, or that no copy would help.
+        Error::Gguf(
+            Gguf::NotGguf { .. }
+            | Gguf::BigEndian { .. }
+            | Gguf::UnsupportedVersion { .. }
+            | Gguf::Split { .. },
+        )
+        | Error::Vocabulary(
+            vocabulary::Error::UnknownModel { .. } | vocabulary::Error::UnknownPreTokenizer { .. },
+        ) => false,
+        Error::Gguf(_)
+        | Error::Vocabulary(_)
+        | Error::BadValue { .. }
+        | Error::MissingTensor(_)
+        | Error::TensorShape { .. }
+        | Error::VocabularySize { .. }
+        | Error::NotFinite(_) => true,
+        _ => false,
+    }
+}
+
+/// The sentence on one line, without what would steer a terminal: parts of it come from files and from templates.
+fn harmless(sentence: &str) -> String {
+    let mut line = String::with_capacity(sentence.len());
+    for c in sentence.chars() {
+        if c.is_control() {
+            let _ = write!(line, "{}", c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
+impl From<clap::Error> for Failure {
+    /// clap's paragraphs as the one sentence that every other failure is. To be asked only of errors: `--help` and
+    /// `--version`, which clap hands over as such, are answers.
+    fn from(error: clap::Error) -> Self {
+        let text = error.to_string();
+        let mut sentence = String::new();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            if line.starts_with("Usage:") || line.starts_with("For more information") {
+                break;
+            }
+            let (separator, words) = match (line.strip_prefix("error: "), line.strip_prefix("tip: ")) {
+                (Some(words), _) => ("", words),
+                (_, Some(words)) => ("; ", words),
+                _ => (" ", line),
+            };
+            sentence.push_str(separator);
+            sentence.push_str(words);
+        }
+        let mut words = std::env::args_os().skip(1).filter_map(|word| word.into_string().ok());
+        let verb = words.find(|word| Program::command().find_subcommand(word).is_some());
+        // A verb that was not understood has no help of its own.
+        let verb = verb.filter(|_| error.kind() != ErrorKind::InvalidSubcommand);
+        let verb = verb.map(|verb| format!("{verb} ")).unwrap_or_default();
+        let _ = write!(sentence, "; see 'stonechat {verb}--help'");
+        Self::Usage(sentence)
     }
 }
 
@@ -55,9 +141,8 @@ impl From<stonechat_core::vocabulary::Error> for Failure {
 impl From<stonechat_runtime::Error> for Failure {
     fn from(error: stonechat_runtime::Error) -> Self {
         match error {
-            stonechat_runtime::Error::Stopped { .. } | stonechat_runtime::Error::Abandoned { .. } => {
-                Self::Interrupted
-            }
+            error @ stonechat_runtime::Error::Stopped { .. } => Self::Interrupted(Some(error.to_string())),
+            stonechat_runtime::Error::Abandoned { .. } => Self::Interrupted(None),
             error => Self::Failed(error.to_string()),
         }
     }
@@ -68,7 +153,13 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::ReaderGone,
-            _ => Self::Failed(format!("cannot write the output: {error}")),
+            _ => {
+                let mut reason = error.to_string();
+                reason.truncate(reason.find(" (os error ").unwrap_or(reason.len()));
+                Self::Failed(format!(
+                    "cannot write the output: {reason}; free some space, or write elsewhere"
+                ))
+            }
         }
     }
 }

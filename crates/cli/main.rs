@@ -21,9 +21,16 @@ use std::process::ExitCode;
 
 use args::{Command, Program};
 use clap::Parser;
+use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand as MissingVerb;
+use failure::Failure;
 
 fn main() -> ExitCode {
-    let program = Program::parse();
+    let program = match Program::try_parse() {
+        Ok(program) => program,
+        // Help and version, asked for or where nothing was asked, are clap's to print.
+        Err(error) if !error.use_stderr() || error.kind() == MissingVerb => error.exit(),
+        Err(error) => return Failure::from(error).report(),
+    };
     let result = match &program.command {
         Command::Run(args) => run::run(args, program.cpu),
         Command::Logits(args) => logits::run(args, program.cpu),

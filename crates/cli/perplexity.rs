@@ -54,7 +54,7 @@ pub fn run(args: &PerplexityArgs, cpu: Option<LevelName>) -> Result<(), Failure>
         let (mut sum, mut squares, mut count) = (0.0f64, 0.0f64, 0usize);
         for (n, chunk) in tokens.chunks_exact(args.ctx).take(chunks).enumerate() {
             if interrupt.is_raised() {
-                return Err(Failure::Interrupted);
+                return Err(Failure::Interrupted(None));
             }
             let mut chunk = chunk.to_vec();
             if let Some(bos) = first {

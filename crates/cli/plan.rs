@@ -14,8 +14,8 @@ use crate::failure::Failure;
 pub fn run(args: &PlanArgs) -> Result<(), Failure> {
     let file = MappedFile::open(engine::locate(Some(&args.file))?)?;
     let gguf = engine::open(&file)?;
-    let model = Model::from_gguf(&gguf).map_err(|error| Failure::at(file.path().display(), error))?;
-    let plan = args.engine.plan(&model, 1)?;
+    let model = Model::from_gguf(&gguf).map_err(|error| Failure::in_model(file.path(), error))?;
+    let plan = args.engine.plan(file.path(), &model, 1)?;
     let limits = plan.limits();
     let mut out = stdout().lock();
     if args.json {

@@ -42,7 +42,8 @@ pub fn chat(
     text: Option<&str>,
 ) -> Result<Vec<u32>, Failure> {
     let content = given(prompt, text)?;
-    let template = ChatTemplate::new_or_chatml(template)?;
+    // An empty one would make every prompt empty.
+    let template = ChatTemplate::new_or_chatml(template.filter(|template| !template.trim().is_empty()))?;
     let spelled = |token: Option<u32>| {
         let token = token.and_then(|token| vocabulary.token(token));
         token.map(|token| String::from_utf8_lossy(token.text).into_owned()).unwrap_or_default()

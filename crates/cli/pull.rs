@@ -14,7 +14,7 @@ pub fn run(args: &PullArgs) -> Result<(), Failure> {
     let Some(name) = &args.name else {
         let mut out = stdout().lock();
         for manifest in manifest::all() {
-            let there = if home.model(manifest).is_file() { "here" } else { "" };
+            let there = if home.pulled(manifest).is_some() { "here" } else { "" };
             let mib = manifest.size as f64 / 1_048_576.0;
             writeln!(
                 out,
@@ -35,8 +35,7 @@ pub fn fetch(manifest: &manifest::Manifest, home: &Home) -> Result<PathBuf, Fail
     use indicatif::{ProgressBar, ProgressStyle};
     use stonechat_runtime::{Interrupt, pull};
 
-    let path = home.model(manifest);
-    if path.is_file() {
+    if let Some(path) = home.pulled(manifest) {
         return Ok(path);
     }
     let interrupt = Interrupt::catch()?;

@@ -26,8 +26,8 @@ pub fn run(args: &RunArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
         seed: args.seed,
     })
     .map_err(|error| Failure::Usage(error.to_string()))?;
-    if args.predict == Some(0) {
-        return Err(Failure::Usage("-n must be at least 1".into()));
+    if matches!(args.predict, Some(n) if n == 0 || n < -1) {
+        return Err(Failure::Usage("-n must be at least 1, or -1 for as many as it takes".into()));
     }
     if args.text.is_none() && args.prompt.prompt.is_none() && args.prompt.ids.is_empty() {
         return Err(Failure::Usage("there is no prompt; write one after 'run', or with -p or --ids".into()));
@@ -47,7 +47,11 @@ fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine<'_>) -> Result<(
         prompt::chat(vocabulary, template, &args.prompt, text)?
     };
     let prompt_tokens = tokens.len();
-    let most = args.predict.unwrap_or(usize::MAX).min(engine.session.context().saturating_sub(prompt_tokens));
+    let most = args
+        .predict
+        .and_then(|n| usize::try_from(n).ok())
+        .unwrap_or(usize::MAX)
+        .min(engine.session.context().saturating_sub(prompt_tokens));
     tokens.reserve_exact(most);
 
     let start = Instant::now();
@@ -112,43 +116,41 @@ fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine<'_>) -> Result<(
             engine.plan.bytes() as f64 / f64::from(1 << 20),
         );
     }
-    if stop == "interrupt" { Err(Failure::Interrupted) } else { Ok(()) }
+    if stop == "interrupt" { Err(Failure::Interrupted(None)) } else { Ok(()) }
 }
 
 /// Feeds the prompt, batch by batch, so that Ctrl-C is heard and progress seen.
 fn read(engine: &mut Engine<'_>, tokens: &[u32], interrupt: &Interrupt) -> Result<(), Failure> {
-    let (position, context) = (engine.session.position(), engine.session.context());
+    let context = engine.session.context();
     // Said for the whole prompt, before any of it is computed; and an answer needs room for a token.
     if tokens.is_empty() {
         return Err(engine.failed(stonechat_core::Error::NoTokens));
     }
-    if tokens.len() >= context - position {
-        let full = stonechat_core::Error::ContextFull { position, tokens: tokens.len(), context };
-        return Err(if tokens.len() == context {
-            Failure::Failed(format!(
-                "the prompt of {context} tokens fills the whole context and leaves no room for an answer; \
-                 shorten it or ask for a longer context (-c)"
-            ))
-        } else {
-            engine.failed(full)
-        });
+    if tokens.len() >= context {
+        let most = engine.session.model().hyperparameters().context;
+        let remedy = if context < most { " or ask for a longer context (-c)" } else { "" };
+        return Err(Failure::Failed(format!(
+            "the prompt has {} tokens, but the context of {context} must hold it and at least one token of the \
+             answer; shorten it{remedy}",
+            tokens.len()
+        )));
     }
     let start = Instant::now();
     let visible = stderr().is_terminal();
     let mut shown = false;
     for (done, batch) in tokens.chunks(engine.plan.limits().batch).enumerate() {
         if interrupt.is_raised() {
-            return Err(Failure::Interrupted);
+            return Err(Failure::Interrupted(None));
         }
         engine.feed(batch)?;
         if visible && start.elapsed().as_millis() > 500 {
             let done = (done * engine.plan.limits().batch + batch.len()).min(tokens.len());
-            eprint!("\rreading {done}/{} tokens", tokens.len());
+            let _ = write!(stderr(), "\rreading {done}/{} tokens", tokens.len());
             shown = true;
         }
     }
     if shown {
-        eprint!("\r\x1b[K");
+        let _ = write!(stderr(), "\r\x1b[K");
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::{engine, prompt};
 pub fn run(args: &TokenizeArgs) -> Result<(), Failure> {
     let file = MappedFile::open(engine::locate(args.model.model.as_deref())?)?;
     let gguf = engine::open(&file)?;
-    let at_file = |error| Failure::at(file.path().display(), error);
+    let at_file = |error| Failure::in_model(file.path(), error);
     let mut arena = Arena::new(Vocabulary::memory(&gguf).map_err(at_file)?)?;
     let vocabulary = Vocabulary::new(&gguf, arena.as_mut_slice()).map_err(at_file)?;
     let mut text = Vec::new();

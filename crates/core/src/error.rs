@@ -160,19 +160,19 @@ impl fmt::Display for Error {
             Self::Gguf(error) => error.fmt(f),
             Self::Vocabulary(error) => error.fmt(f),
             Self::UnknownArchitecture(name) => {
-                write!(f, "the architecture '{name}' is not supported; supported are:")?;
+                write!(f, "the architecture {name} is not supported; supported are:")?;
                 crate::arch::ALL.iter().try_for_each(|spec| write!(f, " {}", spec.name))
             }
-            Self::BadValue { key, expected } => write!(f, "the key '{key}' must be {expected}"),
+            Self::BadValue { key, expected } => write!(f, "the key {key} must be {expected}"),
             Self::UnknownRopeScaling(name) => {
-                write!(f, "the rope scaling '{name}' is not supported; supported are: none linear yarn")
+                write!(f, "the rope scaling {name} is not supported; supported are: none linear yarn")
             }
             Self::MissingTensor(name) => {
-                write!(f, "the tensor '{name}' is missing: the file is incomplete or of another architecture")
+                write!(f, "the tensor {name} is missing: the file is incomplete or of another architecture")
             }
             Self::TensorShape { tensor, expected: [rows, cols], found } => write!(
                 f,
-                "the tensor '{tensor}' has {} rows of {}, but the file's hyperparameters ask for {rows} rows of {cols}",
+                "the tensor {tensor} has {} rows of {}, but the file's hyperparameters ask for {rows} rows of {cols}",
                 found[0], found[1]
             ),
             Self::PartialGroup { tensor, rows, group } => write!(
@@ -182,7 +182,7 @@ impl fmt::Display for Error {
             Self::UnsupportedFormat { tensor, format } => {
                 write!(
                     f,
-                    "the tensor '{tensor}' has the format {format}, which is not supported; supported are:"
+                    "the tensor {tensor} has the format {format}, which is not supported; supported are:"
                 )?;
                 stonechat_kernels::Format::ALL.iter().try_for_each(|format| write!(f, " {format}"))
             }

@@ -168,14 +168,23 @@ impl Plan {
                 None => bad = middle,
             }
         }
-        let mut batch = limits.batch;
-        while batch > 1 {
-            if let Some(plan) = fits(good, batch)? {
-                return Ok(plan);
+        Self::fit_batch(model, Limits { context: good, ..limits }, memory)
+    }
+
+    /// The plan with this context and the largest batch, halved as often as it takes, that takes at most `memory`
+    /// bytes.
+    pub fn fit_batch(model: &Model<'_>, limits: Limits, memory: usize) -> Result<Self, Error> {
+        let mut batch = limits.batch.min(limits.context);
+        loop {
+            match Self::new(model, Limits { batch, ..limits }) {
+                Ok(plan) if plan.bytes <= memory => return Ok(plan),
+                Ok(plan) if batch == 1 => {
+                    return Err(Error::MemoryTooSmall { needed: plan.bytes, given: memory });
+                }
+                Err(error) if batch <= 1 || error != Error::TooLarge => return Err(error),
+                Ok(_) | Err(_) => batch = batch.div_ceil(2),
             }
-            batch = batch.div_ceil(2);
         }
-        Ok(fits(good, 1)?.unwrap_or(least))
     }
 
     /// The limits that the plan is for; a batch longer than the context is cut to it.

@@ -71,7 +71,7 @@ impl Sampler {
             if (low..=high).contains(&value) { Ok(()) } else { Err(Error::BadSampling { name, expected }) }
         };
         let s = &sampling;
-        within("the temperature", s.temperature, 0.0, f32::MAX, "a number that is not negative")?;
+        within("the temperature", s.temperature, 0.0, f32::MAX, "a finite number that is not negative")?;
         within("top-p", s.top_p, 0.0, 1.0, "between 0 and 1")?;
         within("min-p", s.min_p, 0.0, 1.0, "between 0 and 1")?;
         within("the repeat penalty", s.repeat_penalty, f32::MIN_POSITIVE, f32::MAX, "a positive number")?;

@@ -357,7 +357,8 @@ impl fmt::Display for Error {
         match self {
             Self::Empty => f.write_str("the file is empty"),
             Self::NotGguf { magic } => {
-                write!(f, "not a GGUF file: it begins with \"{}\", not \"GGUF\"", magic.escape_ascii())
+                write!(f, "not a GGUF file: it begins with \"{}\", not \"GGUF\"; ", magic.escape_ascii())?;
+                f.write_str(advice(*magic))
             }
             Self::BigEndian { version } => write!(
                 f,
@@ -451,6 +452,17 @@ impl fmt::Display for Error {
             }
             Self::NoData { tensor } => write!(f, "tensor {tensor} was given no data"),
         }
+    }
+}
+
+/// What to do with a file that begins so: what people have in place of a model is often one of these.
+const fn advice(magic: [u8; 4]) -> &'static str {
+    match &magic {
+        b"vers" => "it looks like a Git LFS pointer: fetch the file that it points to",
+        b"<!DO" | b"<!do" | b"<htm" | b"<HTM" => "it looks like a web page: fetch the file itself",
+        b"PK\x03\x04" => "it looks like a zip archive: unpack it first",
+        b"lmgg" | b"fmgg" | b"tjgg" => "it looks like a model of before GGUF: convert it first",
+        _ => "give a GGUF file, or convert this one first",
     }
 }
 

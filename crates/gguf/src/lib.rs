@@ -16,7 +16,7 @@
 //! }
 //!
 //! let error = context_length(b"GGML").unwrap_err();
-//! assert_eq!(error.to_string(), r#"not a GGUF file: it begins with "GGML", not "GGUF""#);
+//! assert_eq!(error.to_string(), r#"not a GGUF file: it begins with "GGML", not "GGUF"; give a GGUF file, or convert this one first"#);
 //! ```
 //!
 //! Versions 2 and 3 are read, little-endian only. A model that is split over several files is refused.

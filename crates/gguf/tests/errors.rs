@@ -56,8 +56,21 @@ mod header {
         refused(
             &Raw(b"\x1b[2J and more".to_vec()),
             &Error::NotGguf { magic: *b"\x1b[2J" },
-            r#"not a GGUF file: it begins with "\x1b[2J", not "GGUF""#,
+            r#"not a GGUF file: it begins with "\x1b[2J", not "GGUF"; give a GGUF file, or convert this one first"#,
         );
+    }
+
+    #[test]
+    fn what_people_have_in_place_of_a_model_is_recognised() {
+        for (bytes, advice) in [
+            ("version https://git-lfs.github.com/spec/v1\n", "it looks like a Git LFS pointer: "),
+            ("<!DOCTYPE html>", "it looks like a web page: "),
+            ("PK\x03\x04", "it looks like a zip archive: "),
+            ("lmgg", "it looks like a model of before GGUF: "),
+        ] {
+            let said = error(&Raw(bytes.into())).to_string();
+            assert!(said.contains(advice), "{said}");
+        }
     }
 
     #[test]

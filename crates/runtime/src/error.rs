@@ -77,6 +77,13 @@ pub enum Error {
     },
     /// The environment does not say where to keep files.
     NoHome,
+    /// The folder for the program's files cannot be made.
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// No manifest has this name.
     UnknownModel {
         /// The name as it was typed.
@@ -221,13 +228,19 @@ impl fmt::Display for Error {
             Self::NoHome => {
                 f.write_str("no folder for the program's files is known; set STONECHAT_HOME to one")
             }
+            Self::NoFolder { path, source } => write!(
+                f,
+                "cannot create the folder {}: {}; set STONECHAT_HOME to a folder that you may write to",
+                path.display(),
+                reason(source)
+            ),
             Self::UnknownModel { name, near, known } if near.is_empty() => write!(
                 f,
-                "there is no model named {name}; there are {}, or give the path of a GGUF file",
+                "there is no model named '{name}'; there are {}, or give the path of a GGUF file",
                 known.join(", ")
             ),
             Self::UnknownModel { name, near, .. } => {
-                write!(f, "there is no model named {name}; did you mean {}?", near.join(" or "))
+                write!(f, "there is no model named '{name}'; did you mean {}?", near.join(" or "))
             }
             Self::Signals { source } => write!(f, "cannot handle Ctrl-C: {}", reason(source)),
             Self::Stopped { name } => write!(
@@ -262,6 +275,10 @@ impl fmt::Display for Error {
                 for (index, failure) in failures.iter().enumerate() {
                     write!(f, "{}{failure}", if index == 0 { ": " } else { "; then: " })?;
                 }
+                // A source that gave another file has said what to do.
+                if failures.iter().any(|failure| matches!(failure, Self::Source { .. })) {
+                    f.write_str("; check the network and pull again")?;
+                }
                 Ok(())
             }
         }
@@ -271,7 +288,10 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io { source, .. } | Self::Threads { source, .. } | Self::Signals { source } => Some(source),
+            Self::Io { source, .. }
+            | Self::NoFolder { source, .. }
+            | Self::Threads { source, .. }
+            | Self::Signals { source } => Some(source),
             _ => None,
         }
     }

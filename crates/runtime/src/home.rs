@@ -54,10 +54,17 @@ impl Home {
         self.models().join(&manifest.file)
     }
 
+    /// The file of a model that has been pulled. One of another size is not it: somebody cut it or put it there.
+    pub fn pulled(&self, manifest: &Manifest) -> Option<PathBuf> {
+        let path = self.model(manifest);
+        let whole = fs::metadata(&path).is_ok_and(|file| file.is_file() && file.len() == manifest.size);
+        whole.then_some(path)
+    }
+
     /// The folder of the models, made if it does not exist.
     pub fn create_models(&self) -> Result<PathBuf, Error> {
         let models = self.models();
-        fs::create_dir_all(&models).map_err(|source| Error::from_io("create the folder", &models, source))?;
+        fs::create_dir_all(&models).map_err(|source| Error::NoFolder { path: models.clone(), source })?;
         Ok(models)
     }
 }
@@ -94,7 +101,10 @@ mod tests {
         let models = file.join("models");
         assert_eq!(
             error.to_string(),
-            format!("cannot create the folder {}: Not a directory", models.display())
+            format!(
+                "cannot create the folder {}: Not a directory; set STONECHAT_HOME to a folder that you may write to",
+                models.display()
+            )
         );
         assert!(Home::at(folder.path()).create_models().unwrap().is_dir());
     }

@@ -122,9 +122,12 @@ unsafe impl Sync for Shared {}
 #[allow(unsafe_code)]
 unsafe impl Send for Shared {}
 
+const _: () = assert!(Pool::MAX_THREADS as u64 <= State::INSIDE, "the state word counts those inside");
+
 impl Pool {
-    /// The most threads a pool may have: as many as the state word can count.
-    pub const MAX_THREADS: usize = State::INSIDE as usize;
+    /// The most threads a pool may have: more than any machine that this is for has cores. Thousands of threads
+    /// would only wait for one another.
+    pub const MAX_THREADS: usize = 512;
 
     /// Starts `threads - 1` threads; the caller of [`run`](Workers::run) is the last. 0 counts as 1, and more than
     /// [`MAX_THREADS`](Self::MAX_THREADS) as that many.

@@ -108,19 +108,15 @@ fn pull_with(
     let path = home.model(manifest);
     let folder = home.create_models()?;
     let mut pull = Pull { manifest, folder, settings, stop, report };
-    if is_whole(&path, manifest) {
+    // The bytes of a file that is there were checked before it got its name.
+    if home.pulled(manifest).is_some() {
         return Ok(path);
     }
     let _lock = pull.lock()?;
-    if !is_whole(&path, manifest) {
+    if home.pulled(manifest).is_none() {
         pull.fetch(&path)?;
     }
     Ok(path)
-}
-
-/// Whether the file is there. Its bytes were checked before it got its name.
-fn is_whole(path: &Path, manifest: &Manifest) -> bool {
-    fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == manifest.size)
 }
 
 impl Pull<'_> {

