@@ -282,7 +282,11 @@ fn a_vocabulary_that_cannot_work() {
     }
     // A vocabulary alone is no model.
     let vocabulary = golden(BPE);
-    refused(&["run", "-m", vocabulary.to_str().expect("UTF-8"), "hi"], 1, &["`token_embd.weight` is missing"]);
+    refused(
+        &["run", "-m", vocabulary.to_str().expect("UTF-8"), "hi"],
+        1,
+        &["`token_embd.weight` is missing"],
+    );
 }
 
 #[test]
@@ -302,7 +306,10 @@ fn flags_out_of_range() {
         (&["--top-p", "1.5", "hi"], &["top-p must be between 0 and 1"]),
         (&["--min-p", "-0.5", "hi"], &["min-p must be between 0 and 1"]),
         (&["--repeat-penalty", "0", "hi"], &["the repeat penalty must be a positive number"]),
-        (&["-c", "513", "hi"], &["a context of 513 tokens is longer than the model's 512; ask for at most that"]),
+        (
+            &["-c", "513", "hi"],
+            &["a context of 513 tokens is longer than the model's 512; ask for at most that"],
+        ),
         (&["-c", "0", "hi"], &["the context must be at least 1"]),
         (&["-b", "0", "hi"], &["the batch must be at least 1"]),
         (&["-t", "0", "hi"], &["-t must be at least 1"]),
@@ -323,7 +330,11 @@ fn flags_out_of_range() {
     }
     run(&["--ids", "1,512"], 1, &["there is no token 512: the model has tokens 0 to 511"]);
     run(&["--memory", "1K", "hi"], 1, &["1024 bytes of memory are too few", "the least that would do is"]);
-    run(&["-c", "8", "a prompt of more than eight"], 1, &["the context of 8", "shorten it or ask for a longer"]);
+    run(
+        &["-c", "8", "a prompt of more than eight"],
+        1,
+        &["the context of 8", "shorten it or ask for a longer"],
+    );
     refused(&["rum", "hi"], 2, &["unrecognized subcommand 'rum'", "'run'", "see 'stonechat --help'"]);
     refused(&["inspect"], 2, &["not provided: <FILE>", "see 'stonechat inspect --help'"]);
     refused(&["perplexity", "-m", model, "-f", "no/text"], 1, &["there is no file no/text; check the path"]);
@@ -354,7 +365,11 @@ fn a_context_that_fits_with_a_smaller_batch_is_not_refused() {
 #[test]
 fn names_that_no_model_has() {
     refused(&["run", "-m", "smolm2-135m", "hi"], 1, &["'smolm2-135m'; did you mean smollm2-135m?"]);
-    refused(&["pull", "no-such-thing"], 1, &["'no-such-thing'; there are smollm2-135m", "the path of a GGUF file"]);
+    refused(
+        &["pull", "no-such-thing"],
+        1,
+        &["'no-such-thing'; there are smollm2-135m", "the path of a GGUF file"],
+    );
     refused(&["run", "-m", "", "hi"], 1, &["there is no model named ''"]);
 }
 

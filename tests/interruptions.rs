@@ -25,7 +25,9 @@ fn endless(folder: &Path) -> PathBuf {
 /// The program, writing for longer than this test will wait.
 fn writing(model: &Path) -> Command {
     let mut command = common::stonechat();
-    command.args(["run", "--raw", "-t", "1", "-c", "400000", "--ids", "1,489,488", "--print-ids", "-m"]).arg(model);
+    command
+        .args(["run", "--raw", "-t", "1", "-c", "400000", "--ids", "1,489,488", "--print-ids", "-m"])
+        .arg(model);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -106,10 +108,16 @@ fn closed_outputs_are_survived() {
         (r#""$@" tokenize -m "$MODEL" <&- >/dev/null"#, 0),
         (r#""$@" inspect nothing.gguf 2>&-"#, 1),
         // stderr is a pipe whose reader has gone.
-        (r#"{ sleep 0.2; "$@" inspect nothing.gguf 2>&1; echo $? >"$MODEL.code"; } | true; exit "$(cat "$MODEL.code")""#, 1),
+        (
+            r#"{ sleep 0.2; "$@" inspect nothing.gguf 2>&1; echo $? >"$MODEL.code"; } | true; exit "$(cat "$MODEL.code")""#,
+            1,
+        ),
     ] {
         let mut shell = Command::new("bash");
-        shell.args(["-o", "pipefail", "-c", script, "sh"]).arg(program.get_program()).args(program.get_args());
+        shell
+            .args(["-o", "pipefail", "-c", script, "sh"])
+            .arg(program.get_program())
+            .args(program.get_args());
         let output = shell.env("MODEL", &model).output().expect("a shell");
         assert_eq!(output.status.code(), Some(code), "{script}: {}", said(&output));
     }

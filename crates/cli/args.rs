@@ -63,6 +63,7 @@ pub struct ModelArgs {
 
 /// What all verbs that compute have in common.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Computing")]
 pub struct EngineArgs {
     /// Tokens of context; by default as many as the model takes, up to 4096
     #[arg(short, long, value_name = "N")]
@@ -113,24 +114,10 @@ pub struct PromptArgs {
     pub ids: Vec<u32>,
 }
 
-/// `stonechat run`.
+/// How the next token is chosen.
 #[derive(Args, Debug)]
-pub struct RunArgs {
-    #[command(flatten)]
-    pub model: ModelArgs,
-    /// The prompt, as a word of its own
-    #[arg(value_name = "PROMPT", conflicts_with_all = ["prompt", "ids"])]
-    pub text: Option<String>,
-    #[command(flatten)]
-    pub prompt: PromptArgs,
-    /// Take the prompt as it is, without the model's chat template
-    #[arg(long)]
-    pub raw: bool,
-    /// Tokens to generate at most; by default, or with -1, until the answer or the context ends
-    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
-    pub predict: Option<i64>,
-    #[command(flatten)]
-    pub engine: EngineArgs,
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArgs {
     /// How freely to choose; 0 always takes the most likely token
     #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.0)]
     pub temp: f32,
@@ -152,6 +139,32 @@ pub struct RunArgs {
     /// Equal seeds give equal text, on every machine
     #[arg(short, long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+}
+
+/// `stonechat run`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  stonechat run \"What is the capital of France?\"\n  \
+    stonechat run -m model.gguf -c 2048 -n 200 --temp 0.8 --seed 7 \"Tell me a story\"\n  \
+    stonechat run -m base.gguf --raw \"Once upon a time\"          the model continues the text\n  \
+    stonechat run --json \"Hello\" | jq .timings                  for programs")]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The prompt, as a word of its own
+    #[arg(value_name = "PROMPT", conflicts_with_all = ["prompt", "ids"])]
+    pub text: Option<String>,
+    #[command(flatten)]
+    pub prompt: PromptArgs,
+    /// Take the prompt as it is, without the model's chat template
+    #[arg(long)]
+    pub raw: bool,
+    /// Tokens to generate at most; by default, or with -1, until the answer or the context ends
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
+    pub predict: Option<i64>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
     /// Write the generated ids instead of the text
     #[arg(long)]
     pub print_ids: bool,
@@ -231,7 +244,10 @@ pub struct PerplexityArgs {
 pub struct InspectArgs {
     /// A GGUF file, or the name of a model
     pub file: String,
-    /// Write one JSON object
+    /// List the tensors, too
+    #[arg(long)]
+    pub tensors: bool,
+    /// Write one JSON object: all metadata and tensors
     #[arg(long)]
     pub json: bool,
 }

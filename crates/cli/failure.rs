@@ -151,15 +151,11 @@ impl From<stonechat_runtime::Error> for Failure {
 impl From<io::Error> for Failure {
     /// The only input and output that is not wrapped with a path is that of the terminal or pipe.
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::ReaderGone,
-            _ => {
-                let mut reason = error.to_string();
-                reason.truncate(reason.find(" (os error ").unwrap_or(reason.len()));
-                Self::Failed(format!(
-                    "cannot write the output: {reason}; free some space, or write elsewhere"
-                ))
-            }
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::ReaderGone;
         }
+        let mut reason = error.to_string();
+        reason.truncate(reason.find(" (os error ").unwrap_or(reason.len()));
+        Self::Failed(format!("cannot write the output: {reason}; free some space, or write elsewhere"))
     }
 }

@@ -1,11 +1,12 @@
-//! `stonechat inspect`: what a model file says.
+//! `stonechat inspect`: what a model file says, and whether it runs here.
 
 use std::collections::BTreeMap;
 use std::io::{Write, stdout};
 
 use serde_json::{Value as Json, json};
+use stonechat_core::{Model, Vocabulary};
 use stonechat_gguf::{Gguf, Value};
-use stonechat_kernels::LevelName;
+use stonechat_kernels::{Level, LevelName};
 use stonechat_runtime::MappedFile;
 
 use crate::args::InspectArgs;
@@ -22,39 +23,124 @@ pub fn run(args: &InspectArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
     let level = engine::level(cpu)?;
     let file = MappedFile::open(engine::locate(Some(&args.file))?)?;
     let gguf = engine::open(&file)?;
-    let mut out = stdout().lock();
+    let out = &mut stdout().lock();
     if args.json {
-        let metadata: serde_json::Map<_, _> =
-            gguf.metadata().map(|(key, value)| (key.to_owned(), to_json(&value))).collect();
-        let tensors: Vec<_> = gguf
-            .tensors()
-            .map(|t| {
-                json!({ "name": t.name, "dims": t.dims.as_slice(), "type": t.ty.name(), "offset": t.offset,
-                        "bytes": t.data.len() })
-            })
-            .collect();
-        let report = json!({
-            "file": file.path(), "bytes": file.len(), "version": gguf.version(), "alignment": gguf.alignment(),
-            "metadata": metadata, "tensors": tensors, "cpu": level.name().as_str(),
-        });
-        writeln!(out, "{report}")?;
-        return Ok(());
+        return write_json(out, &file, &gguf, level);
     }
-    writeln!(out, "{}: GGUF version {}, {} bytes", file.path().display(), gguf.version(), file.len())?;
-    writeln!(out, "CPU level: {}", level.name())?;
+    writeln!(out, "{}", file.path().display())?;
+    for (name, text) in summary(&file, &gguf, level) {
+        writeln!(out, "  {name:<13} {text}")?;
+    }
     writeln!(out, "\nmetadata")?;
     for (key, value) in gguf.metadata() {
-        writeln!(out, "  {key:<44} {}", short(&value))?;
+        writeln!(out, "  {:<44} {}", key.escape_debug().to_string(), short(&value))?;
     }
-    writeln!(out, "\ntensors")?;
-    for (name, (count, bytes)) in formats(&gguf) {
-        writeln!(out, "  {name:<8} {count:>5} tensors {bytes:>14} bytes")?;
+    if args.tensors {
+        writeln!(out, "\ntensors")?;
+        for tensor in gguf.tensors() {
+            let dims: Vec<String> = tensor.dims.as_slice().iter().map(u64::to_string).collect();
+            let (name, format) = (tensor.name.escape_debug().to_string(), tensor.ty.name());
+            writeln!(
+                out,
+                "  {name:<44} {format:<8} {:<16} {:>12} bytes",
+                dims.join(" x "),
+                tensor.data.len()
+            )?;
+        }
     }
-    for tensor in gguf.tensors() {
-        let dims: Vec<String> = tensor.dims.as_slice().iter().map(u64::to_string).collect();
-        writeln!(out, "  {:<44} {:<8} {}", tensor.name, tensor.ty.name(), dims.join(" x "))?;
+    Ok(file.check()?)
+}
+
+fn write_json(out: &mut dyn Write, file: &MappedFile, gguf: &Gguf<'_>, level: Level) -> Result<(), Failure> {
+    let metadata: serde_json::Map<_, _> =
+        gguf.metadata().map(|(key, value)| (key.to_owned(), to_json(&value))).collect();
+    let tensors: Vec<_> = gguf
+        .tensors()
+        .map(|t| {
+            json!({ "name": t.name, "dims": t.dims.as_slice(), "type": t.ty.name(), "offset": t.offset,
+                    "bytes": t.data.len() })
+        })
+        .collect();
+    let report = json!({
+        "file": file.path(), "bytes": file.len(), "version": gguf.version(), "alignment": gguf.alignment(),
+        "parameters": parameters(gguf), "cannot_run": load(gguf).err(),
+        "metadata": metadata, "tensors": tensors, "cpu": level.name().as_str(), "levels": levels(),
+    });
+    file.check()?;
+    Ok(writeln!(out, "{report}")?)
+}
+
+/// What a person wants to know first: what it is, how large, and whether it runs here.
+fn summary(file: &MappedFile, gguf: &Gguf<'_>, level: Level) -> Vec<(&'static str, String)> {
+    let text = |key| gguf.opt_str(key).ok().flatten().map(|text| text.escape_debug().to_string());
+    let mut lines = Vec::new();
+    if let Some(name) = text("general.name") {
+        lines.push(("name", name));
     }
-    Ok(())
+    let loaded = load(gguf);
+    match &loaded {
+        Ok(model) => {
+            let h = model.hyperparameters();
+            let shape = format!(
+                "{}, {} layers of {}, {} heads of {} ({} for keys and values), feed-forward {}",
+                model.spec().name,
+                h.layers,
+                h.embedding,
+                h.heads,
+                h.head_dim,
+                h.kv_heads,
+                h.feed_forward
+            );
+            lines.push(("architecture", shape));
+            lines.push(("context", format!("{} tokens at most", h.context)));
+        }
+        Err(_) => {
+            lines.extend(text("general.architecture").map(|name| ("architecture", name)));
+        }
+    }
+    if let Ok(Some(tokens)) = gguf.opt_array("tokenizer.ggml.tokens") {
+        let kind = text("tokenizer.ggml.model").unwrap_or_else(|| "unknown".to_owned());
+        let pre = text("tokenizer.ggml.pre").map(|pre| format!(" ({pre})")).unwrap_or_default();
+        let template = if gguf.get("tokenizer.chat_template").is_some() { "with a" } else { "no" };
+        lines.push(("vocabulary", format!("{} tokens, {kind}{pre}, {template} chat template", tokens.len())));
+    }
+    let (elements, bytes) = (parameters(gguf), gguf.tensors().map(|tensor| tensor.data.len()).sum::<usize>());
+    if elements > 0 {
+        let bits = bytes as f64 * 8.0 / elements as f64;
+        lines.push(("weights", format!("{:.1} M, {bits:.2} bits each", elements as f64 / 1e6)));
+    }
+    for (name, (count, bytes)) in formats(gguf) {
+        lines.push(("", format!("{name:<6} {:>9.1} MiB in {count} tensors", mib(bytes))));
+    }
+    lines.push(("file", format!("{:.1} MiB, GGUF version {}", mib(file.len()), gguf.version())));
+    lines.push((
+        "runs here",
+        match loaded {
+            Ok(_) => format!("yes, at CPU level {} (of {})", level.name(), levels().join(", ")),
+            Err(error) => format!("no: {error}"),
+        },
+    ));
+    lines
+}
+
+/// The model, or in one sentence why it cannot run.
+fn load<'a>(gguf: &Gguf<'a>) -> Result<Model<'a>, String> {
+    let model = Model::from_gguf(gguf).map_err(|error| error.to_string())?;
+    Vocabulary::memory(gguf).map_err(|error| error.to_string())?;
+    Ok(model)
+}
+
+/// The levels of this CPU, slowest first.
+fn levels() -> Vec<&'static str> {
+    Level::available().map(|level| level.name().as_str()).collect()
+}
+
+fn parameters(gguf: &Gguf<'_>) -> u64 {
+    gguf.tensors().filter_map(|tensor| tensor.dims.elements()).fold(0, u64::saturating_add)
+}
+
+fn mib(bytes: usize) -> f64 {
+    bytes as f64 / 1_048_576.0
 }
 
 fn formats<'a>(gguf: &Gguf<'a>) -> BTreeMap<&'a str, (usize, usize)> {
@@ -82,6 +168,8 @@ fn short(value: &Value<'_>) -> String {
             }
             format!("{} x {}: [{}]", array.len(), array.element_type().as_str(), texts.join(", "))
         }
+        // As written: 1e-5, not the f64 next to the f32 next to it.
+        Value::F32(value) => format!("{value:?}"),
         value => to_json(value).to_string(),
     }
 }

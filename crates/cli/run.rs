@@ -17,13 +17,13 @@ use crate::prompt;
 /// Runs the verb.
 pub fn run(args: &RunArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
     let sampler = Sampler::new(Sampling {
-        temperature: args.temp,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        min_p: args.min_p,
-        repeat_penalty: args.repeat_penalty,
-        repeat_last: args.repeat_last_n,
-        seed: args.seed,
+        temperature: args.sampling.temp,
+        top_k: args.sampling.top_k,
+        top_p: args.sampling.top_p,
+        min_p: args.sampling.min_p,
+        repeat_penalty: args.sampling.repeat_penalty,
+        repeat_last: args.sampling.repeat_last_n,
+        seed: args.sampling.seed,
     })
     .map_err(|error| Failure::Usage(error.to_string()))?;
     if matches!(args.predict, Some(n) if n == 0 || n < -1) {
@@ -101,7 +101,7 @@ fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine<'_>) -> Result<(
             "memory": { "mapped_bytes": engine.file.len(), "arena_bytes": engine.plan.bytes() },
             "cpu": engine.level.name().as_str(),
             "threads": engine.plan.limits().threads,
-            "seed": args.seed,
+            "seed": args.sampling.seed,
         });
         writeln!(stdout(), "{report}")?;
     } else if stderr().is_terminal() && stdout().is_terminal() {
@@ -155,58 +155,76 @@ fn read(engine: &mut Engine<'_>, tokens: &[u32], interrupt: &Interrupt) -> Resul
     Ok(())
 }
 
+/// Whether a character would steer a terminal: what a model writes must not move the cursor or rename the window.
+fn steers(c: char) -> bool {
+    c.is_control() && !matches!(c, '\n' | '\t')
+}
+
+/// In what form the answer leaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// The text as it comes, to the byte.
+    Text,
+    /// The text as it comes, for eyes.
+    Terminal,
+    /// Ids as they come, with commas between them.
+    Ids,
+    /// The text in one piece, once it is complete.
+    Collected,
+}
+
 /// Where the answer goes as it comes.
 struct Output {
     stream: Utf8Stream,
     buffer: Vec<u8>,
     text: String,
-    ids: bool,
-    quiet: bool,
+    form: Form,
     first: bool,
 }
 
 impl Output {
     fn new(args: &RunArgs, longest: usize) -> Self {
-        Self {
-            stream: Utf8Stream::new(),
-            buffer: vec![0; longest],
-            text: String::new(),
-            ids: args.print_ids,
-            quiet: args.json,
-            first: true,
-        }
+        let form = match (args.json, args.print_ids) {
+            (true, _) => Form::Collected,
+            (false, true) => Form::Ids,
+            (false, false) if stdout().is_terminal() => Form::Terminal,
+            (false, false) => Form::Text,
+        };
+        Self { stream: Utf8Stream::new(), buffer: vec![0; longest], text: String::new(), form, first: true }
     }
 
     fn token(&mut self, engine: &Engine<'_>, token: u32) -> Result<(), Failure> {
-        if self.ids && !self.quiet {
+        if self.form == Form::Ids {
             let comma = if core::mem::take(&mut self.first) { "" } else { "," };
             write!(stdout(), "{comma}{token}")?;
             stdout().flush()?;
             return Ok(());
         }
         let piece = engine.session.vocabulary().piece(token, false, &mut self.buffer)?;
-        let from = self.text.len();
         let text = &mut self.text;
         self.stream.push(piece, &mut |part| text.push_str(part));
-        self.show(from)
+        self.show()
     }
 
-    /// Writes what came to the text from `from` on. Without `--json` the text need not be kept.
-    fn show(&mut self, from: usize) -> Result<(), Failure> {
-        if !self.quiet && self.text.len() > from {
-            stdout().write_all(&self.text.as_bytes()[from..])?;
-            stdout().flush()?;
-            self.text.clear();
+    /// Writes what has come since the last time. Without `--json` the text need not be kept.
+    fn show(&mut self) -> Result<(), Failure> {
+        match self.form {
+            Form::Collected => return Ok(()),
+            Form::Terminal if self.text.contains(steers) => {
+                stdout().write_all(self.text.replace(steers, "\u{fffd}").as_bytes())?;
+            }
+            Form::Terminal | Form::Text | Form::Ids => stdout().write_all(self.text.as_bytes())?,
         }
+        stdout().flush()?;
+        self.text.clear();
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), Failure> {
-        let from = self.text.len();
         let text = &mut self.text;
         core::mem::take(&mut self.stream).finish(&mut |part| text.push_str(part));
-        self.show(from)?;
-        if !self.quiet {
+        self.show()?;
+        if self.form != Form::Collected {
             writeln!(stdout())?;
         }
         Ok(())
