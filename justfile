@@ -33,6 +33,13 @@ cross:
 doc:
     cargo doc --workspace --no-deps --open
 
+# Draws docs/terminal.svg anew from what the program says. It shows speeds: let the machine do nothing else.
+picture:
+    cargo build --release
+    scripts/terminal-svg.py docs/terminal.svg 'stonechat run "Name the capital of France."' \
+        'stonechat plan smollm2-135m -c 2048' 'stonechat logits -p "The capital of France is" --hash' \
+        'stonechat logits -p "The capital of France is" --hash --cpu reference -t 1 -b 3'
+
 # Remakes tests/golden (needs Python, a C++ compiler and 8 GB of disk for torch).
 golden:
     tests/golden/make/make.sh

@@ -61,7 +61,7 @@ pub struct ModelArgs {
     pub model: Option<String>,
 }
 
-/// What all verbs that compute have in common.
+/// What all verbs that compute have in common. Last among the flags of a verb: its heading holds for what follows.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Computing")]
 pub struct EngineArgs {
@@ -150,7 +150,7 @@ pub struct SamplingArgs {
 pub struct RunArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// The prompt, as a word of its own
+    /// The prompt, in quotes
     #[arg(value_name = "PROMPT", conflicts_with_all = ["prompt", "ids"])]
     pub text: Option<String>,
     #[command(flatten)]
@@ -161,16 +161,16 @@ pub struct RunArgs {
     /// Tokens to generate at most; by default, or with -1, until the answer or the context ends
     #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
     pub predict: Option<i64>,
-    #[command(flatten)]
-    pub engine: EngineArgs,
-    #[command(flatten)]
-    pub sampling: SamplingArgs,
     /// Write the generated ids instead of the text
     #[arg(long)]
     pub print_ids: bool,
     /// Write one JSON object at the end
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
 }
 
 /// `stonechat logits`.
@@ -180,8 +180,6 @@ pub struct LogitsArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub prompt: PromptArgs,
-    #[command(flatten)]
-    pub engine: EngineArgs,
     /// A row for each position, not the last one's alone
     #[arg(long)]
     pub all: bool,
@@ -191,6 +189,8 @@ pub struct LogitsArgs {
     /// Write one JSON object
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 /// `stonechat tokenize`.
@@ -257,11 +257,11 @@ pub struct InspectArgs {
 pub struct PlanArgs {
     /// A GGUF file, or the name of a model
     pub file: String,
-    #[command(flatten)]
-    pub engine: EngineArgs,
     /// Write one JSON object
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 /// `stonechat pull`.
