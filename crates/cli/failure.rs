@@ -85,6 +85,7 @@ fn is_damage(error: &stonechat_core::Error) -> bool {
         | Error::BadValue { .. }
         | Error::MissingTensor(_)
         | Error::TensorShape { .. }
+        | Error::PartialGroup { .. }
         | Error::VocabularySize { .. }
         | Error::NotFinite(_) => true,
         _ => false,
@@ -141,8 +142,8 @@ impl From<stonechat_core::vocabulary::Error> for Failure {
 impl From<stonechat_runtime::Error> for Failure {
     fn from(error: stonechat_runtime::Error) -> Self {
         match error {
-            error @ stonechat_runtime::Error::Stopped { .. } => Self::Interrupted(Some(error.to_string())),
-            stonechat_runtime::Error::Abandoned { .. } => Self::Interrupted(None),
+            error @ (stonechat_runtime::Error::Stopped { .. }
+            | stonechat_runtime::Error::Abandoned { .. }) => Self::Interrupted(Some(error.to_string())),
             error => Self::Failed(error.to_string()),
         }
     }
