@@ -362,6 +362,18 @@ fn a_context_that_fits_with_a_smaller_batch_is_not_refused() {
     assert!(plan["arena_bytes"].as_u64().expect("bytes") <= 200 << 10, "{plan}");
 }
 
+/// The model is a copy: a mistake here must not cost the golden.
+#[test]
+fn a_packed_file_never_takes_the_place_of_a_device_or_of_the_model() {
+    let folder = Folder::new();
+    let model = folder.file("model.gguf", &Broken::new(MODEL).0);
+    let there = folder.0.path().to_str().expect("UTF-8");
+    refused(&["pack", &model, there], 2, &[there, "is no file; name the file to write"]);
+    refused(&["pack", &model, &model], 2, &[&model, "is the model itself; name another"]);
+    assert_eq!(fs::read(&model).expect("the model"), Broken::new(MODEL).0);
+    refused(&["pack", "no/model.gguf", "out"], 1, &["there is no file no/model.gguf"]);
+}
+
 #[test]
 fn names_that_no_model_has() {
     refused(&["run", "-m", "smolm2-135m", "hi"], 1, &["'smolm2-135m'; did you mean smollm2-135m?"]);

@@ -13,8 +13,15 @@ use crate::failure::Failure;
 pub fn run(args: &PackArgs) -> Result<(), Failure> {
     let file = MappedFile::open(engine::locate(Some(&args.input))?)?;
     let gguf = engine::open(&file)?;
-    if args.output.is_dir() {
-        return Err(Failure::at(args.output.display(), "is a folder; name the file to write"));
+    // A file in this place is replaced, by renaming: a folder, a device or the model itself must not be.
+    if let Ok(there) = args.output.metadata() {
+        let output = args.output.display();
+        if !there.is_file() {
+            return Err(Failure::Usage(format!("{output} is no file; name the file to write")));
+        }
+        if file.path().canonicalize().ok() == args.output.canonicalize().ok() {
+            return Err(Failure::Usage(format!("{output} is the model itself; name another file to write")));
+        }
     }
     let interrupt = Interrupt::catch()?;
     let start = Instant::now();
