@@ -23,7 +23,7 @@ use std::fmt;
 use std::hint::spin_loop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -56,6 +56,8 @@ struct Shared {
     taken: Line<AtomicBool>,
     /// For each thread but the caller, whether it is parked or about to be.
     asleep: Box<[Line<AtomicBool>]>,
+    /// How many threads have begun to serve.
+    started: AtomicUsize,
     /// The first panic of a job on one of the threads, on its way to the caller.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     /// [`SPINS`], or 0 where there are more threads than cores and spinning only hinders the one who works.
@@ -129,8 +131,8 @@ impl Pool {
     /// would only wait for one another.
     pub const MAX_THREADS: usize = 512;
 
-    /// Starts `threads - 1` threads; the caller of [`run`](Workers::run) is the last. 0 counts as 1, and more than
-    /// [`MAX_THREADS`](Self::MAX_THREADS) as that many.
+    /// Starts `threads - 1` threads, and returns when they are ready; the caller of [`run`](Workers::run) is the
+    /// last. 0 counts as 1, and more than [`MAX_THREADS`](Self::MAX_THREADS) as that many.
     pub fn new(threads: usize) -> Result<Self, Error> {
         let wanted = threads.clamp(1, Self::MAX_THREADS);
         let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -138,6 +140,7 @@ impl Pool {
             job: Line::default(),
             taken: Line::default(),
             asleep: (1..wanted).map(|_| Line::default()).collect(),
+            started: AtomicUsize::new(0),
             panic: Mutex::new(None),
             spins: if wanted > cores { 0 } else { SPINS },
         });
@@ -150,6 +153,10 @@ impl Pool {
                 // Those that have started end as `pool` drops.
                 .map_err(|source| Error::Threads { wanted, started: index + 1, source })?;
             pool.threads.push(thread);
+        }
+        // A thread allocates as it starts (its name, its locals). Nothing may do so once a session runs.
+        while pool.shared.started.load(Ordering::Acquire) < pool.threads.len() {
+            thread::yield_now();
         }
         Ok(pool)
     }
@@ -217,6 +224,7 @@ impl Shared {
 
     /// The life of thread `index`.
     fn serve(&self, index: usize) {
+        self.started.fetch_add(1, Ordering::Release);
         let mut last = 0;
         loop {
             let state = self.wait(index, last);
