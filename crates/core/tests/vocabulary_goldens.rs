@@ -1,7 +1,7 @@
-//! What llama.cpp and `tokenizers` make of the same texts with the vocabularies of real models.
+//! What llama.cpp, `tokenizers` and sentencepiece make of the same texts with the same vocabularies.
 //!
-//! The data are not part of this project: the folder that `STONECHAT_GOLDEN` names has them. Without it these tests
-//! say so and pass.
+//! `tests/golden` has small vocabularies of our own; those of real models are in the folder that `STONECHAT_GOLDEN`
+//! names. Where it names none, their tests say so and pass; where it names one, a missing file is a failure.
 
 mod vocabulary_support;
 
@@ -31,6 +31,29 @@ fn read_json(path: &Path) -> Value {
 
 fn ids(value: &Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
+}
+
+#[test]
+fn vocabularies_of_our_own_give_the_tokens_of_other_tokenizers() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tokenizers");
+    let goldens = read_json(&folder.join("goldens.json"));
+    let tokenizers = goldens["tokenizers"].as_object().unwrap();
+    let names: Vec<_> = tokenizers.keys().map(String::as_str).collect();
+    assert_eq!(names, ["gpt2", "smollm", "llama_bpe", "qwen2", "spm"]);
+    for (name, golden) in tokenizers {
+        let kinds = [(&goldens["texts"], &golden["ids"]), (&golden["special_texts"], &golden["special_ids"])];
+        with_vocabulary(&read(&folder.join(format!("{name}.gguf"))), |vocabulary| {
+            for (special, (texts, expected)) in [false, true].into_iter().zip(kinds) {
+                let (texts, expected) = (texts.as_array().unwrap(), expected.as_array().unwrap());
+                assert!(texts.len() >= 8 && texts.len() == expected.len());
+                for (text, expected) in texts.iter().zip(expected) {
+                    let options = Encode { bos: false, special };
+                    let found = encode(vocabulary, text.as_str().unwrap().as_bytes(), options);
+                    assert_eq!(found, ids(expected), "{name}: {text}");
+                }
+            }
+        });
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Real files, from the folder that `STONECHAT_GOLDEN` names: they parse, and another reader of the format sees the
-//! same keys, values and tensors in them.
+//! Real files, of this repository and of the folder that `STONECHAT_GOLDEN` names: they parse, and another reader of
+//! the format sees the same keys, values and tensors in them.
 
 #[path = "support/golden.rs"]
 mod golden;
