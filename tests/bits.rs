@@ -5,8 +5,6 @@
 
 mod common;
 
-use std::path::Path;
-
 use stonechat_kernels::Level;
 
 /// A golden model, a prompt, and the hash of the logits that follow it, for int8 activations.
@@ -23,13 +21,19 @@ const RECORD: [(&str, &str); 7] = [
 /// Ids that every golden model has; more than one batch of 7.
 const IDS: &str = "1,489,488,494,196,93,462,61,138,78,166,272,67,399,128,395,166,398,482,479,139,282,226,134";
 
+/// What follows this, said by the default model.
+const PROMPT: &str = "The capital of France is";
+const SMOLLM2: &str = "4942dd39c0fda81c9ff4c86461cb7d1094d6dd906de0f557bb50f6819d471c23";
+
 fn hash(file: &str, arguments: &[&str]) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models").join(file);
-    let mut command = common::stonechat();
-    command.args(["logits", "--hash", "--all", "--ids", IDS, "-m"]).arg(path).args(arguments);
-    let output = command.output().expect("the program starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("a hash is ASCII").trim().to_owned()
+    let path = common::golden("models").join(file);
+    let model = path.to_str().expect("a path in UTF-8");
+    common::stdout([&["logits", "--hash", "--all", "--ids", IDS, "-m", model], arguments].concat())
+}
+
+fn hash_of_smollm2(arguments: &[&str]) -> String {
+    let model = common::smollm2().to_str().expect("a path in UTF-8");
+    common::stdout([&["logits", "--hash", "-p", PROMPT, "-m", model], arguments].concat())
 }
 
 #[test]
@@ -52,6 +56,24 @@ fn threads_and_batch_change_no_bit() {
             }
         }
     }
+}
+
+#[test]
+fn a_real_model_gives_the_recorded_bits_at_every_level_with_any_threads_and_batch() {
+    for level in Level::available() {
+        // Without SIMD, and with an emulated one, a token takes seconds: there once.
+        let quick = level != Level::REFERENCE && !common::is_emulated();
+        let (threads, batches): (&[_], &[_]) =
+            if quick { (&["1", "2", "3"], &["1", "7", "64"]) } else { (&["2"], &["64"]) };
+        let level = level.name().as_str();
+        for threads in threads {
+            for batch in batches {
+                let found = hash_of_smollm2(&["--cpu", level, "-t", threads, "-b", batch]);
+                assert_eq!(found, SMOLLM2, "level {level} with -t {threads} -b {batch}");
+            }
+        }
+    }
+    assert_eq!(hash_of_smollm2(&["-t", "3", "-b", "3"]), SMOLLM2, "the level that is detected");
 }
 
 /// The weights of `llama` are exact in bf16 and in f16, so that both formats hold the same model.

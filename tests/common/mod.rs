@@ -1,20 +1,95 @@
-//! The program under test.
+//! The program under test, and the model that it answers with by default.
+#![allow(dead_code, reason = "each test target uses a part")]
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+
+use stonechat_runtime::{Home, manifest};
 
 /// The variable in which cargo finds what runs programs for an emulated CPU; `./test` sets it.
 const RUNNER: &str = "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER";
 
+/// The emulator that this test itself runs under.
+fn emulator() -> Option<String> {
+    cfg!(all(target_arch = "aarch64", target_os = "linux")).then(|| std::env::var(RUNNER).ok()).flatten()
+}
+
+/// Whether everything takes some fifty times as long.
+pub fn is_emulated() -> bool {
+    emulator().is_some()
+}
+
 /// `stonechat`, under the same emulator as this test.
 pub fn stonechat() -> Command {
     let program = env!("CARGO_BIN_EXE_stonechat");
-    match std::env::var(RUNNER) {
-        Ok(runner) if cfg!(all(target_arch = "aarch64", target_os = "linux")) => {
+    match emulator() {
+        Some(runner) => {
             let mut words = runner.split_whitespace();
             let mut command = Command::new(words.next().expect("a runner has a name"));
             command.args(words).arg(program);
             command
         }
-        _ => Command::new(program),
+        None => Command::new(program),
     }
+}
+
+/// What `stonechat` prints with these arguments, without the last newline.
+pub fn stdout<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> String {
+    let mut command = stonechat();
+    command.args(arguments);
+    let output = command.output().expect("the program starts");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8").trim_end_matches('\n').to_owned()
+}
+
+/// A file of the goldens that lie in this repository.
+pub fn golden(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path)
+}
+
+/// The folder of further goldens, or a line that says that nobody named one.
+pub fn further_goldens() -> Option<PathBuf> {
+    let folder = std::env::var_os("STONECHAT_GOLDEN").map(PathBuf::from);
+    if folder.is_none() {
+        println!("STONECHAT_GOLDEN names no folder: only the goldens of this repository were asked for");
+    }
+    folder
+}
+
+/// The file of the default model, which the program pulls if it is not there. The place is that of `./test`, so that
+/// a test alone neither looks into the user's own folder nor fills it.
+pub fn smollm2() -> &'static Path {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let named = std::env::var_os("STONECHAT_HOME").filter(|folder| !folder.is_empty());
+        let here = concat!(env!("CARGO_MANIFEST_DIR"), "/target/stonechat-home");
+        let folder = named.unwrap_or_else(|| here.into());
+        let file = Home::at(&folder).model(manifest::default_model());
+        if !file.is_file() {
+            pull(&folder);
+        }
+        assert!(file.is_file(), "the default model is now at {}", file.display());
+        file
+    })
+}
+
+/// Pulls the default model into a folder.
+#[cfg(feature = "pull")]
+fn pull(folder: &OsStr) {
+    let mut command = stonechat();
+    command.args(["pull", &manifest::default_model().name]).env("STONECHAT_HOME", folder);
+    let output = command.output().expect("the program starts");
+    assert!(
+        output.status.success(),
+        "the default model could not be pulled: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[cfg(not(feature = "pull"))]
+fn pull(folder: &OsStr) {
+    let folder = folder.display();
+    panic!("the default model is not in {folder}, and this build cannot pull it: run ./test model first");
 }

@@ -1,0 +1,89 @@
+//! Once a session exists, nothing is allocated: not by feed, logits, pick or piece, and on no thread.
+//!
+//! The allocator of this program counts for all threads together, so this file holds one test alone.
+
+use std::alloc::System;
+use std::path::Path;
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use stonechat_core::plan::{ActivationMode, KvFormat};
+use stonechat_core::{Limits, Model, Plan, Sampler, Sampling, Session};
+use stonechat_gguf::Gguf;
+use stonechat_kernels::{Level, Workers};
+use stonechat_runtime::{Arena, MappedFile, Pool};
+
+mod common;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// How often memory was asked for, given back or moved while `work` ran.
+fn calls(work: impl FnOnce()) -> usize {
+    let region = Region::new(ALLOCATOR);
+    work();
+    let stats = region.change();
+    stats.allocations + stats.deallocations + stats.reallocations
+}
+
+/// Greedy, and with all that a sampler can do.
+fn samplers() -> [Sampler; 2] {
+    let greedy = Sampling::default();
+    let all = Sampling { temperature: 0.8, repeat_penalty: 1.1, seed: 7, ..greedy };
+    [greedy, all].map(|sampling| Sampler::new(sampling).expect("sensible parameters"))
+}
+
+/// A prompt of several batches, then tokens one by one.
+fn talk(session: &mut Session<'_>, pool: &Pool, buffer: &mut [u8], history: &mut [u32]) {
+    let prompt = history.len() - 8;
+    session.rewind(0);
+    session.feed(&history[..prompt], pool).expect("a prompt");
+    for (n, sampler) in (prompt..history.len()).zip(samplers().iter().cycle()) {
+        assert!(session.logits().iter().all(|logit| logit.is_finite()));
+        let token = session.pick(sampler, &history[..n]);
+        history[n] = token;
+        session.vocabulary().piece(token, false, buffer).expect("a token of the vocabulary");
+        session.feed(&[token], pool).expect("a token");
+    }
+}
+
+fn check(path: &Path, modes: &[(ActivationMode, KvFormat)], levels: &[Level]) {
+    let file = MappedFile::open(path).expect("a model");
+    let gguf = Gguf::parse(&file).expect("a GGUF file");
+    let model = Model::from_gguf(&gguf).expect("a llama");
+    for threads in [1, 2, 3] {
+        let pool = Pool::new(threads).expect("threads");
+        for &(activations, kv) in modes {
+            let limits =
+                Limits { context: 64, batch: 16, threads, keys: kv, values: kv, activations, outputs: 1 };
+            let plan = Plan::new(&model, limits).expect("a plan");
+            for &level in levels {
+                let mut arena = Arena::new(plan.bytes()).expect("memory");
+                let mut session =
+                    Session::new(&model, &plan, arena.as_mut_slice(), level).expect("a session");
+                let mut buffer = vec![0; session.vocabulary().max_piece_len()];
+                let mut history: Vec<u32> = (1..49).collect();
+                let calls = calls(|| talk(&mut session, &pool, &mut buffer, &mut history));
+                let name = path.display();
+                assert_eq!(calls, 0, "{name}, {threads} threads, {activations:?}, {kv:?}, {}", level.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_allocated_once_a_session_exists() {
+    // The counter sees the pool's threads: each box is taken and given back.
+    let pool = Pool::new(3).expect("threads");
+    let seen = calls(|| pool.run(&|| drop(std::hint::black_box(Box::new(1)))));
+    assert!(seen >= 2, "the counter counts");
+
+    let (q8, f32) = (ActivationMode::Q8, ActivationMode::F32);
+    let levels: Vec<_> = Level::available().collect();
+    let floats = common::golden("models/llama/llama-f32.gguf");
+    check(&floats, &[(f32, KvFormat::F32), (q8, KvFormat::F16)], &levels);
+    for format in ["Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K"] {
+        let path = common::golden(&format!("models/llama_k/llama_k-{format}.gguf"));
+        check(&path, &[(q8, KvFormat::F16), (q8, KvFormat::F32), (f32, KvFormat::F32)], &levels);
+    }
+    check(common::smollm2(), &[(q8, KvFormat::F16)], &[Level::detect()]);
+}
