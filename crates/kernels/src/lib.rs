@@ -53,6 +53,7 @@ pub mod layout;
 pub mod level;
 pub mod math;
 pub mod matmul;
+pub mod probe;
 pub mod reference;
 pub mod scratch;
 pub mod split;

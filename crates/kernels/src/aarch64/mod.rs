@@ -13,4 +13,5 @@ mod elementwise;
 mod float;
 pub mod neon;
 mod panel;
+pub mod probe;
 mod rows;

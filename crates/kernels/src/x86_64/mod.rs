@@ -8,5 +8,6 @@ pub mod avx512;
 pub mod avx_vnni;
 mod formats;
 mod matmul;
+pub mod probe;
 #[cfg(all(test, feature = "std"))]
 mod test_products;

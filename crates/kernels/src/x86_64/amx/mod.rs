@@ -5,6 +5,7 @@
 
 mod engine;
 mod integers;
+pub mod probe;
 
 pub use super::avx512::{
     attend, dequantize, float_rows, quantize, quantized_rows, rms_norm, rope, silu_mul, to_f16,
