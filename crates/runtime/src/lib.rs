@@ -10,7 +10,8 @@
 //! - [`ChatTemplate`]: a conversation as the prompt that the model was trained on;
 //! - [`manifest`] and [`Home`]: models by name, and where their files are kept; with the feature `pull`, fetching them;
 //! - [`pack`](mod@pack): a model file whose matrices lie as the kernels like to read them;
-//! - [`Interrupt`]: Ctrl-C as a flag.
+//! - [`Interrupt`]: Ctrl-C as a flag;
+//! - [`system`]: what the operating system tells about the machine, for those who measure.
 //!
 //! Nothing here touches a number that the model computes: results do not depend on this crate.
 #![deny(unsafe_code)]
@@ -25,6 +26,7 @@ pub mod pack;
 pub mod pool;
 #[cfg(feature = "pull")]
 pub mod pull;
+pub mod system;
 pub mod template;
 
 pub use arena::Arena;

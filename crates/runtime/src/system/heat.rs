@@ -1,0 +1,119 @@
+//! How warm the CPU is, and whether it slows down for it.
+
+use super::Root;
+
+/// Chips whose temperature is that of the CPU. Source: the drivers' names in Linux, `drivers/hwmon`.
+const CHIPS: [&str; 5] = ["coretemp", "k10temp", "zenpower", "cpu_thermal", "soc_thermal"];
+
+/// The temperature of the CPU in °C: the highest of the sensors that are about it.
+pub fn temperature(root: &Root) -> Option<f64> {
+    let zones = root.entries("sys/class/thermal", "thermal_zone").into_iter().filter_map(|zone| {
+        let kind = root.text(format!("{zone}/type"))?.to_ascii_lowercase();
+        let about_cpu = ["cpu", "soc", "x86_pkg_temp", "package", "bigcore", "littlecore", "center-thermal"];
+        about_cpu.iter().any(|word| kind.contains(word)).then(|| root.number(format!("{zone}/temp")))?
+    });
+    let chips = root.entries("sys/class/hwmon", "hwmon").into_iter().filter_map(|chip| {
+        CHIPS.contains(&root.text(format!("{chip}/name"))?.as_str()).then_some(())?;
+        root.entries(&chip, "temp")
+            .into_iter()
+            .filter(|path| path.ends_with("_input"))
+            .filter_map(|path| root.number::<i64>(path))
+            .max()
+    });
+    zones.chain(chips).max().map(|thousandths| thousandths as f64 / 1000.0)
+}
+
+/// What counts or tells that the machine holds itself back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Throttling {
+    /// How often x86 cores have slowed down for heat.
+    events: Option<u64>,
+    /// The Raspberry Pi firmware's flags.
+    firmware: Option<u32>,
+}
+
+impl Throttling {
+    pub fn read(root: &Root) -> Self {
+        let cores = root.cpus();
+        let counts = cores.iter().flat_map(|cpu| {
+            ["core_throttle_count", "package_throttle_count"]
+                .into_iter()
+                .filter_map(move |name| root.number::<u64>(format!("{cpu}/thermal_throttle/{name}")))
+        });
+        Self {
+            events: counts.reduce(u64::saturating_add),
+            // In hexadecimal, without a prefix.
+            firmware: root
+                .text("sys/devices/platform/soc/soc:firmware/get_throttled")
+                .and_then(|text| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok()),
+        }
+    }
+
+    /// Whether the machine held itself back between `before` and now; `None` where it does not tell.
+    ///
+    /// The firmware's lowest four bits are what is now: under-voltage, capped frequency, throttled, soft temperature
+    /// limit. Source: the documentation of `vcgencmd get_throttled`.
+    pub fn since(&self, before: &Self) -> Option<bool> {
+        let counted = self.events.zip(before.events).map(|(now, before)| now > before);
+        let flagged = self.firmware.map(|flags| (flags | before.firmware.unwrap_or(0)) & 0xf != 0);
+        match (counted, flagged) {
+            (None, None) => None,
+            (a, b) => Some(a.unwrap_or(false) || b.unwrap_or(false)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tree::{put, tree};
+    use super::*;
+
+    #[test]
+    fn the_hottest_sensor_about_the_cpu_counts() {
+        let (folder, root) = tree(&[
+            ("sys/class/thermal/thermal_zone0/type", "acpitz\n"),
+            ("sys/class/thermal/thermal_zone0/temp", "95000\n"),
+            ("sys/class/thermal/thermal_zone1/type", "cpu-thermal\n"),
+            ("sys/class/thermal/thermal_zone1/temp", "51250\n"),
+        ]);
+        assert_eq!(temperature(&root), Some(51.25));
+        put(
+            &folder,
+            &[
+                ("sys/class/hwmon/hwmon0/name", "nvme\n"),
+                ("sys/class/hwmon/hwmon0/temp1_input", "99000\n"),
+                ("sys/class/hwmon/hwmon1/name", "k10temp\n"),
+                ("sys/class/hwmon/hwmon1/temp1_input", "60125\n"),
+                ("sys/class/hwmon/hwmon1/temp1_max", "100000\n"),
+            ],
+        );
+        assert_eq!(temperature(&root), Some(60.125));
+    }
+
+    #[test]
+    fn x86_cores_count_how_often_they_slowed_down() {
+        let count = "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count";
+        let (folder, root) = tree(&[(count, "7\n")]);
+        let before = Throttling::read(&root);
+        assert_eq!(Throttling::read(&root).since(&before), Some(false));
+        put(&folder, &[(count, "8\n")]);
+        assert_eq!(Throttling::read(&root).since(&before), Some(true));
+    }
+
+    #[test]
+    fn a_raspberry_pi_says_what_is_now_and_what_was_once() {
+        let flags = "sys/devices/platform/soc/soc:firmware/get_throttled";
+        let (folder, root) = tree(&[(flags, "50000\n")]);
+        let before = Throttling::read(&root);
+        assert_eq!(Throttling::read(&root).since(&before), Some(false));
+        put(&folder, &[(flags, "50005\n")]);
+        assert_eq!(Throttling::read(&root).since(&before), Some(true));
+    }
+
+    #[test]
+    fn a_machine_that_does_not_tell_has_not_said_no() {
+        let (_folder, root) = tree(&[]);
+        let before = Throttling::read(&root);
+        assert_eq!((before.since(&before), temperature(&root)), (None, None));
+    }
+}
