@@ -16,6 +16,7 @@ extern crate std;
 
 pub mod arch;
 mod arena;
+pub mod cost;
 mod error;
 mod forward;
 pub mod model;
@@ -25,6 +26,7 @@ pub mod sampler;
 pub mod session;
 pub mod vocabulary;
 
+pub use cost::Cost;
 pub use error::{Error, Place};
 pub use model::{Hyperparameters, Model};
 pub use plan::{Limits, Plan};
