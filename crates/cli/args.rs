@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use stonechat_kernels::LevelName;
 
+use crate::bench::args::BenchArgs;
+
 /// Runs quantized language models on small computers: the same bits everywhere, memory known before it is spent.
 #[derive(Debug, Parser)]
 #[command(name = "stonechat", version, propagate_version = true, max_term_width = 100)]
@@ -16,8 +18,11 @@ pub struct Program {
     #[command(subcommand)]
     pub command: Command,
     /// Which instructions to use; by default the best that the CPU has. Every level gives the same bits
-    #[arg(long = "cpu", global = true, value_name = "LEVEL", env = "STONECHAT_CPU", value_parser = level)]
-    pub cpu: Option<LevelName>,
+    #[arg(
+        long = "cpu", global = true, value_name = "LEVEL", env = "STONECHAT_CPU", value_parser = level,
+        value_delimiter = ','
+    )]
+    pub levels: Vec<LevelName>,
 }
 
 fn level(text: &str) -> Result<LevelName, String> {
@@ -34,6 +39,8 @@ pub enum Command {
     Logits(LogitsArgs),
     /// Turn text into token ids
     Tokenize(TokenizeArgs),
+    /// Measure how fast this machine computes a model, beside what it could do at most
+    Bench(BenchArgs),
     /// Measure how well a model predicts a text, as llama-perplexity does
     Perplexity(PerplexityArgs),
     /// Show what a model file says
@@ -101,6 +108,16 @@ pub enum Activations {
     Q8,
     /// In f32
     F32,
+}
+
+impl Activations {
+    /// The name as it is typed.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Q8 => "q8",
+            Self::F32 => "f32",
+        }
+    }
 }
 
 /// A prompt: text or ids.
@@ -281,7 +298,7 @@ pub struct PackArgs {
 }
 
 /// A number of bytes: `1048576`, `400M`, `2G`, powers of 1024.
-fn size(text: &str) -> Result<usize, String> {
+pub fn size(text: &str) -> Result<usize, String> {
     let bad = || format!("'{text}' is no size from 1 to 2^64 bytes; write for instance 400M or 2G");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit: u32 =

@@ -4,6 +4,7 @@
 //! computes nothing itself: it asks the runtime for files, memory and threads, and the core for tokens.
 
 mod args;
+mod bench;
 mod engine;
 mod failure;
 mod inspect;
@@ -31,20 +32,32 @@ fn main() -> ExitCode {
         Err(error) if !error.use_stderr() || error.kind() == MissingVerb => error.exit(),
         Err(error) => return Failure::from(error).report(),
     };
-    let result = match &program.command {
-        Command::Run(args) => run::run(args, program.cpu),
-        Command::Logits(args) => logits::run(args, program.cpu),
+    let result = dispatch(&program);
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn dispatch(program: &Program) -> Result<(), Failure> {
+    let cpu = match program.levels[..] {
+        [] => None,
+        [level] => Some(level),
+        // Only a benchmark has a use for several.
+        _ if matches!(program.command, Command::Bench(_)) => None,
+        _ => return Err(Failure::Usage("--cpu takes one level; only 'bench' takes several".into())),
+    };
+    match &program.command {
+        Command::Run(args) => run::run(args, cpu),
+        Command::Logits(args) => logits::run(args, cpu),
         Command::Tokenize(args) => tokenize::run(args),
-        Command::Perplexity(args) => perplexity::run(args, program.cpu),
-        Command::Inspect(args) => inspect::run(args, program.cpu),
+        Command::Bench(args) => bench::run(args, &program.levels),
+        Command::Perplexity(args) => perplexity::run(args, cpu),
+        Command::Inspect(args) => inspect::run(args, cpu),
         Command::Plan(args) => plan::run(args),
         Command::Pull(args) => pull::run(args),
         Command::Pack(args) => pack::run(args),
         Command::Completions { shell } => manual::completions(*shell),
         Command::Man => manual::man(),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
     }
 }
