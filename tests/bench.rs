@@ -79,6 +79,12 @@ fn records_carry_llama_benchs_names_and_ours() {
     assert!(command.starts_with("stonechat bench -m ") && command.ends_with(" -p 16 -n 4 -t 1"), "{command}");
 }
 
+fn inspected() -> Value {
+    let mut command = common::stonechat();
+    command.args(["inspect", "--json"]).arg(tiny());
+    serde_json::from_str(&stdout(&command.output().expect("the program starts"))).expect("JSON")
+}
+
 /// The tokens are documented, so that anyone can check the work: output number i of `SplitMix64`, modulo the tokens.
 fn tokens(count: u64, vocabulary: u64) -> String {
     let token = |n: u64| {
@@ -93,9 +99,7 @@ fn tokens(count: u64, vocabulary: u64) -> String {
 #[test]
 fn a_prompts_checksum_is_that_of_its_logits() {
     let records = records(&["-p", "16", "-n", "0", "-d", "0,8"]);
-    let mut command = common::stonechat();
-    command.args(["inspect", "--json"]).arg(tiny());
-    let inspected: Value = serde_json::from_str(&stdout(&command.output().expect("starts"))).expect("JSON");
+    let inspected = inspected();
     let tensors = inspected["tensors"].as_array().expect("tensors");
     let embedding =
         tensors.iter().find(|tensor| tensor["name"] == "token_embd.weight").expect("an embedding");
@@ -122,6 +126,42 @@ fn every_level_thread_count_and_batch_does_the_same_work() {
     for level in levels {
         assert!(records.iter().any(|record| record["cpu_level"] == level), "{level}");
     }
+}
+
+/// All matrices once for each token (the embedding is this model's output head), a row of the embedding, and the keys and values so far: 16.5 positions on the
+/// average of 32 tokens.
+#[test]
+fn a_generated_token_takes_the_matrices_and_the_cache_from_memory() {
+    let record = &records(&["-p", "0", "-n", "32", "-c", "512"])[0];
+    let inspected = inspected();
+    let (mut matrices, mut row) = (0.0, 0.0);
+    for tensor in inspected["tensors"].as_array().expect("tensors") {
+        let dims = tensor["dims"].as_array().expect("dims");
+        let bytes = tensor["bytes"].as_f64().expect("bytes");
+        if dims.len() == 2 {
+            matrices += bytes;
+        }
+        if tensor["name"] == "token_embd.weight" {
+            row = bytes / dims[1].as_f64().expect("a number of rows");
+        }
+    }
+    let number = |key: &str| inspected["metadata"][format!("llama.{key}")].as_f64().expect("a number");
+    let head_dim = number("embedding_length") / number("attention.head_count");
+    let position = 2.0 * 2.0 * number("block_count") * number("attention.head_count_kv") * head_dim;
+    assert_eq!(record["bytes_per_token"].as_f64(), Some(matrices + row + 16.5 * position));
+}
+
+#[test]
+fn a_packed_file_is_the_same_model() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let packed = folder.path().join("packed.gguf");
+    let mut command = common::stonechat();
+    stdout(&command.arg("pack").arg(tiny()).arg(&packed).output().expect("the program starts"));
+    let plain = written(folder.path(), "plain.jsonl", &records(&["-p", "16", "-n", "2"]));
+    let packed = packed.to_str().expect("UTF-8");
+    let text = stdout(&bench(&["-m", packed, "-r", "1", "-p", "16", "-n", "2", "--compare", &plain]));
+    assert!(text.contains("llama 492K Q4_0 -> llama 492K Q4_0, packed"), "{text}");
+    assert!(text.contains("The logits agree in every test"), "{text}");
 }
 
 #[test]

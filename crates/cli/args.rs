@@ -17,7 +17,8 @@ pub struct Program {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Which instructions to use; by default the best that the CPU has. Every level gives the same bits
+    /// Which instructions to use; by default the best that the CPU has. Every level gives the same bits; 'bench' takes
+    /// a list
     #[arg(
         long = "cpu", global = true, value_name = "LEVEL", env = "STONECHAT_CPU", value_parser = level,
         value_delimiter = ','

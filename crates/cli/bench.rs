@@ -21,7 +21,7 @@ mod work;
 use stonechat_core::Model;
 use stonechat_kernels::{Level, LevelName};
 use stonechat_runtime::system::{self, Cpu};
-use stonechat_runtime::{Interrupt, MappedFile, manifest};
+use stonechat_runtime::{Interrupt, MappedFile, default_threads, manifest};
 
 use args::BenchArgs;
 use facts::ModelFacts;
@@ -64,8 +64,8 @@ fn measure(
         }
     };
     let threads = match args.threads.concat() {
-        list if list.is_empty() => vec![engine::threads(None)?],
-        list => list.into_iter().map(|n| engine::threads(Some(n))).collect::<Result<_, _>>()?,
+        list if list.is_empty() => vec![default_threads()],
+        list => list,
     };
     let tests = work::tests(args, &levels, &threads)?;
     let default = [manifest::default_model().name.clone()];

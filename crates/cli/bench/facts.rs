@@ -1,9 +1,11 @@
 //! What a record says about a model: its kind, its size, who it is, and what its tokens take.
 
 use sha2::{Digest, Sha256};
-use stonechat_core::{Cost, Model};
+use stonechat_core::{Cost, Model, Plan};
 use stonechat_gguf::{Gguf, Tensor};
 use stonechat_kernels::Layout;
+
+use super::work::Work;
 
 /// A model as the records name it.
 #[derive(Clone, Debug)]
@@ -29,19 +31,33 @@ impl ModelFacts {
         let gguf = model.gguf();
         let params: u64 = gguf.tensors().filter_map(|tensor| tensor.dims.elements()).sum();
         let architecture = model.spec().name;
+        let is_packed = gguf.tensors().any(|tensor| format(&tensor).1 != Layout::Rows);
         Self {
             kind: format!("{architecture} {} {}", rounded(params), quantization(gguf)),
             bytes: gguf.tensors().map(|tensor| tensor.data.len() as u64).sum(),
             params,
             id: id(gguf),
             context: model.hyperparameters().context,
-            layout: if gguf.tensors().any(|tensor| format(&tensor).1 != Layout::Rows) {
-                "packed"
-            } else {
-                "plain"
-            },
+            layout: if is_packed { "packed" } else { "plain" },
             cost,
         }
+    }
+
+    /// Bytes that the work takes from memory: weights once for each batch, and each time the keys and values so far.
+    pub fn bytes_read(&self, work: Work, plan: &Plan) -> f64 {
+        let limits = plan.limits();
+        let cache = plan.regions().iter().filter(|region| ["keys", "values"].contains(&region.name));
+        let position_bytes = cache.map(|region| region.bytes).sum::<usize>() as f64 / limits.context as f64;
+        // The positions that a batch attends to end with its own last.
+        let batch = work.step().min(limits.batch);
+        let ends = (0..work.tokens()).step_by(batch).map(|done| work.depth + work.tokens().min(done + batch));
+        let weights = self.cost.bytes(work.step() as u64, limits.batch as u64);
+        (work.tokens() / work.step()) as f64 * weights as f64 + position_bytes * ends.sum::<usize>() as f64
+    }
+
+    /// Products of int8 that the work takes.
+    pub fn products(&self, work: Work) -> f64 {
+        (work.tokens() / work.step()) as f64 * self.cost.products(work.step() as u64) as f64
     }
 }
 

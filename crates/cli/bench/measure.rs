@@ -4,13 +4,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use stonechat_core::Plan;
 use stonechat_runtime::Interrupt;
-use stonechat_runtime::system::{self, Cpu, Memory, Meter, Watch};
+use stonechat_runtime::system::{self, Cpu, Memory, Meter, Observation, Watch};
 
 use super::args::BenchArgs;
 use super::facts::ModelFacts;
-use super::limits::Known;
+use super::limits::{Known, Limits};
 use super::progress::Progress;
 use super::record::Record;
 use super::statistics::summary;
@@ -28,6 +27,17 @@ pub struct Bench<'a> {
     pub command: String,
     pub cpu: Cpu,
     pub limits: Known,
+}
+
+/// What one test found out, and which is gone with its engine.
+struct Measured {
+    test_time: String,
+    limits: Limits,
+    logits_sha256: String,
+    first_token: Duration,
+    times: Vec<Duration>,
+    seen: Observation,
+    energy: Option<(f64, String)>,
 }
 
 impl Bench<'_> {
@@ -57,82 +67,85 @@ impl Bench<'_> {
             }
             let (seen, energy) = (watch.stop(), meter.stop());
             run.check()?;
-
-            let (memory, plan) = (Memory::now(), engine.plan);
-            let tokens = test.work.tokens() as f64;
-            let ns: Vec<f64> = times.iter().map(|time| time.as_nanos() as f64).collect();
-            let ts: Vec<f64> = ns.iter().map(|ns| tokens * 1e9 / ns).collect();
-            let (in_ns, in_ts) = (summary(&ns), summary(&ts));
-            let bytes = facts.bytes_read(test.work, plan) / tokens;
-            let products = (args.activations == Activations::Q8)
-                .then(|| facts.products(test.work) / tokens)
-                .filter(|products| *products > 0.0);
-            let planned = plan.limits();
-            Ok(Record {
-                build_commit: env!("STONECHAT_COMMIT").into(),
-                cpu_info: self.cpu.name.clone().unwrap_or_default(),
-                gpu_info: String::new(),
-                backends: "CPU".into(),
-                model_filename: engine.file.path().display().to_string(),
-                model_type: facts.kind.clone(),
-                model_size: facts.bytes,
-                model_n_params: facts.params,
-                n_batch: planned.batch,
-                n_ubatch: planned.batch,
-                n_threads: planned.threads,
-                type_k: planned.keys.as_str().into(),
-                type_v: planned.values.as_str().into(),
-                n_gpu_layers: 0,
-                n_prompt: test.work.prompt,
-                n_gen: test.work.generate,
-                n_depth: test.work.depth,
-                test_time,
-                avg_ns: in_ns.mean as u64,
-                stddev_ns: in_ns.stddev as u64,
-                avg_ts: in_ts.mean,
-                stddev_ts: in_ts.stddev,
-                samples_ns: ns.iter().map(|ns| *ns as u64).collect(),
-                samples_ts: ts,
-                engine: Some(concat!("stonechat ", env!("CARGO_PKG_VERSION")).into()),
-                command: Some(self.command.clone()),
-                model_layout: Some(facts.layout.into()),
-                cpu_level: Some(engine.level.name().as_str().into()),
-                activations: Some(args.activations.as_str().into()),
-                seed: Some(args.seed),
-                model_id: Some(facts.id.clone()),
-                logits_sha256: Some(logits_sha256),
-                median_ns: Some(in_ns.median),
-                median_ts: Some(in_ts.median),
-                quartiles_ts: Some(in_ts.quartiles),
-                load_s: Some(engine.load.as_secs_f64()),
-                first_token_s: Some(first_token.as_secs_f64()),
-                bytes_per_token: Some(bytes),
-                memory_gb_s: Some(limits.bytes_s / 1e9),
-                memory_share: Some(bytes * in_ts.median / limits.bytes_s),
-                products_per_token: products,
-                int8_gmac_s: Some(limits.products_s / 1e9),
-                int8_share: products.map(|products| products * in_ts.median / limits.products_s),
-                mapped_bytes: Some(engine.file.len() as u64),
-                arena_bytes: Some(plan.bytes() as u64),
-                rss_peak_bytes: memory.peak,
-                rss_anonymous_bytes: memory.anonymous,
-                major_faults: seen.major_faults,
-                os: Some(format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
-                board: self.cpu.board.clone(),
-                cpu_features: self.cpu.features.clone(),
-                cpu_count: self.cpu.count,
-                governor: system::governor(),
-                frequency_mhz: seen.frequency_mhz,
-                temperature_c: seen.temperature_c,
-                throttled: seen.throttled,
-                other_cpus: seen.other_cpus,
-                joules_per_token: energy
-                    .as_ref()
-                    .map(|(joules, _)| joules / (tokens * f64::from(args.repetitions))),
-                energy_source: energy.map(|(_, source)| source),
-                disturbances: seen.disturbances(),
-            })
+            let measured = Measured { test_time, limits, logits_sha256, first_token, times, seen, energy };
+            Ok(self.record(facts, test, &engine, measured))
         })
+    }
+
+    fn record(&self, facts: &ModelFacts, test: &Test, engine: &Engine<'_>, measured: Measured) -> Record {
+        let Measured { test_time, limits, logits_sha256, first_token, times, seen, energy } = measured;
+        let (memory, planned) = (Memory::now(), engine.plan.limits());
+        let tokens = test.work.tokens() as f64;
+        let ns: Vec<f64> = times.iter().map(|time| time.as_nanos() as f64).collect();
+        let ts: Vec<f64> = ns.iter().map(|ns| tokens * 1e9 / ns).collect();
+        let (in_ns, in_ts) = (summary(&ns), summary(&ts));
+        let disturbances = seen.disturbances();
+        let bytes = facts.bytes_read(test.work, engine.plan) / tokens;
+        let products = facts.products(test.work) / tokens;
+        // Weights of floats, or activations in f32, form no product of int8.
+        let products = (self.args.activations == Activations::Q8 && products > 0.0).then_some(products);
+        Record {
+            build_commit: env!("STONECHAT_COMMIT").into(),
+            cpu_info: self.cpu.name.clone().unwrap_or_default(),
+            gpu_info: String::new(),
+            backends: "CPU".into(),
+            model_filename: engine.file.path().display().to_string(),
+            model_type: facts.kind.clone(),
+            model_size: facts.bytes,
+            model_n_params: facts.params,
+            n_batch: planned.batch,
+            n_ubatch: planned.batch,
+            n_threads: test.threads,
+            type_k: planned.keys.as_str().into(),
+            type_v: planned.values.as_str().into(),
+            n_gpu_layers: 0,
+            n_prompt: test.work.prompt,
+            n_gen: test.work.generate,
+            n_depth: test.work.depth,
+            test_time,
+            avg_ns: in_ns.mean as u64,
+            stddev_ns: in_ns.stddev as u64,
+            avg_ts: in_ts.mean,
+            stddev_ts: in_ts.stddev,
+            samples_ns: times.iter().map(|time| time.as_nanos() as u64).collect(),
+            samples_ts: ts,
+            engine: Some(concat!("stonechat ", env!("CARGO_PKG_VERSION")).into()),
+            command: Some(self.command.clone()),
+            model_layout: Some(facts.layout.into()),
+            cpu_level: Some(engine.level.name().as_str().into()),
+            activations: Some(self.args.activations.as_str().into()),
+            seed: Some(self.args.seed),
+            model_id: Some(facts.id.clone()),
+            logits_sha256: Some(logits_sha256),
+            median_ns: Some(in_ns.median),
+            median_ts: Some(in_ts.median),
+            quartiles_ts: Some(in_ts.quartiles),
+            load_s: Some(engine.load.as_secs_f64()),
+            first_token_s: Some(first_token.as_secs_f64()),
+            bytes_per_token: Some(bytes),
+            memory_gb_s: Some(limits.bytes_s / 1e9),
+            memory_share: Some(bytes * in_ts.median / limits.bytes_s),
+            products_per_token: products,
+            int8_gmac_s: Some(limits.products_s / 1e9),
+            int8_share: products.map(|products| products * in_ts.median / limits.products_s),
+            mapped_bytes: Some(engine.file.len() as u64),
+            arena_bytes: Some(engine.plan.bytes() as u64),
+            rss_peak_bytes: memory.peak,
+            rss_anonymous_bytes: memory.anonymous,
+            major_faults: seen.major_faults,
+            os: Some(format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
+            board: self.cpu.board.clone(),
+            cpu_features: self.cpu.features.clone(),
+            cpu_count: self.cpu.count,
+            governor: system::governor(),
+            frequency_mhz: seen.frequency_mhz,
+            temperature_c: seen.temperature_c,
+            throttled: seen.throttled,
+            other_cpus: seen.other_cpus,
+            joules_per_token: energy.as_ref().map(|(joules, _)| joules / (tokens * times.len() as f64)),
+            energy_source: energy.map(|(_, source)| source),
+            disturbances,
+        }
     }
 }
 
@@ -200,8 +213,7 @@ impl<'a, 'e> Run<'a, 'e> {
     fn pass(&mut self, each: &mut dyn FnMut(&Engine<'_>)) -> Result<(), Failure> {
         self.engine.session.rewind(self.work.depth);
         let tokens = &self.tokens[self.work.depth..];
-        // A prompt is fed at once, generated tokens one by one.
-        for tokens in tokens.chunks(self.work.prompt.max(1)) {
+        for tokens in tokens.chunks(self.work.step()) {
             self.listen()?;
             self.engine.feed(tokens)?;
             each(self.engine);
@@ -211,27 +223,5 @@ impl<'a, 'e> Run<'a, 'e> {
 
     fn listen(&self) -> Result<(), Failure> {
         if self.interrupt.is_raised() { Err(Failure::Interrupted) } else { Ok(()) }
-    }
-}
-
-impl ModelFacts {
-    /// Bytes that the work takes from memory: weights once for each batch, and each time the keys and values so far.
-    fn bytes_read(&self, work: Work, plan: &Plan) -> f64 {
-        let limits = plan.limits();
-        let cache = plan.regions().iter().filter(|region| ["keys", "values"].contains(&region.name));
-        let position_bytes = cache.map(|region| region.bytes).sum::<usize>() as f64 / limits.context as f64;
-        let step = if work.prompt > 0 { limits.batch } else { 1 };
-        let ends = (0..work.tokens()).step_by(step).map(|done| work.depth + work.tokens().min(done + step));
-        let positions: usize = ends.sum();
-        let feeds = if work.prompt > 0 { 1 } else { work.generate };
-        let tokens = work.tokens() / feeds;
-        let weights = self.cost.bytes(tokens as u64, limits.batch as u64) * feeds as u64;
-        weights as f64 + position_bytes * positions as f64
-    }
-
-    /// Products of int8 that the work takes.
-    fn products(&self, work: Work) -> f64 {
-        let feeds = if work.prompt > 0 { 1 } else { work.generate };
-        (self.cost.products((work.tokens() / feeds) as u64) * feeds as u64) as f64
     }
 }

@@ -166,9 +166,12 @@ pub fn table(names: &[&str], texts: usize, rows: &[Vec<String>]) -> String {
 /// Writes what stands below the table: the machine, its limits, how tests began, and what disturbed them.
 fn explain(out: &mut impl Write, records: &[Record]) -> io::Result<()> {
     writeln!(out, "\n{}", machine(&records[0]))?;
-    let mut limits: Vec<String> = records.iter().filter_map(limits).collect();
-    limits.dedup();
-    limits.iter().try_for_each(|limit| writeln!(out, "{limit}"))?;
+    let limits: Vec<String> = records.iter().filter_map(limits).collect();
+    for (n, limit) in limits.iter().enumerate() {
+        if !limits[..n].contains(limit) {
+            writeln!(out, "{limit}")?;
+        }
+    }
     let seconds = |s: Option<f64>| s.map_or_else(String::new, |s| format!("{s:.3} s"));
     let row = |record: &Record| {
         vec![

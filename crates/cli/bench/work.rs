@@ -27,6 +27,11 @@ impl Work {
         self.prompt + self.generate
     }
 
+    /// The tokens that are fed at once: a prompt as a whole, generated tokens one by one.
+    pub const fn step(&self) -> usize {
+        if self.prompt > 0 { self.prompt } else { 1 }
+    }
+
     /// The tokens of context that the test needs.
     pub const fn context(&self) -> usize {
         self.depth.saturating_add(self.prompt).saturating_add(self.generate)

@@ -58,7 +58,8 @@ impl Chart {
         let mut records: Vec<_> = records.iter().filter(|record| record.work() == work).collect();
         records.sort_by(|a, b| b.median_ts().total_cmp(&a.median_ts()));
         let longest = records.iter().flat_map(|record| highest(record)).fold(0.0, f64::max);
-        let nearby = records.iter().filter_map(|record| limit(record)).filter(|limit| *limit < 2.0 * longest);
+        // Limits far off would leave the bars no room; those are said in words alone.
+        let nearby = records.iter().filter_map(|record| limit(record)).filter(|limit| *limit < 1.5 * longest);
         let (step, end) = scale(nearby.fold(longest, f64::max));
         let ticks = (0..).map(|n| f64::from(n) * step).take_while(|tick| *tick < end * 1.0001);
         let mut logits: Vec<_> = records.iter().filter_map(|record| record.logits_sha256.clone()).collect();
@@ -147,19 +148,27 @@ fn number(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// Each command once, with those who ran it.
+/// Each command once, with the machines and builds that ran it, each with the times of its first and last test.
 fn commands(records: &[&Record]) -> Vec<(String, Vec<String>)> {
-    let mut commands: Vec<(String, Vec<String>)> = Vec::new();
+    // Command, who ran it, and when.
+    let mut runs: Vec<(&str, String, Vec<&str>)> = Vec::new();
     for record in records {
-        let command =
-            record.command.clone().unwrap_or_else(|| "the record does not say which command made it".into());
-        let build =
-            format!("{} at {}", record.engine.as_deref().unwrap_or("another program"), record.build_commit);
-        let run = format!("{} · {} · {build}", machine_name(record), record.test_time);
-        match commands.iter_mut().find(|(other, _)| *other == command) {
-            Some((_, runs)) if runs.contains(&run) => {}
+        let command = record.command.as_deref().unwrap_or("the record does not say which command made it");
+        let build = record.engine.as_deref().unwrap_or("another program");
+        let who = format!("{} · {build} at {}", machine_name(record), record.build_commit);
+        match runs.iter_mut().find(|(other, name, _)| *other == command && *name == who) {
+            Some((_, _, times)) => times.push(&record.test_time),
+            None => runs.push((command, who, vec![&record.test_time])),
+        }
+    }
+    let mut commands: Vec<(String, Vec<String>)> = Vec::new();
+    for (command, who, times) in runs {
+        let (first, last) = (times.iter().min().unwrap_or(&""), times.iter().max().unwrap_or(&""));
+        let when = if first == last { (*first).to_owned() } else { format!("{first} to {last}") };
+        let run = format!("{who} · {when}");
+        match commands.iter_mut().find(|(other, _)| other == command) {
             Some((_, runs)) => runs.push(run),
-            None => commands.push((command, vec![run])),
+            None => commands.push((command.to_owned(), vec![run])),
         }
     }
     commands
@@ -198,5 +207,21 @@ mod tests {
         );
         assert!(chart.bars[1].limit_beyond && !chart.bars[0].limit_beyond);
         assert_eq!(chart.logits, ["a"]);
+    }
+
+    #[test]
+    fn a_command_stands_once_with_all_who_ran_it() {
+        let run = |cpu: &str, time: &str| Record {
+            cpu_info: cpu.into(),
+            command: Some("stonechat bench".into()),
+            engine: Some("stonechat 0.1.0".into()),
+            build_commit: "abc".into(),
+            test_time: time.into(),
+            ..Record::default()
+        };
+        let (a, b, c) = (run("A", "T2"), run("A", "T1"), run("B", "T3"));
+        let of = commands(&[&a, &b, &c]);
+        let who = ["A · stonechat 0.1.0 at abc · T1 to T2", "B · stonechat 0.1.0 at abc · T3"];
+        assert_eq!(of, [("stonechat bench".to_owned(), who.map(str::to_owned).to_vec())]);
     }
 }
