@@ -34,5 +34,5 @@ pub use error::Error;
 pub use home::Home;
 pub use interrupt::Interrupt;
 pub use map::MappedFile;
-pub use pool::{Pool, default_threads};
+pub use pool::{Pool, Team, default_threads};
 pub use template::ChatTemplate;

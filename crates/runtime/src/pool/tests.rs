@@ -180,14 +180,59 @@ fn the_default_number_of_threads_is_what_the_machine_has() {
     assert!(threads <= thread::available_parallelism().unwrap().get());
 }
 
+#[test]
+fn a_team_is_as_large_as_asked_for_and_no_larger() {
+    let pool = Pool::new(4).unwrap();
+    for (asked, given) in [(0, 1), (1, 1), (2, 2), (3, 3), (4, 4), (9, 4)] {
+        let team = pool.with(asked);
+        assert_eq!(team.count(), given);
+        for _ in 0..20 {
+            // All of the team must be inside at once.
+            let (barrier, entered) = (Barrier::new(given), AtomicUsize::new(0));
+            team.run(&|| {
+                entered.fetch_add(1, Ordering::Relaxed);
+                barrier.wait();
+            });
+            assert_eq!(entered.into_inner(), given);
+        }
+    }
+}
+
+#[test]
+fn teams_of_changing_size_lose_no_item() {
+    let pool = Pool::new(4).unwrap();
+    for round in 0..ROUNDS / 10 {
+        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        pool.with(1 + round % 4).run(&|| {
+            while next.fetch_add(1, Ordering::Relaxed) < 9 {
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        assert_eq!(done.into_inner(), 9);
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
-fn cpu_lists_are_read_as_the_kernel_writes_them() {
-    use super::linux::cpus;
-    assert_eq!(cpus("\t0-3,8\n"), Some(vec![0, 1, 2, 3, 8]));
-    assert_eq!(cpus("5"), Some(vec![5]));
-    assert_eq!(cpus(""), None);
-    assert_eq!(cpus("0-x"), None);
+fn threads_that_a_team_leaves_out_sleep() {
+    let pool = Pool::new(3).unwrap();
+    let times = Mutex::new(std::collections::HashMap::new());
+    let measure = || {
+        let barrier = Barrier::new(3);
+        pool.run(&|| {
+            barrier.wait();
+            times.lock().unwrap().entry(thread::current().id()).or_insert_with(Vec::new).push(cpu_time());
+        });
+    };
+    measure();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(500) {
+        pool.with(2).run(&|| ());
+    }
+    measure();
+    let times = times.into_inner().unwrap();
+    let least = times.values().map(|times| times[1].saturating_sub(times[0])).min().unwrap();
+    assert!(least <= Duration::from_millis(50), "{times:?}");
 }
 
 /// Prints, with `--nocapture`, what a fork-join costs: of a trivial body, which the caller has often done before a
