@@ -79,9 +79,12 @@ pub struct EngineArgs {
     /// Tokens of a prompt that are computed together
     #[arg(short, long, value_name = "N", default_value_t = 512)]
     pub batch: usize,
-    /// Threads; by default one for each physical core
+    /// Threads that write the answer; by default one for each physical core, small cores beside big ones left out
     #[arg(short, long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Threads that read the prompt; by default as many as write
+    #[arg(long, value_name = "N")]
+    pub threads_batch: Option<usize>,
     /// How keys and values are kept: one format for both, or K,V
     #[arg(long, value_name = "K[,V]", value_delimiter = ',')]
     pub kv: Vec<Kv>,
@@ -95,11 +98,18 @@ pub struct EngineArgs {
 
 /// See [`EngineArgs::kv`].
 #[derive(Clone, Copy, Debug, ValueEnum)]
+#[allow(non_camel_case_types, reason = "the names that the field uses")]
 pub enum Kv {
     /// Single precision
     F32,
     /// Half precision
     F16,
+    /// Int8, a scale for each 32
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// Int4, a scale for each 32
+    #[value(name = "q4_0")]
+    Q4_0,
 }
 
 /// See [`EngineArgs::activations`].
@@ -249,6 +259,9 @@ pub struct PerplexityArgs {
     /// Threads; by default one for each physical core
     #[arg(short, long, value_name = "N")]
     pub threads: Option<usize>,
+    /// How keys and values are kept: one format for both, or K,V
+    #[arg(long, value_name = "K[,V]", value_delimiter = ',', num_args = 1..=2)]
+    pub kv: Vec<Kv>,
     /// Let activations meet quantized weights in int8 or f32
     #[arg(long, value_name = "FORM", default_value = "q8")]
     pub activations: Activations,

@@ -42,6 +42,13 @@ pub fn level(name: Option<LevelName>) -> Result<Level, Failure> {
 }
 
 impl EngineArgs {
+    /// The threads that were asked for, or are worth having.
+    pub fn threads(&self) -> Result<Threads, Failure> {
+        let token = threads("-t", self.threads)?.unwrap_or_else(default_threads);
+        let batch = threads("--threads-batch", self.threads_batch)?.unwrap_or(token);
+        Ok(Threads { token, batch })
+    }
+
     /// The plan for the model in the file `path`.
     pub fn plan(&self, path: &Path, model: &Model<'_>, outputs: usize) -> Result<Plan, Failure> {
         let (keys, values) = match self.kv[..] {
@@ -60,7 +67,7 @@ impl EngineArgs {
             context: self.ctx.unwrap_or(DEFAULT_CONTEXT.min(longest)),
             batch: self.batch,
             outputs,
-            threads: threads(self.threads)?,
+            threads: self.threads()?.most(),
             keys: kv(keys),
             values: kv(values),
             activations: match self.activations {
@@ -81,19 +88,34 @@ fn kv(kv: Kv) -> KvFormat {
     match kv {
         Kv::F32 => KvFormat::F32,
         Kv::F16 => KvFormat::F16,
+        Kv::Q8_0 => KvFormat::Q8_0,
+        Kv::Q4_0 => KvFormat::Q4_0,
     }
 }
 
-/// The number of threads, if it is one that a pool can have.
-pub fn threads(asked: Option<usize>) -> Result<usize, Failure> {
+/// How many threads work on one token, and on a batch of a prompt.
+#[derive(Clone, Copy, Debug)]
+pub struct Threads {
+    pub token: usize,
+    pub batch: usize,
+}
+
+impl Threads {
+    /// The number that must be there.
+    pub fn most(self) -> usize {
+        self.token.max(self.batch)
+    }
+}
+
+/// The number of threads that a flag asks for, if it is one that a pool can have.
+fn threads(flag: &str, asked: Option<usize>) -> Result<Option<usize>, Failure> {
     match asked {
-        None => Ok(default_threads()),
-        Some(0) => Err(Failure::Usage("-t must be at least 1".into())),
+        Some(0) => Err(Failure::Usage(format!("{flag} must be at least 1"))),
         Some(n) if n > Pool::MAX_THREADS => Err(Failure::Usage(format!(
-            "-t {n} is more than the {} threads that can be; give the number of the CPU's cores, or leave it out",
+            "{flag} {n} is more than the {} threads that can be; give the number of the CPU's cores, or leave it out",
             Pool::MAX_THREADS
         ))),
-        Some(n) => Ok(n),
+        asked => Ok(asked),
     }
 }
 
@@ -101,6 +123,7 @@ pub fn threads(asked: Option<usize>) -> Result<usize, Failure> {
 pub struct Engine<'a> {
     pub session: Session<'a>,
     pub pool: &'a Pool,
+    pub threads: Threads,
     pub plan: &'a Plan,
     pub file: &'a MappedFile,
     pub level: Level,
@@ -125,7 +148,8 @@ impl Engine<'_> {
         from: usize,
         each: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), Failure> {
-        let result = self.session.feed_each(tokens, from, self.pool, each);
+        let count = if tokens.len() > 1 { self.threads.batch } else { self.threads.token };
+        let result = self.session.feed_each(tokens, from, &self.pool.with(count), each);
         result.map_err(|error| self.failed(error))?;
         Ok(self.file.check()?)
     }
@@ -157,7 +181,8 @@ pub fn with<T>(
     let plan = args.plan(file.path(), &model, outputs)?;
     let mut arena = Arena::new(plan.bytes())?;
     let pool = Pool::new(plan.limits().threads)?;
+    pool.place_caller();
     let session = Session::new(&model, &plan, arena.as_mut_slice(), level).map_err(at_file)?;
     let load = start.elapsed();
-    work(Engine { session, pool: &pool, plan: &plan, file: &file, level, load })
+    work(Engine { session, pool: &pool, threads: args.threads()?, plan: &plan, file: &file, level, load })
 }

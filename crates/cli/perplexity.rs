@@ -30,7 +30,8 @@ pub fn run(args: &PerplexityArgs, cpu: Option<LevelName>) -> Result<(), Failure>
         ctx: Some(args.ctx),
         batch: args.batch,
         threads: args.threads,
-        kv: Vec::new(),
+        threads_batch: None,
+        kv: args.kv.clone(),
         activations: args.activations,
         memory: None,
     };
@@ -83,7 +84,8 @@ pub fn run(args: &PerplexityArgs, cpu: Option<LevelName>) -> Result<(), Failure>
         if args.json {
             let report = json!({
                 "perplexity": mean.exp(), "error": error, "chunks": chunks, "scored": count,
-                "context": args.ctx, "cpu": engine.level.name().as_str(),
+                "context": args.ctx, "kv": [engine.plan.limits().keys.as_str(), engine.plan.limits().values.as_str()],
+                "cpu": engine.level.name().as_str(),
             });
             writeln!(stdout(), "{report}")?;
         } else {

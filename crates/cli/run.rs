@@ -100,7 +100,8 @@ fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine<'_>) -> Result<(
             },
             "memory": { "mapped_bytes": engine.file.len(), "arena_bytes": engine.plan.bytes() },
             "cpu": engine.level.name().as_str(),
-            "threads": engine.plan.limits().threads,
+            "threads": engine.threads.token,
+            "threads_batch": engine.threads.batch,
             "seed": args.sampling.seed,
         });
         writeln!(stdout(), "{report}")?;
@@ -111,7 +112,7 @@ fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine<'_>) -> Result<(
             rate(prompt_tokens, prompt_s),
             ids.len(),
             rate(ids.len(), generated_s),
-            engine.plan.limits().threads,
+            engine.threads.token,
             engine.level.name(),
             engine.plan.bytes() as f64 / f64::from(1 << 20),
         );

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use stonechat_gguf::Name;
+use stonechat_kernels::KvFormat;
 
 use crate::vocabulary;
 
@@ -11,6 +12,8 @@ use crate::vocabulary;
 pub enum Place {
     /// What enters the attention of a layer.
     AttentionInput(usize),
+    /// The queries, keys and values of a layer.
+    Heads(usize),
     /// What attention gives in a layer.
     AttentionOutput(usize),
     /// What enters the feed-forward part of a layer.
@@ -27,6 +30,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AttentionInput(layer) => write!(f, "the input of attention in layer {layer}"),
+            Self::Heads(layer) => write!(f, "the queries, keys and values of layer {layer}"),
             Self::AttentionOutput(layer) => write!(f, "the output of attention in layer {layer}"),
             Self::FeedForwardInput(layer) => write!(f, "the input of the feed-forward part of layer {layer}"),
             Self::FeedForwardHidden(layer) => write!(f, "the gated activations of layer {layer}"),
@@ -94,6 +98,13 @@ pub enum Error {
         asked: usize,
         /// Tokens that the model can take.
         most: usize,
+    },
+    /// A quantized KV cache for heads that are no whole blocks.
+    KvBlocks {
+        /// The format.
+        format: KvFormat,
+        /// The length of a head.
+        head_dim: usize,
     },
     /// A limit that must be at least one is zero.
     ZeroLimit(&'static str),
@@ -195,6 +206,12 @@ impl fmt::Display for Error {
                     "a context of {asked} tokens is longer than the model's {most}; ask for at most that"
                 )
             }
+            Self::KvBlocks { format, head_dim } => write!(
+                f,
+                "a KV cache of format {} keeps numbers in blocks of 32, but this model's heads have {head_dim}; \
+                 use f16 (--kv f16)",
+                format.as_str()
+            ),
             Self::ZeroLimit(what) => write!(f, "{what} must be at least 1"),
             Self::TooLarge => f.write_str("the model needs more memory than this machine can address"),
             Self::MemoryTooSmall { needed, given } => {

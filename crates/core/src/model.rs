@@ -48,6 +48,11 @@ impl Hyperparameters {
         self.kv_heads * self.head_dim
     }
 
+    /// How many query heads share a KV head.
+    pub const fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
     /// The longest vector that enters a matrix.
     pub fn widest_input(&self) -> usize {
         self.embedding.max(self.q_dim()).max(self.feed_forward)

@@ -3,39 +3,16 @@
 //! In: a model's shape and the limits that the user gives. Out: the size of each region of the one arena. Arithmetic
 //! only; [`Session::new`](crate::Session::new) carves exactly these regions.
 
+pub use stonechat_kernels::KvFormat;
+use stonechat_kernels::kv::GROUP;
 use stonechat_kernels::{Line, ScratchSize};
 
 use crate::arena::ALIGNMENT;
+use crate::forward;
 use crate::model::{Norm, Weight};
 use crate::sampler::Candidate;
 use crate::session::LayerRecord;
 use crate::{Error, Model, Vocabulary};
-
-/// How keys or values are kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum KvFormat {
-    /// In single precision.
-    F32,
-    /// In half precision.
-    F16,
-}
-
-impl KvFormat {
-    /// The name as it is typed and printed.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-        }
-    }
-
-    const fn bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
-        }
-    }
-}
 
 /// In what form activations meet quantized matrices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -94,6 +71,7 @@ pub(crate) struct Lengths {
     pub vocabulary: usize,
     pub layers: usize,
     pub vectors: usize,
+    /// In bytes.
     pub keys: usize,
     pub values: usize,
     pub residual: usize,
@@ -102,6 +80,7 @@ pub(crate) struct Lengths {
     pub halves: usize,
     pub wide: usize,
     pub delta: usize,
+    pub partials: usize,
     pub angles: usize,
     pub logits: usize,
     pub candidates: usize,
@@ -133,6 +112,11 @@ impl Plan {
         ] {
             if value == 0 {
                 return Err(Error::ZeroLimit(what));
+            }
+        }
+        for format in [limits.keys, limits.values] {
+            if format.row_bytes(h.head_dim).is_none() {
+                return Err(Error::KvBlocks { format, head_dim: h.head_dim });
             }
         }
         // A batch longer than the context would never be full.
@@ -211,8 +195,8 @@ impl Plan {
             ("vocabulary index", size::<u8>(l.vocabulary)?),
             ("layer table", size::<LayerRecord>(l.layers)?),
             ("norms and biases", size::<f32>(l.vectors)?),
-            ("keys", size::<u8>(l.keys.checked_mul(limits.keys.bytes())?)?),
-            ("values", size::<u8>(l.values.checked_mul(limits.values.bytes())?)?),
+            ("keys", size::<u8>(l.keys)?),
+            ("values", size::<u8>(l.values)?),
             (
                 "activations",
                 sum(&[
@@ -220,6 +204,7 @@ impl Plan {
                     size::<f32>(l.input)?,
                     size::<f32>(l.wide)?,
                     size::<f32>(l.delta)?,
+                    size::<f32>(l.partials)?,
                     size::<f32>(l.angles)?,
                     size::<f32>(l.angles)?,
                 ])?,
@@ -245,22 +230,30 @@ fn lengths(model: &Model<'_>, limits: &Limits, vocabulary: usize, vectors: usize
     let h = model.hyperparameters();
     let times = |a: usize, b: usize| a.checked_mul(b);
     let batch = limits.batch;
-    let cache = times(times(h.layers, limits.context)?, h.kv_dim())?;
+    let heads = times(h.layers, h.kv_heads)?;
+    let cache = |format: KvFormat| {
+        let positions = limits.context.checked_next_multiple_of(GROUP)?;
+        times(times(heads, positions)?, format.row_bytes(h.head_dim)?)
+    };
     let input = times(batch, h.widest_input())?;
     let wide = (h.q_dim() + 2 * h.kv_dim()).max(2 * h.feed_forward);
-    let scratch_size = ScratchSize::new(h.widest_input(), h.head_dim, batch);
+    // A matrix, a tile of attention, or a row in f32.
+    let row = (4 * h.widest_input()).div_ceil(Line::BYTES);
+    let scratch_size =
+        ScratchSize::new(h.widest_input(), batch).at_least(forward::scratch_lines(h)).at_least(row);
     Some(Lengths {
         vocabulary,
         layers: h.layers,
         vectors,
-        keys: cache,
-        values: cache,
+        keys: cache(limits.keys)?,
+        values: cache(limits.values)?,
         residual: times(batch, h.embedding)?,
         input,
         blocks: input.div_ceil(32),
         halves: input.div_ceil(16),
         wide: times(batch, wide)?,
         delta: times(batch, h.embedding)?,
+        partials: forward::partials_len(h, limits.context)?,
         angles: times(batch + 1, h.rope.dims / 2)?,
         logits: times(limits.outputs, h.vocabulary)?,
         candidates: h.vocabulary,

@@ -9,9 +9,8 @@ use stonechat_kernels::elementwise::dequantize;
 use stonechat_kernels::{Layout, Level, Line, Matrix, Workers};
 
 use crate::arena::Carver;
-use crate::forward::{self, Buffers, KvCache};
+use crate::forward::{self, Buffers, Input, KvBuffer, KvCache};
 use crate::model::{Norm, Vector, Weight};
-use crate::plan::KvFormat;
 use crate::sampler::{Candidate, Sampler};
 use crate::{Error, Model, Place, Plan, Vocabulary};
 
@@ -134,31 +133,39 @@ impl<'a> Session<'a> {
         let layers: &'a mut [LayerRecord] = take!(lengths.layers);
         let vectors: &'a mut [f32] = take!(lengths.vectors);
         let weights = fill(model, level, layers, vectors)?;
-        let cache = KvCache {
-            keys: match limits.keys {
-                KvFormat::F32 => forward::KvBuffer::F32(take!(lengths.keys)),
-                KvFormat::F16 => forward::KvBuffer::F16(take!(lengths.keys)),
-            },
-            values: match limits.values {
-                KvFormat::F32 => forward::KvBuffer::F32(take!(lengths.values)),
-                KvFormat::F16 => forward::KvBuffer::F16(take!(lengths.values)),
-            },
-            context: limits.context,
-        };
-        let buffers = Buffers {
-            residual: take!(lengths.residual),
-            input: take!(lengths.input),
-            wide: take!(lengths.wide),
-            delta: take!(lengths.delta),
-            cos: take!(lengths.angles),
-            sin: take!(lengths.angles),
+        let h = model.hyperparameters();
+        macro_rules! kv {
+            ($format:expr, $bytes:expr) => {
+                match KvBuffer::new($format, h.head_dim, h.kv_heads, limits.context, take!($bytes)) {
+                    Some(buffer) => buffer,
+                    None => return Err(Error::KvBlocks { format: $format, head_dim: h.head_dim }),
+                }
+            };
+        }
+        let cache =
+            KvCache { keys: kv!(limits.keys, lengths.keys), values: kv!(limits.values, lengths.values) };
+        let (residual, f32, wide) = (take!(lengths.residual), take!(lengths.input), take!(lengths.wide));
+        let (delta, partials) = (take!(lengths.delta), take!(lengths.partials));
+        let (cos, sin) = (take!(lengths.angles), take!(lengths.angles));
+        let input = Input {
+            f32,
             q: take!(lengths.input),
             d: take!(lengths.blocks),
             sums: take!(lengths.halves),
+            activations: limits.activations,
+            float_matrices: has_float_matrices(model)?,
+        };
+        let buffers = Buffers {
+            residual,
+            delta,
+            input,
+            wide,
+            cos,
+            sin,
+            partials,
             scratch_size: lengths.scratch_size,
             batch: limits.batch,
             outputs: limits.outputs,
-            activations: limits.activations,
             scratch: &mut [],
         };
         let logits = take!(lengths.logits);
@@ -330,6 +337,17 @@ fn fill<'a>(
     }
     h.rope.frequencies(out);
     Ok(Weights { file: model.gguf().bytes(), layers, vectors, final_norm, frequencies })
+}
+
+/// Whether any matrix that activations meet is stored in floats.
+fn has_float_matrices(model: &Model<'_>) -> Result<bool, Error> {
+    let mut found = model.head().format().is_float();
+    for layer in 0..model.hyperparameters().layers {
+        for weight in Weight::ALL {
+            found |= model.weight(layer, weight)?.format().is_float();
+        }
+    }
+    Ok(found)
 }
 
 /// Where `part`, a slice of the file, begins in it.

@@ -1,71 +1,172 @@
-//! Attention of one query head over a KV cache, in chunks of positions.
+//! Attention of query heads over a KV head, in chunks of positions.
 //!
-//! In: a query, and keys and values of one KV head, position by position. Out: the weighted mean of the values.
-//! Chunks of [`CHUNK`] absolute positions are computed alone and merged in ascending order, so that the result does
-//! not depend on how positions were batched. Source: Vaswani et al. 2017 (arXiv:1706.03762); merging of
-//! partial softmaxes: Milakov and Gimelshein 2018 (arXiv:1805.02867).
+//! In: queries of one or several tokens, and the [`Cache`]s of the KV head that they share. Out: for each query a
+//! [`Partial`]: the weighted sum of the values with its softmax's maximum and sum, of which [`finish`] makes the
+//! weighted mean. Chunks of [`CHUNK`] absolute positions are computed alone and merged in ascending order, by whoever
+//! and whenever, so that the result does not depend on how positions were batched or shared out. Source: Vaswani et
+//! al. 2017 (arXiv:1706.03762); merging of partial softmaxes: Milakov and Gimelshein 2018 (arXiv:1805.02867).
 
+use crate::activations::{BLOCK, HALF};
+use crate::elementwise::NotFinite;
+use crate::kv::{Cache, GROUP};
 use crate::{Level, Line};
 use core::ops::Range;
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) mod steps;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) mod walk;
 
 /// The number of positions that are computed together.
 pub const CHUNK: usize = 256;
 
-/// Keys or values of one KV head: positions x `head_dim`.
-#[derive(Clone, Copy, Debug)]
-pub enum Cache<'a> {
-    /// In f32.
-    F32(&'a [f32]),
-    /// In half precision.
-    F16(&'a [u16]),
-}
-
-impl Cache<'_> {
-    /// The number of values.
-    pub const fn len(&self) -> usize {
-        match self {
-            Self::F32(values) => values.len(),
-            Self::F16(values) => values.len(),
-        }
-    }
-
-    /// Whether there is none.
-    pub const fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
 /// One KV head as query heads see it.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
-    /// The positions attended to.
-    pub positions: &'a Range<usize>,
-    /// The keys of positions from 0 on.
+    /// The keys.
     pub keys: Cache<'a>,
-    /// The values of positions from 0 on.
+    /// The values.
     pub values: Cache<'a>,
     /// What q·k is multiplied by, usually `1/sqrt(head_dim)`.
     pub scale: f32,
 }
 
-/// `out = softmax(scale q·k) v` for each query head in `queries` (heads x `head_dim`) that shares this KV head.
+/// The queries of consecutive tokens that share a KV head.
+#[derive(Clone, Copy, Debug)]
+pub struct Queries<'a> {
+    /// tokens x heads x `head_dim`.
+    pub rows: &'a [f32],
+    /// The query heads of a token.
+    pub heads: usize,
+    /// The position of the first token.
+    pub position: usize,
+    /// How many positions a token attends to at most, its own the last.
+    pub window: usize,
+}
+
+impl Queries<'_> {
+    /// The positions that query `row` attends to.
+    pub const fn positions(&self, row: usize) -> Range<usize> {
+        let end = self.position + row / self.heads + 1;
+        end.saturating_sub(self.window)..end
+    }
+}
+
+/// What attention has of each query so far: `out / sum` is the mean of the values, weighted by `exp(score - max)`.
+#[derive(Debug)]
+pub struct Partial<'a> {
+    /// The largest score of each query.
+    pub max: &'a mut [f32],
+    /// The sum of the weights.
+    pub sum: &'a mut [f32],
+    /// queries x `head_dim`: the weighted sums of the values.
+    pub out: &'a mut [f32],
+}
+
+impl<'a> Partial<'a> {
+    /// The length of the buffer for `rows` queries.
+    pub const fn floats(rows: usize, head_dim: usize) -> usize {
+        rows * (head_dim + 2)
+    }
+
+    /// The partial result of `rows` queries in a buffer of [`Partial::floats`].
+    ///
+    /// # Panics
+    /// If the buffer is shorter.
+    pub fn new(buffer: &'a mut [f32], rows: usize) -> Self {
+        let (max, rest) = buffer.split_at_mut(rows);
+        let (sum, out) = rest.split_at_mut(rows);
+        Self { max, sum, out }
+    }
+
+    /// The results of some of the queries.
+    ///
+    /// # Panics
+    /// If there are no such queries.
+    pub fn part(&mut self, rows: Range<usize>) -> Partial<'_> {
+        let head_dim = self.out.len() / self.rows().max(1);
+        Partial {
+            max: &mut self.max[rows.clone()],
+            sum: &mut self.sum[rows.clone()],
+            out: &mut self.out[rows.start * head_dim..rows.end * head_dim],
+        }
+    }
+
+    /// The number of queries.
+    pub const fn rows(&self) -> usize {
+        self.max.len()
+    }
+}
+
+/// The scratch lines that [`attend`] takes for `rows` queries of `head_dim`: scores and sums of [`TILE`] queries, and all
+/// queries in int8.
+pub const fn scratch_lines(rows: usize, head_dim: usize) -> usize {
+    let scores = 4 * TILE * (CHUNK + head_dim);
+    let quantized = rows * (head_dim + head_dim / BLOCK * 4 + head_dim / HALF * 2);
+    (scores + quantized).div_ceil(Line::BYTES) + 8
+}
+
+/// The queries that meet a key or value at the same time.
+pub const TILE: usize = 4;
+
+/// The attention of `queries` over those of their positions that lie in `chunks` (numbers of chunks, from 0). A row
+/// without such a position is left as it is. Reports queries that are not finite, where they have to be quantized.
 ///
 /// # Panics
-/// If the shapes contradict each other, there is no position, or `scratch` is too small.
+/// If the shapes contradict each other, a query attends to positions that the cache does not have, or `scratch` is
+/// smaller than [`scratch_lines`] says.
 pub fn attend(
     level: Level,
     head: &Head<'_>,
-    head_dim: usize,
-    queries: &[f32],
-    out: &mut [f32],
+    queries: &Queries<'_>,
+    chunks: Range<usize>,
+    partial: &mut Partial<'_>,
     scratch: &mut [Line],
-) {
-    assert!(
-        head_dim > 0 && queries.len().is_multiple_of(head_dim) && queries.len() == out.len(),
-        "whole heads"
-    );
-    assert!(!head.positions.is_empty(), "at least one position to attend to");
-    let reach = head.positions.end * head_dim;
-    assert!(head.keys.len() >= reach && head.values.len() >= reach, "keys and values of every position");
-    crate::dispatch!(level, attend(head, head_dim, queries, out, scratch));
+) -> Result<(), NotFinite> {
+    let (head_dim, rows) = (head.keys.head_dim(), partial.rows());
+    assert!(queries.heads > 0 && queries.window > 0, "at least one head and position");
+    assert!(head.values.head_dim() == head_dim && queries.rows.len() == rows * head_dim, "whole heads");
+    assert!(partial.sum.len() == rows && partial.out.len() == rows * head_dim, "a result for each query");
+    let reach = queries.positions(rows.saturating_sub(1)).end;
+    let room = head.keys.positions().min(head.values.positions());
+    assert!(reach <= room && CHUNK.is_multiple_of(GROUP), "keys and values of every position");
+    crate::dispatch!(level, attend(head, queries, chunks, partial, scratch))
+}
+
+/// Adds the partial result of later positions to `partial`.
+///
+/// # Panics
+/// If the shapes differ.
+pub fn merge(level: Level, partial: &mut Partial<'_>, later: &Partial<'_>) {
+    assert!(partial.rows() == later.rows() && partial.out.len() == later.out.len(), "the same queries");
+    let head_dim = partial.out.len() / partial.rows().max(1);
+    for row in 0..partial.rows() {
+        let softmax = (&mut partial.max[row], &mut partial.sum[row]);
+        let out = row * head_dim..(row + 1) * head_dim;
+        let weights = weights(softmax, later.max[row], later.sum[row]);
+        crate::dispatch!(level, merge(&mut partial.out[out.clone()], &later.out[out], weights));
+    }
+}
+
+/// Takes a later part's maximum and sum into a softmax, and gives what the outputs of both are multiplied by.
+pub(crate) fn weights((max, sum): (&mut f32, &mut f32), later_max: f32, later_sum: f32) -> [f32; 2] {
+    let merged = max.max(later_max);
+    let (a, b) = (crate::math::exp(*max - merged), crate::math::exp(later_max - merged));
+    (*max, *sum) = (merged, crate::math::fma(*sum, a, later_sum * b));
+    [a, b]
+}
+
+/// Writes the weighted means to `out`: queries x `head_dim`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn finish(partial: &Partial<'_>, out: &mut [f32]) {
+    assert_eq!(partial.out.len(), out.len(), "an output for each");
+    let head_dim = out.len() / partial.rows().max(1);
+    let rows = partial.out.chunks_exact(head_dim).zip(out.chunks_exact_mut(head_dim));
+    for ((from, out), sum) in rows.zip(partial.sum.iter()) {
+        for (out, from) in out.iter_mut().zip(from) {
+            *out = from / sum;
+        }
+    }
 }

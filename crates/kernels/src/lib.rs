@@ -34,6 +34,13 @@
 //! `o' = fma(o, a, oc·b)`; the first chunk is taken as it is. The result is `o / l`. Positions that are not attended to
 //! are skipped, never multiplied by 0.
 //!
+//! **Quantized keys and values** ([`KvFormat`]) have blocks of 32 along a head. `q8_0`: int8 as an activation is
+//! quantized, so that -128 never occurs, and `d` rounded to half precision afterwards. `q4_0`: as ggml does it. With
+//! `m` the number of the largest magnitude, the first of several, `d = m / -8` and `q = x·(1/d) + 8.5`, a product
+//! and a sum, cut off to an integer, at most 15, minus 8; where `d` is zero or subnormal the block is all 0. A quantized key
+//! meets a query quantized like an activation, and walks its blocks in order: `acc = fma(d·dx, isum as f32, acc)` from
+//! 0; the score is `acc·scale`. A quantized value is `d·q`, one product in f32, in the chain over positions.
+//!
 //! **fma** is always fused. **exp** is [`math::exp`]. Division and square root are IEEE's. Subnormals are kept.
 //!
 //! NaN and infinity are errors: [`elementwise::quantize`] and [`elementwise::rms_norm`] report them where they
@@ -49,6 +56,7 @@ pub mod activations;
 pub mod attention;
 pub mod elementwise;
 pub mod format;
+pub mod kv;
 pub mod layout;
 pub mod level;
 pub mod math;
@@ -68,6 +76,7 @@ mod x86_64;
 
 pub use activations::{Activations, Quantized, QuantizedMut};
 pub use format::Format;
+pub use kv::KvFormat;
 pub use layout::Layout;
 pub use level::{Level, LevelName};
 pub use matmul::{Matrix, matmul};

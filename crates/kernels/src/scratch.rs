@@ -28,20 +28,18 @@ pub struct ScratchSize {
 }
 
 impl ScratchSize {
-    /// For matrices of up to `cols` columns, heads of up to `head_dim`, and up to `tokens` tokens at a time.
+    /// For matrices of up to `cols` columns and up to `tokens` tokens at a time.
     ///
     /// A panel of [`PANEL_ROWS`] rows holds, for each weight, an int8, and for each block of 32 a scale, two integer
-    /// sub-scales and two minima of 4 bytes; a dequantized row takes 4 bytes a weight. Attention takes the scores
-    /// of a chunk and a head's values, for each of up to 16 query heads. What a matrix engine takes is said in its
-    /// module; the workers share the activations in tiles.
-    pub const fn new(cols: usize, head_dim: usize, tokens: usize) -> Self {
+    /// sub-scales and two minima of 4 bytes; a dequantized row takes 4 bytes a weight. What a
+    /// matrix engine takes is said in its module; the workers share the activations in tiles.
+    pub const fn new(cols: usize, tokens: usize) -> Self {
         const fn larger(a: usize, b: usize) -> usize {
             if a > b { a } else { b }
         }
         let panel = PANEL_ROWS * (cols + cols.div_ceil(32) * 5 * 4);
         let rows = 4 * 4 * cols;
-        let attention = 16 * 4 * (crate::attention::CHUNK + head_dim);
-        let share = larger(larger(panel, rows), attention).div_ceil(Line::BYTES) + 4;
+        let share = larger(panel, rows).div_ceil(Line::BYTES) + 4;
         #[cfg(target_arch = "x86_64")]
         if tokens >= crate::x86_64::amx::LEAST_TOKENS {
             let engine = crate::x86_64::amx::lines(tokens);
@@ -49,6 +47,12 @@ impl ScratchSize {
         }
         let _ = tokens;
         Self { shared: 0, share }
+    }
+
+    /// The same with at least so many lines for each worker, as [`attention`](crate::attention::scratch_lines) takes.
+    #[must_use]
+    pub const fn at_least(self, lines: usize) -> Self {
+        if self.share < lines { Self { share: lines, ..self } } else { self }
     }
 
     /// The lines for so many workers, if their number fits.

@@ -97,6 +97,73 @@ unsafe impl<'a, T: Send> Parts for Chunks<'a, T> {
     }
 }
 
+/// The same stretch of several rows of equal length, in parts of equal length (the last of a stretch may be shorter):
+/// row after row.
+#[derive(Debug)]
+pub struct Stretches<'a, T> {
+    start: *mut T,
+    rows: usize,
+    row: usize,
+    stretch: Range<usize>,
+    chunk: usize,
+    slice: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: as for `Chunks`.
+unsafe impl<T: Send> Sync for Stretches<'_, T> {}
+// SAFETY: as for `Chunks`.
+unsafe impl<T: Send> Send for Stretches<'_, T> {}
+
+impl<'a, T> Stretches<'a, T> {
+    /// Splits the elements `stretch` of each row of `row` elements into parts of `chunk`.
+    ///
+    /// # Panics
+    /// If `chunk` is 0, `slice` is no whole number of rows, or the stretch is empty or longer than a row.
+    pub fn new(slice: &'a mut [T], row: usize, stretch: Range<usize>, chunk: usize) -> Self {
+        assert!(
+            chunk > 0 && row > 0 && slice.len().is_multiple_of(row),
+            "whole rows in parts of some elements"
+        );
+        assert!(!stretch.is_empty() && stretch.end <= row, "a stretch inside a row");
+        Self { start: slice.as_mut_ptr(), rows: slice.len() / row, row, stretch, chunk, slice: PhantomData }
+    }
+
+    fn parts_of_a_row(&self) -> usize {
+        self.stretch.len().div_ceil(self.chunk)
+    }
+}
+
+// SAFETY: rows are disjoint, and so are the chunks of a row's stretch: all inside the slice, valid for 'a.
+unsafe impl<'a, T: Send> Parts for Stretches<'a, T> {
+    type Part = &'a mut [T];
+
+    fn count(&self) -> usize {
+        self.rows * self.parts_of_a_row()
+    }
+
+    unsafe fn part(&self, index: usize) -> &'a mut [T] {
+        let (row, part) = (index / self.parts_of_a_row(), index % self.parts_of_a_row());
+        let from = self.stretch.start + part * self.chunk;
+        let len = self.chunk.min(self.stretch.end - from);
+        // SAFETY: the caller gives each index below the count once, so this range is inside and not yet handed out.
+        unsafe { core::slice::from_raw_parts_mut(self.start.add(row * self.row + from), len) }
+    }
+}
+
+// SAFETY: no part of a buffer that is not there overlaps another.
+unsafe impl<P: Parts> Parts for Option<P> {
+    type Part = Option<P::Part>;
+
+    fn count(&self) -> usize {
+        self.as_ref().map_or(usize::MAX, Parts::count)
+    }
+
+    unsafe fn part(&self, index: usize) -> Self::Part {
+        // SAFETY: the caller's promise.
+        self.as_ref().map(|parts| unsafe { parts.part(index) })
+    }
+}
+
 macro_rules! parts_of_several {
     ($($name:ident $field:tt),+) => {
         // SAFETY: each buffer's parts are disjoint, so the tuples of them are.
@@ -161,6 +228,43 @@ unsafe impl<'a> Parts for Columns<'a> {
         let from = index * self.chunk;
         let columns = from..(from + self.chunk).min(self.width);
         Tile { start: self.start, tokens: self.tokens, stride: self.width, columns, slice: PhantomData }
+    }
+}
+
+/// A row-major matrix of tokens x `width` outputs in tiles: some tokens' range of columns each.
+#[derive(Debug)]
+pub struct Tiles<'a> {
+    columns: Columns<'a>,
+    height: usize,
+}
+
+impl<'a> Tiles<'a> {
+    /// Splits `out`, of `width` columns, into tiles of `height` tokens and `chunk` columns (the last may be smaller).
+    ///
+    /// # Panics
+    /// If `height`, `chunk` or `width` is 0, or `out` is not a whole number of rows.
+    pub fn new(out: &'a mut [f32], width: usize, height: usize, chunk: usize) -> Self {
+        assert!(height > 0, "tiles of some tokens");
+        Self { columns: Columns::new(out, width, chunk), height }
+    }
+}
+
+// SAFETY: part i is the columns of one part of `Columns`, of one range of tokens: disjoint, inside, valid for 'a.
+unsafe impl<'a> Parts for Tiles<'a> {
+    type Part = Tile<'a>;
+
+    fn count(&self) -> usize {
+        self.columns.tokens.div_ceil(self.height) * self.columns.count()
+    }
+
+    unsafe fn part(&self, index: usize) -> Tile<'a> {
+        let first = index / self.columns.count() * self.height;
+        // SAFETY: an index of `Columns`, of whose part only some tokens are used: those alone belong to this tile.
+        let mut tile = unsafe { self.columns.part(index % self.columns.count()) };
+        tile.tokens = self.height.min(tile.tokens - first);
+        // SAFETY: the first of the tile's tokens is one of the matrix's.
+        tile.start = unsafe { tile.start.add(first * tile.stride) };
+        tile
     }
 }
 

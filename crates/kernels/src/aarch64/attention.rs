@@ -1,221 +1,263 @@
-//! Attention of query heads over one KV head.
-//!
-//! Up to four query heads go together, so that a key or value is read and converted once for them all.
+//! Attention with four positions or elements in a vector.
 
-use super::float::{Value, dots, exp, fold, load, store, zero_lanes};
-use crate::attention::{CHUNK, Cache, Head};
-use crate::math::{self, fma};
-use crate::reference::lanes::LANES;
-use crate::scratch::{Line, carve};
+use super::dot::sdot_lane;
+use super::float::exp;
+use crate::attention::steps::{Vectors, steps};
+use crate::attention::{Head, Partial, Queries, walk};
+use crate::elementwise::NotFinite;
+use crate::scratch::Line;
 use core::arch::aarch64::*;
+use core::marker::PhantomData;
 use core::ops::Range;
 
-/// The query heads that go together.
-const HEADS: usize = 4;
+/// Vectors of level NEON, with bytes multiplied in a way of their own.
+struct Simd<B>(PhantomData<B>);
 
-/// For each query head: chunks of positions, each computed alone, merged in ascending order.
-#[target_feature(enable = "neon")]
-pub fn attend(head: &Head<'_>, head_dim: usize, queries: &[f32], out: &mut [f32], scratch: &mut [Line]) {
-    let reach = head.positions.end * head_dim;
-    match (head.keys, head.values) {
-        (Cache::F32(k), Cache::F32(v)) => {
-            heads(head, &k[..reach], &v[..reach], head_dim, queries, out, scratch);
-        }
-        (Cache::F16(k), Cache::F16(v)) => {
-            heads(head, &k[..reach], &v[..reach], head_dim, queries, out, scratch);
-        }
-        (Cache::F32(k), Cache::F16(v)) => {
-            heads(head, &k[..reach], &v[..reach], head_dim, queries, out, scratch);
-        }
-        (Cache::F16(k), Cache::F32(v)) => {
-            heads(head, &k[..reach], &v[..reach], head_dim, queries, out, scratch);
-        }
-    }
+/// How bytes are multiplied and added.
+trait Bytes {
+    /// Σ k·q over 32 int8 of four positions and a query: dword j of the keys is vector j.
+    unsafe fn dot(keys: &[int8x16_t; 8], q: [int8x16_t; 2]) -> int32x4_t;
 }
 
-/// As [`attend`], with the caches' types known.
+/// Products of 16 bits, added in pairs.
+struct Widening;
+/// The `sdot` instruction.
+struct DotProduct;
+
+type Neon = Simd<Widening>;
+type Dotprod = Simd<DotProduct>;
+steps!("neon", Neon);
+steps!("neon,dotprod", Dotprod);
+
+/// For each query: chunks of positions, each computed alone, merged in ascending order.
+///
+/// # Safety
+/// The cache holds every position of the queries.
 #[target_feature(enable = "neon")]
-fn heads<K: Value, V: Value>(
+pub unsafe fn attend(
     head: &Head<'_>,
-    keys: &[K],
-    values: &[V],
-    head_dim: usize,
-    queries: &[f32],
-    out: &mut [f32],
+    queries: &Queries<'_>,
+    chunks: Range<usize>,
+    partial: &mut Partial<'_>,
     scratch: &mut [Line],
-) {
-    let count = queries.len() / head_dim;
-    let mut first = 0;
-    while first < count {
-        let part = |n: usize| first * head_dim..(first + n) * head_dim;
-        let shape = Shape { positions: head.positions, scale: head.scale, head_dim };
-        first += match count - first {
-            1 => several::<K, V, 1>(&shape, keys, values, &queries[part(1)], &mut out[part(1)], scratch),
-            2 => several::<K, V, 2>(&shape, keys, values, &queries[part(2)], &mut out[part(2)], scratch),
-            3 => several::<K, V, 3>(&shape, keys, values, &queries[part(3)], &mut out[part(3)], scratch),
-            _ => several::<K, V, HEADS>(
-                &shape,
-                keys,
-                values,
-                &queries[part(HEADS)],
-                &mut out[part(HEADS)],
-                scratch,
-            ),
-        };
-    }
+) -> Result<(), NotFinite> {
+    // SAFETY: the caller's promise, and the features of the level.
+    unsafe { walk::attend::<Neon>(head, queries, chunks, partial, scratch) }
 }
 
-/// What all query heads have in common.
-struct Shape<'a> {
-    positions: &'a Range<usize>,
-    scale: f32,
-    head_dim: usize,
-}
-
-/// The running maximum and sum of a query head.
-#[derive(Clone, Copy, Default)]
-struct Softmax {
-    max: f32,
-    sum: f32,
-}
-
-/// `N` query heads; gives `N`.
-#[target_feature(enable = "neon")]
-fn several<K: Value, V: Value, const N: usize>(
-    shape: &Shape<'_>,
-    keys: &[K],
-    values: &[V],
-    queries: &[f32],
-    out: &mut [f32],
+/// As [`attend`], with `sdot`.
+///
+/// # Safety
+/// As for [`attend`].
+#[target_feature(enable = "neon,dotprod")]
+pub unsafe fn attend_dotprod(
+    head: &Head<'_>,
+    queries: &Queries<'_>,
+    chunks: Range<usize>,
+    partial: &mut Partial<'_>,
     scratch: &mut [Line],
-) -> usize {
-    let head_dim = shape.head_dim;
-    let (scores, scratch) = carve::<f32>(scratch, N * CHUNK);
-    let (scores, _) = scores.as_chunks_mut::<CHUNK>();
-    let (chunk_out, _) = carve::<f32>(scratch, N * head_dim);
-    let queries: [&[f32]; N] = core::array::from_fn(|n| &queries[n * head_dim..][..head_dim]);
-    let mut softmax = [Softmax::default(); N];
-    let mut from = shape.positions.start;
-    while from < shape.positions.end {
-        let to = shape.positions.end.min((from / CHUNK + 1) * CHUNK);
-        // Positions outside have a score whose exp is 0: adding that to a sum leaves it as it is.
-        scores.as_flattened_mut().fill(f32::NEG_INFINITY);
-        let mut chunk = [Softmax { max: f32::NEG_INFINITY, sum: 0.0 }; N];
-        for position in from..to {
-            let products = dots(queries, &keys[position * head_dim..][..head_dim]);
-            for n in 0..N {
-                let score = products[n] * shape.scale;
-                scores[n][position % CHUNK] = score;
-                chunk[n].max = chunk[n].max.max(score);
-            }
-        }
-        for (scores, chunk) in scores.iter_mut().zip(&mut chunk) {
-            chunk.sum = exponentials(scores, chunk.max);
-        }
-        let first = from == shape.positions.start;
-        let into = if first { &mut *out } else { &mut *chunk_out };
-        weighted_values::<V, N>(
-            scores,
-            &values[from * head_dim..to * head_dim],
-            from % CHUNK,
-            head_dim,
-            into,
-        );
-        if first {
-            softmax = chunk;
-        } else {
-            let pairs = out.chunks_exact_mut(head_dim).zip(chunk_out.chunks_exact(head_dim));
-            for ((out, chunk_out), (softmax, chunk)) in pairs.zip(softmax.iter_mut().zip(chunk)) {
-                merge(softmax, chunk, out, chunk_out);
-            }
-        }
-        from = to;
-    }
-    for (out, softmax) in out.chunks_exact_mut(head_dim).zip(softmax) {
-        let (out, rest) = out.as_chunks_mut::<4>();
-        for out in out {
-            store(out, vdivq_f32(load(out), vdupq_n_f32(softmax.sum)));
-        }
-        for out in rest {
-            *out /= softmax.sum;
-        }
-    }
-    N
+) -> Result<(), NotFinite> {
+    // SAFETY: the caller's promise, and the features of the level.
+    unsafe { walk::attend::<Dotprod>(head, queries, chunks, partial, scratch) }
 }
 
-/// Makes `p = exp(s - max)` of each score and gives their sum in 16 lanes.
-#[inline]
+/// `out = fma(out, a, later * b)`.
 #[target_feature(enable = "neon")]
-fn exponentials(scores: &mut [f32; CHUNK], max: f32) -> f32 {
-    let mut sums = zero_lanes();
-    let max = vdupq_n_f32(max);
-    for sixteen in scores.as_chunks_mut::<LANES>().0 {
-        for (four, sum) in sixteen.as_chunks_mut::<4>().0.iter_mut().zip(&mut sums) {
-            let p = exp(vsubq_f32(load(four), max));
-            store(four, p);
-            *sum = vaddq_f32(*sum, p);
-        }
-    }
-    fold(sums)
+pub fn merge(out: &mut [f32], later: &[f32], weights: [f32; 2]) {
+    // SAFETY: the features of the level.
+    unsafe { <Neon as walk::Steps>::merge(out, later, weights) }
 }
 
-/// `out = Σ p·v` for each head, by one chain of fma over the positions; those of `values` start at `first` in the chunk.
-#[inline]
-#[target_feature(enable = "neon")]
-fn weighted_values<V: Value, const N: usize>(
-    p: &[[f32; CHUNK]],
-    values: &[V],
-    first: usize,
-    head_dim: usize,
-    out: &mut [f32],
-) {
-    let heads: [&[f32]; N] = core::array::from_fn(|n| &p[n][first..][..values.len() / head_dim]);
-    let out: &mut [f32] = &mut out[..N * head_dim];
-    let mut column = 0;
-    // Four vectors of each head's output stay in registers while all positions go by.
-    while column + LANES <= head_dim {
-        let mut sums = [zero_lanes(); N];
-        for (position, values) in values.chunks_exact(head_dim).enumerate() {
-            for quarter in 0..4 {
-                // SAFETY: the columns lie in the row, and each head has a weight for each row.
-                unsafe {
-                    let v = V::load(values.as_ptr().add(column + quarter * 4));
-                    for (sums, p) in sums.iter_mut().zip(heads) {
-                        sums[quarter] = vfmaq_n_f32(sums[quarter], v, *p.get_unchecked(position));
-                    }
-                }
-            }
+impl Bytes for Widening {
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn dot(keys: &[int8x16_t; 8], q: [int8x16_t; 2]) -> int32x4_t {
+        // Two positions each, of which every sum takes half the products.
+        let mut sums = [vdupq_n_s32(0); 2];
+        let [a, b] = q.map(|q| vreinterpretq_s64_s8(q));
+        let dwords =
+            [vdup_laneq_s64::<0>(a), vdup_laneq_s64::<1>(a), vdup_laneq_s64::<0>(b), vdup_laneq_s64::<1>(b)];
+        for (keys, q) in keys.as_chunks::<2>().0.iter().zip(dwords) {
+            let q = vreinterpret_s32_s64(q);
+            let first = vreinterpret_s8_s32(vdup_lane_s32::<0>(q));
+            let second = vreinterpret_s8_s32(vdup_lane_s32::<1>(q));
+            // Neither side is ever -128: two products are at most 2 * 127 * 127, which fits 16 bits.
+            let low = vmull_s8(vget_low_s8(keys[0]), first);
+            let low = vmlal_s8(low, vget_low_s8(keys[1]), second);
+            let high = vmull_s8(vget_high_s8(keys[0]), first);
+            let high = vmlal_s8(high, vget_high_s8(keys[1]), second);
+            sums = [vpadalq_s16(sums[0], low), vpadalq_s16(sums[1], high)];
         }
-        for (n, sums) in sums.into_iter().enumerate() {
-            let out = &mut out[n * head_dim + column..][..LANES];
-            for (out, sum) in out.as_chunks_mut::<4>().0.iter_mut().zip(sums) {
-                store(out, sum);
-            }
-        }
-        column += LANES;
-    }
-    for column in column..head_dim {
-        for (n, p) in heads.iter().enumerate() {
-            let column_values = values.iter().skip(column).step_by(head_dim);
-            out[n * head_dim + column] =
-                p.iter().zip(column_values).fold(0.0, |sum, (p, v)| fma(*p, v.value(), sum));
-        }
+        vpaddq_s32(sums[0], sums[1])
     }
 }
 
-/// Merges a chunk into what came before it.
+impl Bytes for DotProduct {
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn dot(keys: &[int8x16_t; 8], q: [int8x16_t; 2]) -> int32x4_t {
+        let mut sum = vdupq_n_s32(0);
+        for (keys, q) in keys.as_chunks::<4>().0.iter().zip(q) {
+            // SAFETY: this level is only used where the CPU has the instruction.
+            unsafe {
+                sum = sdot_lane::<0>(sum, keys[0], q);
+                sum = sdot_lane::<1>(sum, keys[1], q);
+                sum = sdot_lane::<2>(sum, keys[2], q);
+                sum = sdot_lane::<3>(sum, keys[3], q);
+            }
+        }
+        sum
+    }
+}
+
+/// Four bytes, each as an int32.
+///
+/// # Safety
+/// They can be read.
 #[inline]
 #[target_feature(enable = "neon")]
-fn merge(softmax: &mut Softmax, chunk: Softmax, out: &mut [f32], chunk_out: &[f32]) {
-    let max = softmax.max.max(chunk.max);
-    let (a, b) = (math::exp(softmax.max - max), math::exp(chunk.max - max));
-    *softmax = Softmax { max, sum: fma(softmax.sum, a, chunk.sum * b) };
-    let (out, rest) = out.as_chunks_mut::<4>();
-    let (chunk_out, chunk_rest) = chunk_out.as_chunks::<4>();
-    for (out, chunk) in out.iter_mut().zip(chunk_out) {
-        store(out, vfmaq_n_f32(vmulq_n_f32(load(chunk), b), load(out), a));
+unsafe fn four(from: *const u8) -> int32x4_t {
+    // SAFETY: the caller's promise.
+    let bytes = vcreate_s8(u64::from(unsafe { from.cast::<u32>().read_unaligned() }));
+    vmovl_s16(vget_low_s16(vmovl_s8(bytes)))
+}
+
+/// The dot products of some keys with each query.
+///
+/// # Safety
+/// 32 numbers of each query can be read, and the CPU has what `B` asks for.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn dots<B: Bytes, const N: usize>(keys: &[int8x16_t; 8], q: [*const i8; N]) -> [float32x4_t; N] {
+    let mut out = [vdupq_n_f32(0.0); N];
+    for (out, q) in out.iter_mut().zip(q) {
+        // SAFETY: the caller's promise.
+        *out = vcvtq_f32_s32(unsafe { B::dot(keys, [vld1q_s8(q), vld1q_s8(q.add(16))]) });
     }
-    for (out, chunk) in rest.iter_mut().zip(chunk_rest) {
-        *out = fma(*out, a, chunk * b);
+    out
+}
+
+impl<B: Bytes> Vectors for Simd<B> {
+    const LEN: usize = 4;
+    type F = float32x4_t;
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn splat(x: f32) -> float32x4_t {
+        vdupq_n_f32(x)
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn splat_half(from: *const u8) -> float32x4_t {
+        // SAFETY: the caller's promise.
+        vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(unsafe { from.cast::<u16>().read_unaligned() })))
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn load(from: *const f32) -> float32x4_t {
+        // SAFETY: the caller's promise.
+        unsafe { vld1q_f32(from) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn load_halves(from: *const u8) -> float32x4_t {
+        // SAFETY: the caller's promise.
+        vcvt_f32_f16(vreinterpret_f16_u8(unsafe { vld1_u8(from) }))
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn load_int8(from: *const u8) -> float32x4_t {
+        // SAFETY: the caller's promise.
+        vcvtq_f32_s32(unsafe { four(from) })
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn load_low_int4(from: *const u8) -> float32x4_t {
+        // SAFETY: the caller's promise.
+        let low = vandq_s32(unsafe { four(from) }, vdupq_n_s32(15));
+        vcvtq_f32_s32(vsubq_s32(low, vdupq_n_s32(8)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn load_high_int4(from: *const u8) -> float32x4_t {
+        // SAFETY: the caller's promise.
+        let high = vandq_s32(vshrq_n_s32::<4>(unsafe { four(from) }), vdupq_n_s32(15));
+        vcvtq_f32_s32(vsubq_s32(high, vdupq_n_s32(8)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn store(to: *mut f32, x: float32x4_t) {
+        // SAFETY: the caller's promise.
+        unsafe { vst1q_f32(to, x) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn add(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        vaddq_f32(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn sub(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        vsubq_f32(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn mul(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        vmulq_f32(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        vfmaq_f32(c, a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn max(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        vmaxq_f32(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn exp(x: float32x4_t) -> float32x4_t {
+        exp(x)
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn dot8<const N: usize>(keys: *const u8, q: [*const i8; N], _: [i32; N]) -> [float32x4_t; N] {
+        let mut w = [vdupq_n_s8(0); 8];
+        for (j, w) in w.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            *w = unsafe { vld1q_s8(keys.add(64 * j).cast()) };
+        }
+        // SAFETY: the caller's promise.
+        unsafe { dots::<B, N>(&w, q) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn dot4<const N: usize>(keys: *const u8, q: [*const i8; N], _: [i32; N]) -> [float32x4_t; N] {
+        let (mask, eight) = (vdupq_n_u8(15), vdupq_n_s8(8));
+        let mut w = [eight; 8];
+        for j in 0..4 {
+            // SAFETY: the caller's promise.
+            let both = unsafe { vld1q_u8(keys.add(64 * j)) };
+            w[j] = vsubq_s8(vreinterpretq_s8_u8(vandq_u8(both, mask)), eight);
+            w[j + 4] = vsubq_s8(vreinterpretq_s8_u8(vshrq_n_u8::<4>(both)), eight);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { dots::<B, N>(&w, q) }
     }
 }

@@ -7,7 +7,8 @@ use crate::split::Tile;
 use crate::{Line, Matrix};
 use core::ops::Range;
 
-pub use super::neon::{attend, dequantize, float_rows, quantize, rms_norm, rope, silu_mul, to_f16};
+pub use super::attention::attend_dotprod as attend;
+pub use super::neon::{dequantize, float_rows, merge, quantize, rms_norm, rope, silu_mul, to_f16};
 
 /// Rows of a quantized matrix times int8 activations.
 ///

@@ -7,7 +7,7 @@ use crate::split::Tile;
 use crate::{Line, Matrix};
 use core::ops::Range;
 
-pub use super::attention::attend;
+pub use super::attention::{attend, merge};
 pub use super::elementwise::{dequantize, quantize, rms_norm, rope, silu_mul, to_f16};
 pub use super::float::float_rows;
 

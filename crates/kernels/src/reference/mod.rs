@@ -10,6 +10,6 @@ mod elementwise;
 pub mod lanes;
 mod matmul;
 
-pub use attention::attend;
+pub use attention::{attend, merge};
 pub use elementwise::{dequantize, quantize, rms_norm, rope, silu_mul, to_f16};
 pub use matmul::{float_rows, quantized_rows};

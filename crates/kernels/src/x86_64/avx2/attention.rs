@@ -1,156 +1,202 @@
-//! Attention of query heads over one KV head.
+//! Attention with the 16 virtual lanes in two vectors.
 
-use super::elementwise::{divide, exp, merge};
-use super::lanes::{F16, F32, Stored, dots, fma, fold, load, store};
-use crate::attention::{CHUNK, Cache, Head};
-use crate::math;
-use crate::scratch::{Line, carve};
+use super::elementwise::exp;
+use crate::attention::steps::{Vectors, steps};
+use crate::attention::{Head, Partial, Queries, walk};
+use crate::elementwise::NotFinite;
+use crate::scratch::Line;
 use core::arch::x86_64::{
-    __m256, _mm256_add_ps, _mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_sub_ps,
+    __m256, __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm_set1_epi16, _mm256_abs_epi8, _mm256_add_epi16,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
+    _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_ps, _mm256_mul_ps, _mm256_set1_epi8,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
+    _mm256_sign_epi8, _mm256_srli_epi16, _mm256_srli_epi32, _mm256_storeu_ps, _mm256_sub_epi32,
+    _mm256_sub_ps,
 };
 use core::ops::Range;
 
-/// For each query head: chunks of positions, each computed alone, merged in ascending order.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub fn attend(head: &Head<'_>, head_dim: usize, queries: &[f32], out: &mut [f32], scratch: &mut [Line]) {
-    match (head.keys, head.values) {
-        (Cache::F16(keys), Cache::F16(values)) => {
-            let (keys, values) = (bytemuck::cast_slice(keys), bytemuck::cast_slice(values));
-            attend_stored::<F16, F16>(head, keys, values, head_dim, queries, out, scratch);
-        }
-        (Cache::F32(keys), Cache::F32(values)) => {
-            let (keys, values) = (bytemuck::cast_slice(keys), bytemuck::cast_slice(values));
-            attend_stored::<F32, F32>(head, keys, values, head_dim, queries, out, scratch);
-        }
-        (Cache::F16(keys), Cache::F32(values)) => {
-            let (keys, values) = (bytemuck::cast_slice(keys), bytemuck::cast_slice(values));
-            attend_stored::<F16, F32>(head, keys, values, head_dim, queries, out, scratch);
-        }
-        (Cache::F32(keys), Cache::F16(values)) => {
-            let (keys, values) = (bytemuck::cast_slice(keys), bytemuck::cast_slice(values));
-            attend_stored::<F32, F16>(head, keys, values, head_dim, queries, out, scratch);
-        }
-    }
-}
+struct Avx2;
 
+steps!("avx2,fma,f16c", Avx2);
+
+/// For each query: chunks of positions, each computed alone, merged in ascending order.
+///
+/// # Safety
+/// The cache holds every position of the queries.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn attend_stored<K: Stored, V: Stored>(
+pub unsafe fn attend(
     head: &Head<'_>,
-    keys: &[u8],
-    values: &[u8],
-    head_dim: usize,
-    queries: &[f32],
-    out: &mut [f32],
+    queries: &Queries<'_>,
+    chunks: Range<usize>,
+    partial: &mut Partial<'_>,
     scratch: &mut [Line],
-) {
-    let (scores, scratch) = carve::<f32>(scratch, CHUNK);
-    let (chunk_out, _) = carve::<f32>(scratch, head_dim);
-    for (query, out) in queries.chunks_exact(head_dim).zip(out.chunks_exact_mut(head_dim)) {
-        let (mut max, mut sum) = (0.0, 0.0);
-        let mut from = head.positions.start;
-        while from < head.positions.end {
-            let to = head.positions.end.min((from / CHUNK + 1) * CHUNK);
-            let chunk_max = score::<K>(query, keys, head.scale, from..to, scores);
-            let chunk_sum = soften(scores, from % CHUNK..from % CHUNK + (to - from), chunk_max);
-            let values = &values[from * head_dim * V::BYTES..to * head_dim * V::BYTES];
-            mix::<V>(&scores[from % CHUNK..][..to - from], values, chunk_out);
-            if from == head.positions.start {
-                (max, sum) = (chunk_max, chunk_sum);
-                out.copy_from_slice(chunk_out);
-            } else {
-                let merged = max.max(chunk_max);
-                let (a, b) = (math::exp(max - merged), math::exp(chunk_max - merged));
-                (max, sum) = (merged, fma(sum, a, chunk_sum * b));
-                merge(out, a, chunk_out, b);
-            }
-            from = to;
-        }
-        divide(out, sum);
-    }
+) -> Result<(), NotFinite> {
+    // SAFETY: the caller's promise, and the features of the level.
+    unsafe { walk::attend::<Avx2>(head, queries, chunks, partial, scratch) }
 }
 
-/// Writes the scores of `positions`, which lie in one chunk, at their places in the chunk; returns the largest.
+/// `out = fma(out, a, later * b)`.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn score<K: Stored>(
-    query: &[f32],
-    keys: &[u8],
-    scale: f32,
-    positions: Range<usize>,
-    scores: &mut [f32],
-) -> f32 {
-    let row = query.len() * K::BYTES;
-    let mut max = f32::NEG_INFINITY;
-    let mut from = positions.start;
-    while from < positions.end {
-        let count = (positions.end - from).min(4);
-        // Past the last position it stands in again; its surplus scores are dropped.
-        let keys = core::array::from_fn(|i| &keys[(from + i.min(count - 1)) * row..][..row]);
-        let dots = dots::<K, 4>(keys, query);
-        for (score, dot) in scores[from % CHUNK..][..count].iter_mut().zip(dots) {
-            *score = dot * scale;
-            max = max.max(*score);
-        }
-        from += count;
-    }
-    max
+pub fn merge(out: &mut [f32], later: &[f32], weights: [f32; 2]) {
+    // SAFETY: the features of the level.
+    unsafe { <Avx2 as walk::Steps>::merge(out, later, weights) }
 }
 
-/// Turns the scores of a chunk into `exp(score - max)` and returns their sum. `attended` are places in the chunk.
-#[target_feature(enable = "avx2,fma,f16c")]
-fn soften(scores: &mut [f32], attended: Range<usize>, max: f32) -> f32 {
-    // Whole groups of 16 places, the others as scores whose exp is 0: to sums of exps, which are not negative, a 0
-    // is nothing.
-    let groups = attended.start / 16 * 16..attended.end.next_multiple_of(16);
-    scores[groups.start..attended.start].fill(f32::NEG_INFINITY);
-    scores[attended.end..groups.end].fill(f32::NEG_INFINITY);
-    let mut sums = [_mm256_setzero_ps(); 2];
-    let (eights, _) = scores[groups].as_chunks_mut::<8>();
-    for (i, scores) in eights.iter_mut().enumerate() {
-        let p = exp(_mm256_sub_ps(load(scores), _mm256_set1_ps(max)));
-        store(scores, p);
-        sums[i % 2] = _mm256_add_ps(sums[i % 2], p);
-    }
-    fold(sums)
-}
-
-/// `out = Σ p v` as a chain over positions from 0, for each output.
-#[target_feature(enable = "avx2,fma,f16c")]
-fn mix<V: Stored>(p: &[f32], values: &[u8], out: &mut [f32]) {
-    let row = out.len() * V::BYTES;
-    let (wide, rest) = out.as_chunks_mut::<64>();
-    for (i, out) in wide.iter_mut().enumerate() {
-        mix_vectors::<V, 8>(p, values, i * 64, row, out);
-    }
-    let mut at = wide.len() * 64;
-    let (eights, rest) = rest.as_chunks_mut::<8>();
-    for out in eights {
-        mix_vectors::<V, 1>(p, values, at, row, out);
-        at += 8;
-    }
-    for out in rest {
-        *out = 0.0;
-        for (p, value) in p.iter().zip(values.chunks_exact(row)) {
-            *out = fma(*p, V::get(&value[at * V::BYTES..]), *out);
-        }
-        at += 1;
-    }
-}
-
-/// The `8 N` outputs from `at` on, in registers over all positions.
+/// Four numbers of a query in all lanes.
+///
+/// # Safety
+/// They can be read.
 #[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn mix_vectors<V: Stored, const N: usize>(p: &[f32], values: &[u8], at: usize, row: usize, out: &mut [f32]) {
-    let mut sums: [__m256; N] = [_mm256_setzero_ps(); N];
-    for (p, value) in p.iter().zip(values.chunks_exact(row)) {
-        let value = &value[at * V::BYTES..][..8 * N * V::BYTES];
-        for (i, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: `value` is 8 N stored floats, and i < N.
-            let v = unsafe { V::load(value.as_ptr().add(i * 8 * V::BYTES)) };
-            *sum = _mm256_fmadd_ps(_mm256_set1_ps(*p), v, *sum);
-        }
+#[target_feature(enable = "avx2")]
+unsafe fn four(q: *const i8) -> __m256i {
+    // SAFETY: the caller's promise.
+    _mm256_set1_epi32(unsafe { q.cast::<i32>().read_unaligned() })
+}
+
+impl Vectors for Avx2 {
+    const LEN: usize = 8;
+    type F = __m256;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn splat(x: f32) -> __m256 {
+        _mm256_set1_ps(x)
     }
-    let (eights, _) = out.as_chunks_mut::<8>();
-    for (out, sum) in eights.iter_mut().zip(sums) {
-        store(out, sum);
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn splat_half(from: *const u8) -> __m256 {
+        // SAFETY: the caller's promise.
+        _mm256_cvtph_ps(_mm_set1_epi16(unsafe { from.cast::<i16>().read_unaligned() }))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load(from: *const f32) -> __m256 {
+        // SAFETY: the caller's promise; the load needs no alignment.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load_halves(from: *const u8) -> __m256 {
+        // SAFETY: the caller's promise; the load needs no alignment.
+        _mm256_cvtph_ps(unsafe { _mm_loadu_si128(from.cast()) })
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load_int8(from: *const u8) -> __m256 {
+        // SAFETY: the caller's promise; the load needs no alignment.
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(unsafe { _mm_loadl_epi64(from.cast()) }))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load_low_int4(from: *const u8) -> __m256 {
+        // SAFETY: the caller's promise; the load needs no alignment.
+        let bytes = _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(from.cast()) });
+        let low = _mm256_and_si256(bytes, _mm256_set1_epi32(15));
+        _mm256_cvtepi32_ps(_mm256_sub_epi32(low, _mm256_set1_epi32(8)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load_high_int4(from: *const u8) -> __m256 {
+        // SAFETY: the caller's promise; the load needs no alignment.
+        let bytes = _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(from.cast()) });
+        _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_srli_epi32::<4>(bytes), _mm256_set1_epi32(8)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn store(to: *mut f32, x: __m256) {
+        // SAFETY: the caller's promise; the store needs no alignment.
+        unsafe { _mm256_storeu_ps(to, x) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn add(a: __m256, b: __m256) -> __m256 {
+        _mm256_add_ps(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn sub(a: __m256, b: __m256) -> __m256 {
+        _mm256_sub_ps(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+        _mm256_mul_ps(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
+        _mm256_fmadd_ps(a, b, c)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn max(a: __m256, b: __m256) -> __m256 {
+        _mm256_max_ps(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn exp(x: __m256) -> __m256 {
+        exp(x)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn dot8<const N: usize>(keys: *const u8, q: [*const i8; N], _: [i32; N]) -> [__m256; N] {
+        let mut isums = [_mm256_setzero_si256(); N];
+        for j in 0..8 {
+            // SAFETY: the caller's promise; the load needs no alignment.
+            let k = unsafe { _mm256_loadu_si256(keys.add(64 * j).cast()) };
+            for (isum, q) in isums.iter_mut().zip(q) {
+                // SAFETY: the caller's promise: 32 numbers of the query.
+                let q = unsafe { four(q.add(4 * j)) };
+                // Neither side is ever -128: two products are at most 2 * 127 * 127, which fits 16 bits.
+                let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(k, q));
+                *isum = _mm256_add_epi32(*isum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+            }
+        }
+        let mut out = [_mm256_setzero_ps(); N];
+        for (out, isum) in out.iter_mut().zip(isums) {
+            *out = _mm256_cvtepi32_ps(isum);
+        }
+        out
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn dot4<const N: usize>(keys: *const u8, q: [*const i8; N], sums: [i32; N]) -> [__m256; N] {
+        let mask = _mm256_set1_epi8(15);
+        let mut pairs = [_mm256_setzero_si256(); N];
+        for j in 0..4 {
+            // SAFETY: the caller's promise; the load needs no alignment.
+            let both = unsafe { _mm256_loadu_si256(keys.add(64 * j).cast()) };
+            let low = _mm256_and_si256(both, mask);
+            let high = _mm256_and_si256(_mm256_srli_epi16::<4>(both), mask);
+            for (pairs, q) in pairs.iter_mut().zip(q) {
+                // SAFETY: the caller's promise: 32 numbers of the query.
+                let (first, second) = unsafe { (four(q.add(4 * j)), four(q.add(16 + 4 * j))) };
+                // In all 16 products of at most 15 * 127: that fits 16 bits.
+                *pairs = _mm256_add_epi16(*pairs, _mm256_maddubs_epi16(low, first));
+                *pairs = _mm256_add_epi16(*pairs, _mm256_maddubs_epi16(high, second));
+            }
+        }
+        let mut out = [_mm256_setzero_ps(); N];
+        for ((out, pairs), sum) in out.iter_mut().zip(pairs).zip(sums) {
+            let isum = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+            *out = _mm256_cvtepi32_ps(_mm256_add_epi32(isum, _mm256_set1_epi32(-8 * sum)));
+        }
+        out
     }
 }

@@ -3,7 +3,7 @@
 use super::lanes::{Bf16, F16, Stored, dots, fma, load, store};
 use crate::activations::{BLOCK, HALF, QuantizedMut};
 use crate::elementwise::{NotFinite, Rotation};
-use crate::math::{self, EXP_OVERFLOW, EXP_POLYNOMIAL, EXP_UNDERFLOW, LN2_HIGH, LN2_LOW, ROUND};
+use crate::math::{EXP_OVERFLOW, EXP_POLYNOMIAL, EXP_UNDERFLOW, LN2_HIGH, LN2_LOW, ROUND};
 use crate::{Format, reference};
 use core::arch::x86_64::{
     __m256, __m256i, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_TO_NEAREST_INT, _mm_storeu_si128, _mm256_add_epi32,
@@ -233,31 +233,5 @@ fn rope_adjacent(cos: &[f32], sin: &[f32], head: &mut [f32]) {
     let (pairs, _) = rest.as_chunks_mut::<2>();
     for ([a, b], (cos, sin)) in pairs.iter_mut().zip(cos_rest.iter().zip(sin_rest)) {
         rotate_one(a, b, *cos, *sin);
-    }
-}
-
-/// `a * x`, in place.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub fn divide(x: &mut [f32], by: f32) {
-    let (xs, rest) = x.as_chunks_mut::<8>();
-    for x in xs {
-        let quotient = _mm256_div_ps(load(x), _mm256_set1_ps(by));
-        store(x, quotient);
-    }
-    rest.iter_mut().for_each(|x| *x /= by);
-}
-
-/// `out = out * a + x * b`, as one product and one fma.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub fn merge(out: &mut [f32], a: f32, x: &[f32], b: f32) {
-    let (outs, out_rest) = out.as_chunks_mut::<8>();
-    let (xs, x_rest) = x.as_chunks::<8>();
-    for (out, x) in outs.iter_mut().zip(xs) {
-        let second = _mm256_mul_ps(load(x), _mm256_set1_ps(b));
-        let merged = _mm256_fmadd_ps(load(out), _mm256_set1_ps(a), second);
-        store(out, merged);
-    }
-    for (out, x) in out_rest.iter_mut().zip(x_rest) {
-        *out = math::fma(*out, a, x * b);
     }
 }

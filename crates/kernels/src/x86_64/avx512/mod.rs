@@ -2,7 +2,11 @@
 //!
 //! Only what gains from vectors of 64 bytes differs from level AVX2.
 
+mod attention;
+mod elementwise;
 mod integers;
 
-pub use super::avx2::{attend, dequantize, float_rows, quantize, rms_norm, rope, silu_mul, to_f16};
+pub use super::avx2::{dequantize, float_rows, quantize, rms_norm, rope, to_f16};
+pub use attention::{attend, merge};
+pub use elementwise::silu_mul;
 pub use integers::{Avx512, quantized_rows};

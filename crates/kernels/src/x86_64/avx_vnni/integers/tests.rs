@@ -33,7 +33,7 @@ fn products_by_the_instruction_have_the_bits_of_the_reference() {
     for (rows, range, cols, tokens) in
         [(5, 0..5, 256, 1), (16, 0..16, 512, 1), (48, 3..41, 1280, 1), (32, 5..29, 512, 7), (9, 0..9, 256, 4)]
     {
-        let mut scratch = vec![Line::ZERO; ScratchSize::new(cols, 0, tokens).lines(1).unwrap()];
+        let mut scratch = vec![Line::ZERO; ScratchSize::new(cols, tokens).lines(1).unwrap()];
         let scratch = std::sync::Mutex::new(&mut scratch);
         Product { rows, range: range.clone(), cols, tokens }.compare(&|matrix, x, out| {
             // SAFETY: the features are there.

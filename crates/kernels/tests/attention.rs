@@ -1,0 +1,253 @@
+//! Attention at every level that this CPU has gives the bits of the reference, however it is shared out.
+//!
+//! Without the feature `std` no level can be detected, and nothing is left to compare.
+#![cfg(feature = "std")]
+
+use stonechat_kernels::attention::{self, CHUNK, Head, Partial, Queries};
+use stonechat_kernels::kv::{self, Cache, GROUP};
+use stonechat_kernels::{KvFormat, Level, Line};
+
+fn levels() -> impl Iterator<Item = Level> {
+    Level::available().filter(|level| *level != Level::REFERENCE)
+}
+
+/// Xorshift64* (Vigna 2016): the same numbers in every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u32 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        self.next() as usize % n
+    }
+
+    /// A number around 1.
+    fn plain(&mut self) -> f32 {
+        (self.next() as i32) as f32 / (1u32 << 30) as f32
+    }
+
+    /// A number that a key or value may be: mostly around 1, zeros of both signs, very small and rather large.
+    fn wild(&mut self) -> f32 {
+        match self.below(24) {
+            0 => 0.0,
+            1 => -0.0,
+            2 => f32::from_bits(self.next() & 0x807f_ffff),
+            3 => 1e-6 * self.plain(),
+            4 => 1e-30 * self.plain(),
+            5 => 100.0 * self.plain(),
+            _ => self.plain(),
+        }
+    }
+
+    fn many(&mut self, n: usize, mut one: impl FnMut(&mut Self) -> f32) -> Vec<f32> {
+        (0..n).map(|_| one(self)).collect()
+    }
+
+    /// Rows of numbers, some of them all the same, so that quantized they are all at an extreme.
+    fn rows(&mut self, rows: usize, head_dim: usize) -> Vec<f32> {
+        let mut all = self.many(rows * head_dim, Self::wild);
+        for row in all.chunks_exact_mut(head_dim) {
+            match self.below(12) {
+                0 => row.fill(1.5),
+                1 => row.fill(-1.5),
+                2 => row.fill(0.0),
+                _ => {}
+            }
+        }
+        all
+    }
+}
+
+/// A KV head with everything that attention reads.
+struct Stored {
+    formats: [KvFormat; 2],
+    head_dim: usize,
+    /// Keys and values, behind as many bytes that are not theirs, so that every alignment is seen.
+    bytes: [Vec<u8>; 2],
+    offset: usize,
+}
+
+impl Stored {
+    /// Stores `positions` keys and values; what is left of the last group of positions is noise.
+    fn new(
+        level: Level,
+        random: &mut Random,
+        formats: [KvFormat; 2],
+        head_dim: usize,
+        positions: usize,
+    ) -> Self {
+        let offset = random.below(8);
+        let room = positions.next_multiple_of(GROUP);
+        let row_bytes = formats.map(|format| format.row_bytes(head_dim).expect("whole blocks"));
+        let mut bytes = row_bytes
+            .map(|row| -> Vec<u8> { (0..offset + room * row).map(|_| random.next() as u8).collect() });
+        let (keys, values) = (random.rows(positions, head_dim), random.rows(positions, head_dim));
+        let rows = keys.chunks_exact(head_dim).zip(values.chunks_exact(head_dim));
+        for (position, (key, value)) in rows.enumerate() {
+            let group = offset + position / GROUP * GROUP * row_bytes[0];
+            let group = &mut bytes[0][group..][..GROUP * row_bytes[0]];
+            kv::store_key(level, formats[0], key, position % GROUP, group).expect("finite");
+            let row = &mut bytes[1][offset + position * row_bytes[1]..][..row_bytes[1]];
+            kv::store_value(level, formats[1], value, row).expect("finite");
+        }
+        Self { formats, head_dim, bytes, offset }
+    }
+
+    fn head(&self) -> Head<'_> {
+        let [keys, values] = [0, 1].map(|i| {
+            Cache::new(self.formats[i], self.head_dim, &self.bytes[i][self.offset..]).expect("whole groups")
+        });
+        Head { keys, values, scale: 1.0 / (self.head_dim as f32).sqrt() }
+    }
+}
+
+/// The attention of all queries, chunk by chunk into partial results of their own where `apart`.
+fn attend(level: Level, head: &Head<'_>, queries: &Queries<'_>, apart: bool) -> Vec<u32> {
+    let head_dim = head.keys.head_dim();
+    let rows = queries.rows.len() / head_dim;
+    let mut lines = vec![Line::ZERO; attention::scratch_lines(rows, head_dim)];
+    let last = queries.positions(rows - 1).end - 1;
+    let first = queries.positions(0).start / CHUNK;
+    let mut buffer = vec![f32::NAN; Partial::floats(rows, head_dim)];
+    let mut run = |chunks, buffer: &mut [f32]| {
+        let mut partial = Partial::new(buffer, rows);
+        attention::attend(level, head, queries, chunks, &mut partial, &mut lines).expect("finite");
+    };
+    if apart {
+        run(first..first + 1, &mut buffer);
+        for chunk in first + 1..=last / CHUNK {
+            let mut later = vec![f32::NAN; Partial::floats(rows, head_dim)];
+            run(chunk..chunk + 1, &mut later);
+            let (mut partial, later) = (Partial::new(&mut buffer, rows), Partial::new(&mut later, rows));
+            attention::merge(level, &mut partial, &later);
+        }
+    } else {
+        run(first..last / CHUNK + 1, &mut buffer);
+    }
+    let mut out = vec![0.0; rows * head_dim];
+    attention::finish(&Partial::new(&mut buffer, rows), &mut out);
+    assert!(out.iter().all(|v| v.is_finite()), "an input that tests something");
+    out.into_iter().map(f32::to_bits).collect()
+}
+
+fn pairs() -> impl Iterator<Item = [KvFormat; 2]> {
+    KvFormat::ALL.into_iter().flat_map(|keys| KvFormat::ALL.map(|values| [keys, values]))
+}
+
+/// Compares all levels on the queries of `tokens` tokens, the last of which stands at `position`.
+fn compare(
+    random: &mut Random,
+    formats: [KvFormat; 2],
+    head_dim: usize,
+    heads: usize,
+    (tokens, position, window): (usize, usize, usize),
+) {
+    let stored = Stored::new(Level::REFERENCE, random, formats, head_dim, position + 1);
+    // Loud queries make softmax sharp: then many weights are 0.
+    let loud = if random.below(2) == 0 { 1.0 } else { 30.0 };
+    let rows = random.many(tokens * heads * head_dim, |random| loud * random.plain());
+    let queries = Queries { rows: &rows, heads, position: position + 1 - tokens, window };
+    let expected = attend(Level::REFERENCE, &stored.head(), &queries, false);
+    // A tile whose windows begin in different chunks has no first chunk in common.
+    let chunks_apart = tokens == 1;
+    for level in levels() {
+        for apart in [false, true].into_iter().filter(|apart| !apart || chunks_apart) {
+            let actual = attend(level, &stored.head(), &queries, apart);
+            let wrong = (0..expected.len()).find(|i| expected[*i] != actual[*i]);
+            assert!(
+                wrong.is_none(),
+                "keys {} values {} head_dim {head_dim} heads {heads} tokens {tokens} position {position} \
+                 window {window} apart {apart}: number {wrong:?} differs at level {}",
+                formats[0].as_str(),
+                formats[1].as_str(),
+                level.name()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_pair_of_formats_has_the_bits_of_the_reference() {
+    let random = &mut Random(1);
+    for formats in pairs() {
+        for head_dim in [32, 64, 96, 128, 256] {
+            let heads = 1 + random.below(5);
+            let position = random.below(300);
+            compare(random, formats, head_dim, heads, (1, position, usize::MAX));
+            let tokens = 3.min(position + 1);
+            compare(random, formats, head_dim, heads, (tokens, position, usize::MAX));
+        }
+    }
+}
+
+#[test]
+fn heads_of_any_length_have_the_bits_of_the_reference() {
+    let random = &mut Random(2);
+    for formats in [[KvFormat::F16; 2], [KvFormat::F32; 2], [KvFormat::F16, KvFormat::F32]] {
+        for head_dim in [1, 2, 8, 16, 17, 24, 36, 48, 65, 80, 112] {
+            let heads = 1 + random.below(4);
+            compare(random, formats, head_dim, heads, (2, 40, usize::MAX));
+        }
+    }
+}
+
+/// Starts and ends in the middle of chunks and groups, one position, whole chunks, three chunks, tokens on both sides
+/// of a chunk's end, and windows that leave tokens of a tile nothing in common.
+#[test]
+fn windows_that_begin_and_end_anywhere_have_the_bits_of_the_reference() {
+    let random = &mut Random(3);
+    let shapes = [
+        (1, 0, usize::MAX),
+        (1, 255, usize::MAX),
+        (1, 256, usize::MAX),
+        (1, 700, usize::MAX),
+        (1, 300, 1),
+        (1, 299, 200),
+        (1, 512, 496),
+        (4, 257, usize::MAX),
+        (9, 260, usize::MAX),
+        (20, 19, usize::MAX),
+        (7, 515, 3),
+        (5, 259, 4),
+        (11, 530, 256),
+        (13, 521, 257),
+        (6, 40, 17),
+    ];
+    for shape in shapes {
+        for formats in [[KvFormat::F16; 2], [KvFormat::Q8_0, KvFormat::Q4_0], [KvFormat::Q4_0, KvFormat::F16]]
+        {
+            for heads in [1, 3, 4] {
+                compare(random, formats, 64, heads, shape);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_level_stores_the_same_bytes() {
+    for formats in pairs() {
+        for head_dim in [32, 64, 96] {
+            let stored = |level| {
+                let stored = Stored::new(level, &mut Random(4), formats, head_dim, 37);
+                stored.bytes
+            };
+            let expected = stored(Level::REFERENCE);
+            for level in levels() {
+                assert!(expected == stored(level), "{formats:?} at level {}", level.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_head_that_is_no_whole_blocks_has_no_quantized_form() {
+    for format in KvFormat::ALL {
+        assert_eq!(format.row_bytes(48).is_none(), format.is_quantized());
+        assert_eq!(Cache::new(format, 48, &[]).is_none(), format.is_quantized());
+    }
+}
