@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Builds llama.cpp, the peer that most people know, three times from one source:
+#
+#   target/peers/llama.cpp-native   whatever this CPU has (AMX too)
+#   target/peers/llama.cpp-avx512   AVX-512 with VNNI, VBMI and BF16, no AMX
+#   target/peers/llama.cpp-avx2     AVX2, FMA and F16C
+#
+#   benches/peers/build_llama_cpp.sh                all three, about ten minutes each on two cores
+#   benches/peers/build_llama_cpp.sh avx2           only these
+#
+# The source is the one inside the PyPI package llama-cpp-python, fetched by the user's own pip, so that
+# everyone who runs this measures the same commit. Needs Python 3 with venv and pip, and a C++ compiler.
+# Idempotent: what is built stays. JOBS sets how many compilers run at once.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+VERSION=0.3.36
+TOOLS=(llama-bench llama-completion llama-quantize)
+peers="$PWD/${CARGO_TARGET_DIR:-target}/peers"
+source="$peers/llama.cpp-source"
+
+levels=(native avx512 avx2)
+[ $# -eq 0 ] || levels=("$@")
+for level in "${levels[@]}"; do
+  case "$level" in native | avx512 | avx2) ;;
+  *) echo "no level '$level': native, avx512 or avx2" >&2 && exit 2 ;;
+  esac
+done
+
+venv="$peers/venv"
+[ -x "$venv/bin/ninja" ] || {
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet cmake ninja
+}
+PATH="$venv/bin:$PATH"
+
+if [ ! -e "$source/.complete" ]; then
+  download="$peers/download"
+  rm -rf "$download" "$source"
+  mkdir -p "$download"
+  "$venv/bin/pip" download --quiet --no-deps --no-binary llama-cpp-python --dest "$download" "llama-cpp-python==$VERSION"
+  tar -xzf "$download"/llama_cpp_python-*.tar.gz -C "$download"
+  package="$(echo "$download"/llama_cpp_python-*/)"
+  cp "$package/.git/modules/vendor/llama.cpp/HEAD" "$package/vendor/llama.cpp/COMMIT"
+  # Without its git link, or cmake would ask the repository around it for the commit.
+  rm -rf "$package/vendor/llama.cpp/.git"
+  mv "$package/vendor/llama.cpp" "$source"
+  rm -rf "$download"
+  # gcc 12 drops the stores to the tile configuration, since nothing it knows of reads them: AMX then faults.
+  amx="$source/ggml/src/ggml-cpu/amx/mmq.cpp"
+  sed -i 's/^\( *\)_tile_loadconfig(&tc);/\1__asm__ volatile("" : : "r"(\&tc) : "memory");\n&/' "$amx"
+  grep -q '__asm__ volatile' "$amx" || { echo "llama.cpp has moved _tile_loadconfig: see $amx" >&2 && exit 1; }
+  touch "$source/.complete"
+fi
+
+build() {
+  local level=$1 folder="$peers/llama.cpp-$1" flags=()
+  case "$level" in
+  native) flags=(-DGGML_NATIVE=ON) ;;
+  avx2) flags=(-DGGML_NATIVE=OFF) ;; # ggml's own default set: SSE 4.2, AVX, AVX2, BMI2, FMA, F16C
+  avx512) flags=(-DGGML_NATIVE=OFF -DGGML_AVX512=ON -DGGML_AVX512_VBMI=ON -DGGML_AVX512_VNNI=ON -DGGML_AVX512_BF16=ON) ;;
+  esac
+  cmake -S "$source" -B "$folder" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF \
+    -DLLAMA_BUILD_COMMIT="$(cut -c1-9 "$source/COMMIT")" -DLLAMA_BUILD_NUMBER=0 \
+    -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF \
+    -DLLAMA_OPENSSL=OFF -DGGML_CCACHE=OFF "${flags[@]}" >"$folder.log" 2>&1 || { tail -n 20 "$folder.log" >&2 && exit 1; }
+  ninja -C "$folder" ${JOBS:+-j "$JOBS"} "${TOOLS[@]}"
+}
+
+for level in "${levels[@]}"; do
+  build "$level"
+  echo "ready: $peers/llama.cpp-$level/bin"
+done
