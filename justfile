@@ -20,6 +20,7 @@ test *arguments:
 fmt:
     cargo fmt --all
     cargo fmt --manifest-path fuzz/Cargo.toml
+    cargo fmt --manifest-path benches/peers/candle/Cargo.toml
 
 # Format check, shell scripts and clippy, natively and for aarch64.
 lint:
@@ -53,3 +54,15 @@ fuzz-gguf seconds="60":
 # Property tests with more cases than ./test takes.
 properties cases="20000":
     PROPTEST_CASES={{cases}} cargo test --workspace --release
+
+# Measures kernels: all, or those that the words match (`just bench matmul Q4_0/avx512`).
+bench kind="matmul" filter="":
+    cargo bench --bench {{kind}} -- {{filter}}
+
+# Measures Stonechat against its peers, on the models that it makes (an hour the first time: it builds the peers).
+peers *arguments:
+    cargo build --release
+    benches/peers/build_llama_cpp.sh
+    benches/peers/build_candle.sh
+    benches/peers/make_models.sh
+    python3 benches/peers run {{arguments}} target/peers/models/*.gguf
