@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Builds llama.cpp, the peer that most people know, three times from one source:
+# Builds llama.cpp, the peer that most people know, for three levels from one source:
 #
-#   target/peers/llama.cpp-native   whatever this CPU has (AMX too)
-#   target/peers/llama.cpp-avx512   AVX-512 with VNNI, VBMI and BF16, no AMX
-#   target/peers/llama.cpp-avx2     AVX2, FMA and F16C
+#   target/peers/llama.cpp-native/bin   whatever this CPU has (AMX too)
+#   target/peers/llama.cpp-avx512/bin   AVX-512 with VNNI, VBMI and BF16, no AMX
+#   target/peers/llama.cpp-avx2/bin     AVX2, FMA and F16C
 #
-#   benches/peers/build_llama_cpp.sh                all three, about ten minutes each on two cores
-#   benches/peers/build_llama_cpp.sh avx2           only these
+#   benches/peers/build_llama_cpp.sh          all three: ten minutes on two cores, of which the first takes most
+#   benches/peers/build_llama_cpp.sh avx2     only these
 #
 # The source is the one inside the PyPI package llama-cpp-python, fetched by the user's own pip, so that
 # everyone who runs this measures the same commit. Needs Python 3 with venv and pip, and a C++ compiler.
@@ -53,21 +53,29 @@ if [ ! -e "$source/.complete" ]; then
   touch "$source/.complete"
 fi
 
+# One build tree for all levels: only ggml's kernels are compiled for a level, so only they are compiled again.
+tree="$peers/llama.cpp-build"
 build() {
-  local level=$1 folder="$peers/llama.cpp-$1" flags=()
+  local level=$1 log="$peers/llama.cpp-$1.log" feature
+  local native=OFF avx512=OFF
   case "$level" in
-  native) flags=(-DGGML_NATIVE=ON) ;;
-  avx2) flags=(-DGGML_NATIVE=OFF) ;; # ggml's own default set: SSE 4.2, AVX, AVX2, BMI2, FMA, F16C
-  avx512) flags=(-DGGML_NATIVE=OFF -DGGML_AVX512=ON -DGGML_AVX512_VBMI=ON -DGGML_AVX512_VNNI=ON -DGGML_AVX512_BF16=ON) ;;
+  native) native=ON ;;
+  avx512) avx512=ON ;;
   esac
-  cmake -S "$source" -B "$folder" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF \
+  local flags=("-DGGML_NATIVE=$native")
+  for feature in SSE42 AVX AVX2 BMI2 FMA F16C; do flags+=("-DGGML_$feature=ON"); done
+  for feature in AVX512 AVX512_VBMI AVX512_VNNI AVX512_BF16; do flags+=("-DGGML_$feature=$avx512"); done
+  cmake -S "$source" -B "$tree" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF \
     -DLLAMA_BUILD_COMMIT="$(cut -c1-9 "$source/COMMIT")" -DLLAMA_BUILD_NUMBER=0 \
     -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF \
-    -DLLAMA_OPENSSL=OFF -DGGML_CCACHE=OFF "${flags[@]}" >"$folder.log" 2>&1 || { tail -n 20 "$folder.log" >&2 && exit 1; }
-  ninja -C "$folder" ${JOBS:+-j "$JOBS"} "${TOOLS[@]}"
+    -DLLAMA_OPENSSL=OFF -DGGML_CCACHE=OFF "${flags[@]}" >"$log" 2>&1 || { tail -n 20 "$log" >&2 && exit 1; }
+  ninja -C "$tree" ${JOBS:+-j "$JOBS"} "${TOOLS[@]}"
+  mkdir -p "$peers/llama.cpp-$level/bin"
+  cp "${TOOLS[@]/#/$tree/bin/}" "$peers/llama.cpp-$level/bin/"
 }
 
 for level in "${levels[@]}"; do
+  if [ -x "$peers/llama.cpp-$level/bin/llama-bench" ]; then continue; fi
   build "$level"
   echo "ready: $peers/llama.cpp-$level/bin"
 done

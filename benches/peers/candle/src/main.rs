@@ -29,7 +29,10 @@ fn main() {
 fn answer(arguments: &[String]) -> Result<()> {
     let threads: usize = number(arguments, "-t")?;
     if candle_core::utils::get_num_threads() != threads {
-        bail!("candle would use {} threads: set RAYON_NUM_THREADS={threads}", candle_core::utils::get_num_threads());
+        bail!(
+            "candle would use {} threads: set RAYON_NUM_THREADS={threads}",
+            candle_core::utils::get_num_threads()
+        );
     }
     let path = Path::new(flag(arguments, "-m")?);
     let mut file = File::open(path)?;
