@@ -1,8 +1,8 @@
 //! What the benchmarks share: every level, the workers, weights and activations of a plausible size.
 //!
 //! `cargo bench` measures everything; `cargo bench --bench matmul -- Q4_0/avx512` what the words match;
-//! `cargo bench -- --test` runs each benchmark once, to see that it works. STONECHAT_THREADS says how many
-//! threads (one for each core, if not set).
+//! `cargo bench -- --test` runs each benchmark once, to see that it works. `STONECHAT_THREADS`
+//! says how many threads (one for each core, if not set).
 #![allow(dead_code, reason = "no benchmark uses all of it")]
 
 use std::time::Duration;
@@ -73,12 +73,11 @@ impl Random {
         }
         for block in bytes.chunks_exact_mut(format.block_bytes()) {
             let scales: &[usize] = match format {
-                Format::Q8_0 | Format::Q4_0 | Format::F16 => &[0],
+                Format::Q8_0 | Format::Q4_0 | Format::F16 | Format::BF16 => &[0],
                 Format::Q4_1 | Format::Q4_K => &[0, 2],
                 Format::Q6_K => &[208],
                 // The upper half of an f32 has its exponent.
                 Format::F32 => &[2],
-                Format::BF16 => &[0],
             };
             for at in scales {
                 let scale = match format {
