@@ -54,8 +54,7 @@ def take(command, environment=None, timeout=1800):
         raise Failure(f"{command[0]} was stopped after {timeout} s")
     if status != 0:
         how = f"exit code {status}" if status > 0 else f"signal {-status}"
-        last = (complaint.strip() or text.strip() or "no output").splitlines()[-1]
-        raise Failure(f"{' '.join(command)} ended with {how}: {last}")
+        raise Failure(f"{' '.join(command)} ended with {how}: {_telling(complaint.strip() or text.strip())}")
     cpu = usage.ru_utime + usage.ru_stime
     return Turn(text, seconds, cpu, max(0.0, busy - cpu - own), usage.ru_maxrss * 1024)
 
@@ -95,6 +94,12 @@ def _wait(child, timeout):
     timer.cancel()
     child.returncode = os.waitstatus_to_exitcode(status)
     return usage, None if late.is_set() else child.returncode
+
+
+def _telling(complaint):
+    """The line that says what went wrong: the first that speaks of an error, or the last."""
+    lines = complaint.splitlines() or ["no output"]
+    return next((line for line in lines if "error" in line.lower()), lines[-1])
 
 
 def _text(file):

@@ -24,6 +24,10 @@ class Take(unittest.TestCase):
         with self.assertRaisesRegex(Failure, "exit code 3: no such model"):
             turn.take(["sh", "-c", "echo chat; echo no such model >&2; exit 3"])
 
+    def test_a_failure_gives_the_line_that_speaks_of_an_error(self):
+        with self.assertRaisesRegex(Failure, "exit code 2: error: no verb$"):
+            turn.take(["sh", "-c", "echo 'error: no verb' >&2; echo 'try --help' >&2; exit 2"])
+
     def test_a_crash_gives_the_signal(self):
         with self.assertRaisesRegex(Failure, "signal 4"):
             turn.take(["sh", "-c", "kill -ILL $$"])
