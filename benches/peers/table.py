@@ -62,8 +62,8 @@ class Table:
         return max(((q[2] - q[0]) / median for q, median in quarters), default=0.0)
 
     def foreign(self):
-        """The largest share of one processor that others took in a turn that counts."""
-        return max(row.foreign_cpu_s / row.wall_s for row in self.rows if row.wall_s)
+        """The share of one processor that others took while turns ran that count."""
+        return sum(row.foreign_cpu_s for row in self.rows) / sum(row.wall_s for row in self.rows)
 
     def ratio(self, baseline, model, benchmark, engine):
         """How many times better than the engine the baseline is, by medians; None where one of them is missing."""
@@ -114,7 +114,7 @@ class Table:
         known = f" In parentheses: how many times better {baseline} is." if baseline in self._names("engine") else ""
         command = f"python3 benches/peers run -t {one.threads} -e {','.join(self._names('engine'))}"
         command += f" -b {','.join(self._names('benchmark'))} {' '.join(self._names('model'))}"
-        foreign = f", others took at most {100 * self.foreign():.0f} % of one processor"
+        foreign = f", others took {100 * self.foreign():.0f} % of one processor meanwhile"
         return [f"{how}{spread}{foreign}.{known} Record: [{path}]({path}), made by", "", "```sh", command, "```"]
 
 
