@@ -48,15 +48,15 @@ def speed(text, engine, benchmark, model, threads):
     return Speed(statistics.median(samples), str(entry.get("build_commit", "unknown")))
 
 
-def continuation(text, engine, answer):
+def continuation(text, engine, model, answer):
     """The continuation that an engine wrote, after checking that it is the known one."""
     written = text.strip()
     if not written:
-        raise Failure(f"engine {engine} wrote nothing after {answer.prompt!r}: its time does not count")
+        raise Failure(f"engine {engine} wrote nothing on {model} after {answer.prompt!r}: its time does not count")
     if written != answer.text.strip():
         raise Failure(
-            f"engine {engine} went on {written!r} after {answer.prompt!r} where {answer.whose} has {answer.text.strip()!r}: "
-            "its time does not count"
+            f"engine {engine} went on {written!r} on {model} after {answer.prompt!r} where {answer.whose} has "
+            f"{answer.text.strip()!r}: its time does not count"
         )
     return written
 

@@ -41,6 +41,8 @@ class Run:
     # File name of the model -> what was agreed on; (model, engine) -> the continuation it was seen to write.
     agreed: dict = field(default_factory=dict)
     checked: dict = field(default_factory=dict)
+    # The same pairs, where the answer was wrong -> the sentence that says so.
+    refused: dict = field(default_factory=dict)
 
     def measure(self):
         """Runs whatever the record lacks. Whether nothing is left to do."""
@@ -60,6 +62,8 @@ class Run:
                 self.say(f"{len(left) - number} turns are left; the same command goes on with them")
                 return False
             file = prepared[engine.name, path]
+            if not self._may_count(engine, path, file):
+                continue
             columns = {
                 **machine,
                 **described[path],
@@ -69,9 +73,11 @@ class Run:
                 "threads": self.threads,
                 "round": round_,
                 "unit": benchmark.unit,
-                "answer": self._check(engine, path, file),
+                "answer": self.checked[path, engine.name],
             }
             self._turn(engine, benchmark, path, file, columns)
+        if self.refused:
+            raise Failure("; ".join(self.refused.values()))
         return True
 
     def _left(self, described, programs, done):
@@ -110,17 +116,21 @@ class Run:
             part.rename(made)
         return made
 
-    def _check(self, engine, path, file):
-        """The continuation that the engine writes, which must be the known one, before any time counts."""
-        if (path, engine.name) not in self.checked:
+    def _may_count(self, engine, path, file):
+        """Whether the engine writes the known continuation: asked once, before any time counts."""
+        pair = path, engine.name
+        if pair not in self.checked and pair not in self.refused:
             answer = self._known(path)
-            command = self._answer_command(engine, file, answer)
-            text = turn.take(command, engine.variables(self.threads)).stdout
+            text = turn.take(self._answer_command(engine, file, answer), engine.variables(self.threads)).stdout
             if not answer.text:
                 answer = replace(answer, text=text, whose=f"engine {engine.name}")
-            self.checked[path, engine.name] = protocol.continuation(text, engine.name, answer)
-            self.agreed[path] = answer
-        return self.checked[path, engine.name]
+            try:
+                self.checked[pair] = protocol.continuation(text, engine.name, path.name, answer)
+                self.agreed[path] = answer
+            except Failure as failure:
+                self.refused[pair] = str(failure)
+                self.say(f"left out: {failure}")
+        return pair in self.checked
 
     def _known(self, path):
         """What is known about the file, or what the first engine wrote, or only the question."""

@@ -70,15 +70,15 @@ class Continuation(unittest.TestCase):
     ANSWER = Answer(prompt="The capital of France is", tokens=2, text=" Paris.")
 
     def test_the_known_one_counts_whatever_the_space_around_it(self):
-        self.assertEqual(protocol.continuation(" Paris.\n", "e", self.ANSWER), "Paris.")
+        self.assertEqual(protocol.continuation(" Paris.\n", "e", "m", self.ANSWER), "Paris.")
 
     def test_another_one_does_not_count(self):
         with self.assertRaisesRegex(Failure, "went on 'Lyon.' .* its time does not count"):
-            protocol.continuation(" Lyon.", "e", self.ANSWER)
+            protocol.continuation(" Lyon.", "e", "m", self.ANSWER)
 
     def test_nothing_does_not_count(self):
         with self.assertRaisesRegex(Failure, "wrote nothing"):
-            protocol.continuation("\n", "e", self.ANSWER)
+            protocol.continuation("\n", "e", "m", self.ANSWER)
 
 
 if __name__ == "__main__":
