@@ -13,7 +13,7 @@ use common::{Random, Rows};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use stonechat_kernels::layout::{GROUP, interleave};
 use stonechat_kernels::split::{Chunks, Split};
-use stonechat_kernels::{Format, Layout, Level, Line, Matrix, Scratch, Workers, matmul};
+use stonechat_kernels::{Format, Layout, Level, Line, Matrix, Scratch, ScratchSize, Workers, matmul};
 use stonechat_runtime::Pool;
 
 /// The width of a model of a billion parameters.
@@ -57,8 +57,8 @@ fn measure(
     let x = Rows::new(&mut random, tokens, COLS);
     let x = x.activations();
     let mut out = vec![0.0; tokens * rows];
-    let share = Scratch::lines(COLS, 64);
-    let mut lines = vec![Line::ZERO; pool.count() * share];
+    let size = ScratchSize::new(COLS, tokens);
+    let mut lines = vec![Line::ZERO; size.lines(pool.count()).expect("a number")];
     let mut group = criterion.benchmark_group(name);
     group.throughput(throughput);
     for layout in [Layout::Rows, Layout::Rows16].into_iter().filter(|layout| layout.takes(format)) {
@@ -68,7 +68,7 @@ fn measure(
         for level in common::levels() {
             group.bench_function(id(format, layout, level), |bencher| {
                 bencher.iter(|| {
-                    let mut scratch = Scratch::new(&mut lines, share);
+                    let mut scratch = Scratch::new(&mut lines, size);
                     matmul(level, pool, &[matrix], black_box(&x), &mut out, &mut scratch);
                 });
             });

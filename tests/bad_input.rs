@@ -412,7 +412,7 @@ fn no_network() {
         command.env(name, "http://127.0.0.1:9");
     }
     let output = command.output().expect("the program starts");
-    let words = ["cannot pull smollm2-135m", "there is no pip", "check the network and pull again"];
+    let words = ["cannot pull smollm2-135m", "there is no pip", "check the network, or pull again later"];
     assert_refused("no network", &output, 1, &words);
 }
 

@@ -222,6 +222,6 @@ impl<'a, 'e> Run<'a, 'e> {
     }
 
     fn listen(&self) -> Result<(), Failure> {
-        if self.interrupt.is_raised() { Err(Failure::Interrupted) } else { Ok(()) }
+        if self.interrupt.is_raised() { Err(Failure::Interrupted(None)) } else { Ok(()) }
     }
 }

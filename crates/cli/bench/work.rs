@@ -68,6 +68,7 @@ impl Test {
             ctx: Some(args.ctx.unwrap_or(self.work.context())),
             batch: self.batch,
             threads: Some(self.threads),
+            threads_batch: None,
             kv: args.kv.clone(),
             activations: args.activations,
             memory: args.memory,

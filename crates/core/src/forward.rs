@@ -21,7 +21,7 @@ use crate::{Error, Model, Place, rope};
 pub(crate) use attention::{partials_len, scratch_lines};
 pub(crate) use cache::{KvBuffer, KvCache};
 pub(crate) use rows::Input;
-use rows::{enter, share_out};
+use rows::{enter, share, share_out};
 
 /// The arena's regions for what flows through the layers.
 pub(crate) struct Buffers<'a> {
@@ -184,7 +184,7 @@ impl Pass<'_, '_> {
         let (level, f) = (self.level, self.model.hyperparameters().feed_forward);
         let b = &mut *self.buffers;
         let wide = &*b.wide;
-        let chunk = if tokens == 1 { b.input.share(f, self.workers.count()) } else { f };
+        let chunk = if tokens == 1 { share(f, self.workers.count()) } else { f };
         let parts = b.input.parts(tokens, f, chunk);
         let mut scratch = Scratch::new(b.scratch, b.scratch_size);
         share_out(self.workers, parts, &mut scratch, |part, input, lines| {

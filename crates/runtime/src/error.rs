@@ -277,7 +277,7 @@ impl fmt::Display for Error {
                 }
                 // A source that gave another file has said what to do.
                 if failures.iter().any(|failure| matches!(failure, Self::Source { .. })) {
-                    f.write_str("; check the network and pull again")?;
+                    f.write_str("; check the network, or pull again later")?;
                 }
                 Ok(())
             }

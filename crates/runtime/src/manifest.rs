@@ -210,11 +210,11 @@ mod tests {
         assert_eq!(default_model().name, "smollm2-135m");
         assert_eq!(find("SmolLM2").unwrap(), default_model());
         let said = |name| find(name).unwrap_err().to_string();
-        assert_eq!(said("smolm2-135"), "there is no model named smolm2-135; did you mean smollm2-135m?");
-        assert_eq!(said("gem"), "there is no model named gem; did you mean gemma-3-270m?");
+        assert_eq!(said("smolm2-135"), "there is no model named 'smolm2-135'; did you mean smollm2-135m?");
+        assert_eq!(said("gem"), "there is no model named 'gem'; did you mean gemma-3-270m?");
         assert_eq!(
             said("mistral-large"),
-            "there is no model named mistral-large; there are smollm2-135m, gemma-3-270m, or give the path of a GGUF file"
+            "there is no model named 'mistral-large'; there are smollm2-135m, gemma-3-270m, or give the path of a GGUF file"
         );
         assert!(said("").contains("there are smollm2-135m"));
     }

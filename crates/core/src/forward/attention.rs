@@ -76,15 +76,15 @@ impl Heads<'_> {
 /// What the steps read of a layer's cache.
 struct Layer<'c> {
     cache: &'c KvCache<'c>,
-    layer: usize,
+    number: usize,
     scale: f32,
 }
 
 impl Layer<'_> {
     fn head(&self, g: usize) -> Head<'_> {
         Head {
-            keys: self.cache.keys.head(self.layer, g),
-            values: self.cache.values.head(self.layer, g),
+            keys: self.cache.keys.head(self.number, g),
+            values: self.cache.values.head(self.number, g),
             scale: self.scale,
         }
     }
@@ -125,7 +125,7 @@ impl Pass<'_, '_> {
     pub(super) fn attend(&mut self, layer: usize, tokens: usize, position: usize) -> Result<(), NotFinite> {
         let (level, h) = (self.level, *self.model.hyperparameters());
         let (d, group) = (h.head_dim, h.group());
-        let cache = Layer { cache: self.cache, layer, scale: 1.0 / libm::sqrtf(d as f32) };
+        let cache = Layer { cache: self.cache, number: layer, scale: 1.0 / libm::sqrtf(d as f32) };
         let rotation = self.model.spec().rotation;
         let Buffers { wide, cos, sin, input, partials, scratch, scratch_size, .. } = &mut *self.buffers;
         let heads = Heads { level, h, rotation, wide, cos, sin };

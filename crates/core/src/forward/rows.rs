@@ -50,16 +50,16 @@ pub(crate) type InputParts<'a> =
 /// One of these parts.
 pub(crate) type InputPart<'a> = <InputParts<'a> as Parts>::Part;
 
+/// How many numbers of a row a part takes when the row of one token is shared out among `workers`: whole blocks, or the
+/// whole row where there are none.
+pub fn share(cols: usize, workers: usize) -> usize {
+    if cols.is_multiple_of(BLOCK) { cols.div_ceil(workers).next_multiple_of(BLOCK) } else { cols }
+}
+
 impl Input<'_> {
     /// Whether rows of `cols` have an int8 form: whole blocks of 32, and asked for.
     fn has_int8(&self, cols: usize) -> bool {
         self.activations == ActivationMode::Q8 && cols.is_multiple_of(BLOCK)
-    }
-
-    /// How many numbers of a row a part takes when the row of one token is shared out among `workers`: whole blocks,
-    /// or the whole row where there are none.
-    pub fn share(&self, cols: usize, workers: usize) -> usize {
-        if cols.is_multiple_of(BLOCK) { cols.div_ceil(workers).next_multiple_of(BLOCK) } else { cols }
     }
 
     /// `tokens` rows of `cols` in parts of `chunk`; the f32 form only where something reads it.

@@ -92,7 +92,7 @@ impl State {
     /// The next job, open to the first `threads` threads and with nobody inside.
     fn next(self, threads: usize) -> Self {
         let number = self.number().wrapping_add(1).wrapping_mul(Self::JOB);
-        Self(number | threads as u64 * Self::LIMIT | Self::OPEN)
+        Self(number | (threads as u64 * Self::LIMIT) | Self::OPEN)
     }
 }
 
