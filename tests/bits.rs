@@ -21,6 +21,20 @@ const RECORD: [(&str, &str); 7] = [
 /// Ids that every golden model has; more than one batch of 7.
 const IDS: &str = "1,489,488,494,196,93,462,61,138,78,166,272,67,399,128,395,166,398,482,479,139,282,226,134";
 
+/// The formats of keys and values, and the hash of the logits of [`LONG`] tokens: more than one chunk of attention.
+const KV_RECORD: [(&str, &str); 6] = [
+    ("f32", "37f86bfde50e81f46a5ca34334d8dcc06514fde25bd93bdee91643f2d919296e"),
+    ("f16", "93ee0376c441cfd616830cfdd9cfc038832c12bc54296db18b7dd530a276d18e"),
+    ("q8_0", "47689ec51475f46335062fd2d7287185ab23c639b6b2a61cec321514fa9d3bd5"),
+    ("q4_0", "de03529603960541b65562cb4bd233cf0551958b93649575b5253991a999b4de"),
+    ("q8_0,q4_0", "e51f687f25df7041934fb7c0433e49b28443998cf488b617893e7339df4797f5"),
+    ("f16,q8_0", "34128b6639515a7c262bb79d66a8cd8309fd7021beac9068a057f484e2814ff6"),
+];
+/// The model for them: its heads are whole blocks, four to a KV head.
+const KV_MODEL: &str = "llama_k/llama_k-Q4_0.gguf";
+/// The number of tokens.
+const LONG: usize = 300;
+
 /// What follows this, said by the default model.
 const PROMPT: &str = "The capital of France is";
 const SMOLLM2: &str = "4942dd39c0fda81c9ff4c86461cb7d1094d6dd906de0f557bb50f6819d471c23";
@@ -82,4 +96,39 @@ fn formats_that_hold_the_same_floats_give_the_same_bits() {
     let of = |name: &str| RECORD.iter().find(|(file, _)| file.contains(name)).expect("a golden").1;
     assert_eq!(of("F16"), of("BF16"));
     assert_ne!(of("Q8_0"), of("Q4_0"));
+}
+
+#[test]
+fn every_kv_format_gives_the_recorded_bits_at_every_level_and_however_shared_out() {
+    let ids: Vec<String> = (0..LONG).map(|i| (1 + i * 37 % 509).to_string()).collect();
+    let (ids, path) = (ids.join(","), common::golden("models").join(KV_MODEL));
+    let model = path.to_str().expect("a path in UTF-8");
+    for (kv, recorded) in KV_RECORD {
+        let check = |arguments: &[&str]| {
+            let basic = ["logits", "--hash", "--all", "--ids", &ids, "-m", model, "--kv", kv];
+            assert_eq!(
+                common::stdout([&basic, arguments].concat()),
+                recorded,
+                "--kv {kv} with {arguments:?}"
+            );
+        };
+        for level in Level::available() {
+            check(&["--cpu", level.name().as_str()]);
+        }
+        // One token at a time goes over the chunks apart and merges them; several go over them together.
+        check(&["-t", "1", "-b", "1"]);
+        check(&["-t", "3", "-b", "1"]);
+        check(&["-t", "1", "--threads-batch", "3", "-b", "7"]);
+        check(&["-t", "3", "--threads-batch", "2", "-b", "64"]);
+    }
+}
+
+#[test]
+fn a_quantized_cache_for_heads_that_are_no_whole_blocks_is_refused() {
+    let model = common::golden("models").join("llama_head_dim/llama_head_dim-f32.gguf");
+    let output =
+        common::stonechat().arg("plan").arg(model).args(["--kv", "f16,q4_0"]).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(error.contains("q4_0") && error.contains("24") && error.contains("--kv f16"), "{error}");
 }

@@ -77,7 +77,7 @@ pub struct EngineArgs {
     #[arg(short, long, value_name = "N")]
     pub ctx: Option<usize>,
     /// Tokens of a prompt that are computed together
-    #[arg(short, long, value_name = "N", default_value_t = 512)]
+    #[arg(short, long, value_name = "N", default_value_t = 256)]
     pub batch: usize,
     /// Threads that write the answer; by default one for each physical core, small cores beside big ones left out
     #[arg(short, long, value_name = "N")]

@@ -46,7 +46,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             context: 2048,
-            batch: 512,
+            batch: 256,
             outputs: 1,
             threads: 1,
             keys: KvFormat::F16,

@@ -3,34 +3,18 @@
 //! Without the feature `std` no level can be detected, and nothing is left to compare.
 #![cfg(feature = "std")]
 
+mod support;
+
 use stonechat_kernels::attention::{self, CHUNK, Head, Partial, Queries};
 use stonechat_kernels::kv::{self, Cache, GROUP};
 use stonechat_kernels::{KvFormat, Level, Line};
+use support::Random;
 
 fn levels() -> impl Iterator<Item = Level> {
     Level::available().filter(|level| *level != Level::REFERENCE)
 }
 
-/// Xorshift64* (Vigna 2016): the same numbers in every run.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u32 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        self.next() as usize % n
-    }
-
-    /// A number around 1.
-    fn plain(&mut self) -> f32 {
-        (self.next() as i32) as f32 / (1u32 << 30) as f32
-    }
-
     /// A number that a key or value may be: mostly around 1, zeros of both signs, very small and rather large.
     fn wild(&mut self) -> f32 {
         match self.below(24) {
@@ -42,10 +26,6 @@ impl Random {
             5 => 100.0 * self.plain(),
             _ => self.plain(),
         }
-    }
-
-    fn many(&mut self, n: usize, mut one: impl FnMut(&mut Self) -> f32) -> Vec<f32> {
-        (0..n).map(|_| one(self)).collect()
     }
 
     /// Rows of numbers, some of them all the same, so that quantized they are all at an extreme.

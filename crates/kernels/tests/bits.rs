@@ -5,37 +5,21 @@
 //! Without the feature `std` no level can be detected, and nothing is left to compare.
 #![cfg(feature = "std")]
 
+mod support;
+
 use stonechat_kernels::activations::{Activations, Quantized, QuantizedMut};
 use stonechat_kernels::elementwise::{self, NotFinite, Rotation};
 use stonechat_kernels::{Alone, Format, Layout, Level, Line, Matrix, Scratch, ScratchSize, layout, matmul};
+use support::Random;
 
 /// The levels to judge.
 fn levels() -> impl Iterator<Item = Level> {
     Level::available().filter(|level| *level != Level::REFERENCE)
 }
 
-/// Xorshift64* (Vigna 2016): the same numbers in every run.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u32 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        self.next() as usize % n
-    }
-
     fn bytes(&mut self, n: usize) -> Vec<u8> {
         (0..n).map(|_| self.next() as u8).collect()
-    }
-
-    /// A number around 1.
-    fn plain(&mut self) -> f32 {
-        (self.next() as i32) as f32 / (1u32 << 30) as f32
     }
 
     /// A number of any finite kind, most of them around 1.
@@ -62,10 +46,6 @@ impl Random {
             3 => 0x7bff | self.next() as u16 & 0x8000,
             _ => 0x2c00 + (self.next() as u16 & 0x8bff),
         }
-    }
-
-    fn many(&mut self, n: usize, mut one: impl FnMut(&mut Self) -> f32) -> Vec<f32> {
-        (0..n).map(|_| one(self)).collect()
     }
 
     /// The bytes of `rows` rows: random integers, sometimes all at one extreme, and finite scales.
