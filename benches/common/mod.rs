@@ -56,11 +56,7 @@ impl Random {
         (0..n).map(|_| self.next().cast_signed() as f32 / (1u32 << 31) as f32).collect()
     }
 
-    /// Half-precision numbers in 2^-6..2^-2, of both signs.
-    pub fn halves(&mut self, n: usize) -> Vec<u16> {
-        (0..n).map(|_| self.half()).collect()
-    }
-
+    /// A half-precision number in 2^-6..2^-2, of either sign.
     fn half(&mut self) -> u16 {
         0x2400 + (self.next() as u16 & 0x8fff)
     }
