@@ -40,7 +40,7 @@ pub fn check(earlier: &[Record], path: &str, facts: &ModelFacts) -> Result<(), F
         model_id: Some(facts.id.clone()),
         ..Record::default()
     };
-    known(earlier, &now).map_err(|why| refusal(&format!("the earlier ones and of {path}"), &why))
+    known(earlier, &now).map_err(|why| refusal(&format!("the earlier records and {path}"), &why))
 }
 
 fn known(earlier: &[Record], now: &Record) -> Result<(), String> {
@@ -53,7 +53,7 @@ fn known(earlier: &[Record], now: &Record) -> Result<(), String> {
 
 fn refusal(whose: &str, why: &str) -> Failure {
     Failure::Failed(format!(
-        "the records of {whose} are of different models ({why}), whose speeds say nothing about each other"
+        "{whose} are of different models ({why}), whose speeds say nothing about each other"
     ))
 }
 
@@ -80,7 +80,8 @@ fn partner<'a>(earlier: &'a [Record], now: &Record) -> Option<&'a Record> {
 
 /// Sets records beside earlier ones.
 pub fn run(output: Output, earlier: &[Record], now: &[Record]) -> Result<(), Failure> {
-    now.iter().try_for_each(|now| known(earlier, now).map_err(|why| refusal("the two runs", &why)))?;
+    now.iter()
+        .try_for_each(|now| known(earlier, now).map_err(|why| refusal("the two runs' records", &why)))?;
     let pairs: Vec<_> =
         now.iter().filter_map(|now| partner(earlier, now).map(|before| (before, now))).collect();
     if pairs.is_empty() {
