@@ -61,8 +61,7 @@ impl LevelName {
         match self {
             Self::Reference => true,
             Self::Avx2 | Self::AvxVnni | Self::Avx512 | Self::Amx => cfg!(target_arch = "x86_64"),
-            Self::Neon | Self::Dotprod => cfg!(target_arch = "aarch64"),
-            Self::I8mm => false,
+            Self::Neon | Self::Dotprod | Self::I8mm => cfg!(target_arch = "aarch64"),
         }
     }
 }
@@ -167,6 +166,7 @@ fn cpu_has(name: LevelName) -> bool {
         LevelName::Reference => true,
         LevelName::Neon => has!("neon"),
         LevelName::Dotprod => has!("neon") && has!("dotprod"),
+        LevelName::I8mm => has!("neon") && has!("dotprod") && has!("i8mm"),
         _ => false,
     }
 }

@@ -107,6 +107,9 @@ macro_rules! dispatch {
             #[cfg(target_arch = "aarch64")]
             // SAFETY: such a `Level` exists only where the CPU has its features; the caller checked the sizes.
             $crate::LevelName::Dotprod => unsafe { $crate::aarch64::dotprod::$kernel($($argument),*) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: such a `Level` exists only where the CPU has its features; the caller checked the sizes.
+            $crate::LevelName::I8mm => unsafe { $crate::aarch64::i8mm::$kernel($($argument),*) },
             _ => $crate::reference::$kernel($($argument),*),
         }
     };

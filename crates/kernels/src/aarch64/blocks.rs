@@ -1,13 +1,12 @@
 //! What the bytes of a block mean, four rows at a time.
 //!
-//! The layouts are described in [`crate::reference::blocks`]. Each format only says how its 32 integer weights come into
-//! two vectors, and its scales and minima, row by row, into the lanes of others.
+//! The layouts are described in [`crate::reference::blocks`] and [`crate::layout`]. Each format only says how its
+//! integer weights come out of vectors of bytes, and its scales and minima, row by row, into the lanes of others; a
+//! [`Source`] knows where the bytes of four rows are.
 
 use super::dot::Weights;
+use super::source::Source;
 use core::arch::aarch64::*;
-
-/// The same block of four rows.
-pub type Blocks = [*const u8; 4];
 
 /// The scales of 32 weights of four rows, a row in each lane.
 #[derive(Clone, Copy)]
@@ -52,13 +51,24 @@ pub trait Packed {
     type Shared: Copy;
 
     /// Unpacks what the parts of a block share.
-    unsafe fn shared(blocks: Blocks) -> Self::Shared;
+    unsafe fn shared<S: Source>(blocks: S) -> Self::Shared;
 
     /// The scales of a part.
     unsafe fn scales<const PART: usize>(shared: &Self::Shared) -> Scales;
 
+    /// Half of the weights of a part, of which each stands in one byte, or in the same place of several: `load` gives
+    /// those that the weights have at some byte of the block and after it.
+    unsafe fn half<const PART: usize, const HALF: usize>(load: impl Fn(usize) -> uint8x16_t) -> int8x16_t;
+
     /// The weights of a part of one row.
-    unsafe fn weights<const PART: usize>(block: *const u8) -> Weights;
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn weights<const PART: usize>(block: *const u8) -> Weights {
+        // SAFETY: what a format asks for lies in the block, as promised by the caller.
+        let load = |at: usize| unsafe { vld1q_u8(block.add(at)) };
+        // SAFETY: as promised by the caller.
+        unsafe { [Self::half::<PART, 0>(load), Self::half::<PART, 1>(load)] }
+    }
 }
 
 /// 32 int8, one f16 scale.
@@ -72,9 +82,9 @@ impl Packed for Q8_0 {
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn shared(blocks: Blocks) -> Scales {
+    unsafe fn shared<S: Source>(blocks: S) -> Scales {
         // SAFETY: the scale stands at 0.
-        scale_alone(unsafe { f16s(blocks, 0) })
+        scale_alone(unsafe { blocks.halves(0) })
     }
 
     #[inline]
@@ -85,10 +95,8 @@ impl Packed for Q8_0 {
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn weights<const PART: usize>(block: *const u8) -> Weights {
-        // SAFETY: the weights are bytes 2..34.
-        let [a, b] = unsafe { load32(block.add(2)) };
-        [vreinterpretq_s8_u8(a), vreinterpretq_s8_u8(b)]
+    unsafe fn half<const PART: usize, const HALF: usize>(load: impl Fn(usize) -> uint8x16_t) -> int8x16_t {
+        vreinterpretq_s8_u8(load(2 + 16 * HALF))
     }
 }
 
@@ -103,9 +111,9 @@ impl Packed for Q4_0 {
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn shared(blocks: Blocks) -> Scales {
+    unsafe fn shared<S: Source>(blocks: S) -> Scales {
         // SAFETY: the scale stands at 0.
-        scale_alone(unsafe { f16s(blocks, 0) })
+        scale_alone(unsafe { blocks.halves(0) })
     }
 
     #[inline]
@@ -116,9 +124,8 @@ impl Packed for Q4_0 {
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn weights<const PART: usize>(block: *const u8) -> Weights {
-        // SAFETY: the weights are bytes 2..18.
-        nibbles(unsafe { vld1q_u8(block.add(2)) })
+    unsafe fn half<const PART: usize, const HALF: usize>(load: impl Fn(usize) -> uint8x16_t) -> int8x16_t {
+        nibbles::<HALF>(load(2))
     }
 }
 
@@ -133,9 +140,10 @@ impl Packed for Q4_1 {
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn shared(blocks: Blocks) -> Scales {
+    unsafe fn shared<S: Source>(blocks: S) -> Scales {
         // SAFETY: the scale stands at 0, the minimum at 2.
-        unsafe { Scales { minimum: f16s(blocks, 2), ..scale_alone(f16s(blocks, 0)) } }
+        let [d, minimum] = unsafe { blocks.two_halves(0) };
+        Scales { minimum, ..scale_alone(d) }
     }
 
     #[inline]
@@ -146,9 +154,8 @@ impl Packed for Q4_1 {
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn weights<const PART: usize>(block: *const u8) -> Weights {
-        // SAFETY: the weights are bytes 4..20.
-        nibbles(unsafe { vld1q_u8(block.add(4)) })
+    unsafe fn half<const PART: usize, const HALF: usize>(load: impl Fn(usize) -> uint8x16_t) -> int8x16_t {
+        nibbles::<HALF>(load(4))
     }
 }
 
@@ -173,10 +180,10 @@ impl Packed for Q4_K {
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn shared(blocks: Blocks) -> Q4KShared {
+    unsafe fn shared<S: Source>(blocks: S) -> Q4KShared {
         // SAFETY: d at 0, dmin at 2, packed scales in bytes 4..16.
-        let (d, dmin, low, high, rest) =
-            unsafe { (f16s(blocks, 0), f16s(blocks, 2), u32s(blocks, 4), u32s(blocks, 8), u32s(blocks, 12)) };
+        let ([d, dmin], low, high, rest) =
+            unsafe { (blocks.two_halves(0), blocks.words(4), blocks.words(8), blocks.words(12)) };
         let six = vdupq_n_u32(0x3f3f_3f3f);
         let top = vdupq_n_u32(0x3030_3030);
         let four = vdupq_n_u32(0x0f0f_0f0f);
@@ -201,21 +208,21 @@ impl Packed for Q4_K {
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn weights<const PART: usize>(block: *const u8) -> Weights {
-        // SAFETY: two parts share 32 of the bytes 16..144.
-        let [a, b] = unsafe { load32(block.add(16 + PART / 2 * 32)) };
-        if PART.is_multiple_of(2) { [low(a), low(b)] } else { [high(a), high(b)] }
+    unsafe fn half<const PART: usize, const HALF: usize>(load: impl Fn(usize) -> uint8x16_t) -> int8x16_t {
+        // Two parts share 32 bytes.
+        let bytes = load(16 + PART / 2 * 32 + 16 * HALF);
+        if PART.is_multiple_of(2) { low(bytes) } else { high(bytes) }
     }
 }
 
 /// 256 int6 around 32 in 16 sub-blocks with 8-bit scales.
 pub struct Q6_K;
 
-/// The scales of a block of `Q6_K`: four bytes, one of each row, for each half of a part.
+/// The scales of a block of `Q6_K`: byte i % 4 of the lanes of vector i / 4 belongs to half i.
 #[derive(Clone, Copy)]
 pub struct Q6KShared {
     d: float32x4_t,
-    scales: [int8x16_t; 4],
+    scales: [uint32x4_t; 4],
 }
 
 impl Packed for Q6_K {
@@ -226,47 +233,42 @@ impl Packed for Q6_K {
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn shared(blocks: Blocks) -> Q6KShared {
+    unsafe fn shared<S: Source>(blocks: S) -> Q6KShared {
         // SAFETY: d at 208, scales in bytes 192..208.
-        let (d, [a, b, c, e]) =
-            unsafe { (f16s(blocks, 208), blocks.map(|block| vld1q_s8(block.add(192).cast()))) };
-        let pair = |low: int8x16_t, high: int8x16_t| {
-            let (low, high) = (vreinterpretq_s16_s8(low), vreinterpretq_s16_s8(high));
-            [vreinterpretq_s8_s16(vzip1q_s16(low, high)), vreinterpretq_s8_s16(vzip2q_s16(low, high))]
-        };
-        let [s0, s1] = pair(vzip1q_s8(a, b), vzip1q_s8(c, e));
-        let [s2, s3] = pair(vzip2q_s8(a, b), vzip2q_s8(c, e));
-        Q6KShared { d, scales: [s0, s1, s2, s3] }
+        unsafe {
+            let scales = [blocks.words(192), blocks.words(196), blocks.words(200), blocks.words(204)];
+            Q6KShared { d: blocks.halves(208), scales }
+        }
     }
 
     #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn scales<const PART: usize>(shared: &Q6KShared) -> Scales {
-        let four = shared.scales[PART / 2];
-        let two = vmovl_s8(if PART.is_multiple_of(2) { vget_low_s8(four) } else { vget_high_s8(four) });
-        let halves = [vmovl_s16(vget_low_s16(two)), vmovl_high_s16(two)];
-        Scales { halves, ..scale_alone(shared.d) }
+        let scales = vreinterpretq_s32_u32(shared.scales[PART / 2]);
+        let halves = if PART.is_multiple_of(2) {
+            [vshlq_n_s32::<24>(scales), vshlq_n_s32::<16>(scales)]
+        } else {
+            [vshlq_n_s32::<8>(scales), scales]
+        };
+        Scales { halves: halves.map(|scale| vshrq_n_s32::<24>(scale)), ..scale_alone(shared.d) }
     }
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn weights<const PART: usize>(block: *const u8) -> Weights {
+    unsafe fn half<const PART: usize, const HALF: usize>(load: impl Fn(usize) -> uint8x16_t) -> int8x16_t {
         let (half, quarter) = (PART / 4, PART % 4);
-        // SAFETY: two quarters share 32 of the bytes 0..128, four quarters 32 of the bytes 128..192.
-        let (lows, tops) =
-            unsafe { (load32(block.add(half * 64 + quarter % 2 * 32)), load32(block.add(128 + half * 32))) };
-        let join = |lows: uint8x16_t, tops: uint8x16_t| {
-            let low = if quarter < 2 { low(lows) } else { high(lows) };
-            let top = match quarter {
-                0 => vshlq_n_u8::<4>(tops),
-                1 => vshlq_n_u8::<2>(tops),
-                2 => tops,
-                _ => vshrq_n_u8::<2>(tops),
-            };
-            let top = vreinterpretq_s8_u8(vandq_u8(top, vdupq_n_u8(0x30)));
-            vsubq_s8(vorrq_s8(low, top), vdupq_n_s8(32))
+        // Two quarters share 32 of the bytes 0..128, four quarters 32 of the bytes 128..192.
+        let lows = load(half * 64 + quarter % 2 * 32 + 16 * HALF);
+        let tops = load(128 + half * 32 + 16 * HALF);
+        let low = if quarter < 2 { low(lows) } else { high(lows) };
+        let top = match quarter {
+            0 => vshlq_n_u8::<4>(tops),
+            1 => vshlq_n_u8::<2>(tops),
+            2 => tops,
+            _ => vshrq_n_u8::<2>(tops),
         };
-        [join(lows[0], tops[0]), join(lows[1], tops[1])]
+        let top = vreinterpretq_s8_u8(vandq_u8(top, vdupq_n_u8(0x30)));
+        vsubq_s8(vorrq_s8(low, top), vdupq_n_s8(32))
     }
 }
 
@@ -277,11 +279,11 @@ fn scale_alone(d: float32x4_t) -> Scales {
     Scales { d, halves: [vdupq_n_s32(1); 2], minimum: vdupq_n_f32(0.0) }
 }
 
-/// 32 int4: the low halves of 16 bytes, then the high halves.
+/// The low halves of bytes, or the high ones.
 #[inline]
 #[target_feature(enable = "neon")]
-fn nibbles(bytes: uint8x16_t) -> Weights {
-    [low(bytes), high(bytes)]
+fn nibbles<const HALF: usize>(bytes: uint8x16_t) -> int8x16_t {
+    if HALF == 0 { low(bytes) } else { high(bytes) }
 }
 
 /// The low halves of bytes.
@@ -309,42 +311,4 @@ fn byte<const PART: usize>(lanes: uint32x4_t) -> uint32x4_t {
         2 => vandq_u32(vshrq_n_u32::<16>(lanes), mask),
         _ => vshrq_n_u32::<24>(lanes),
     }
-}
-
-/// 32 bytes.
-///
-/// # Safety
-/// `from` must point at 32 bytes.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn load32(from: *const u8) -> [uint8x16_t; 2] {
-    // SAFETY: as promised by the caller.
-    unsafe { [vld1q_u8(from), vld1q_u8(from.add(16))] }
-}
-
-/// The half-precision numbers at `at` of four blocks.
-///
-/// # Safety
-/// Each block must have two bytes there.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn f16s(blocks: Blocks, at: usize) -> float32x4_t {
-    // SAFETY: as promised by the caller; blocks are aligned to nothing.
-    let [a, b, c, d] = unsafe { blocks.map(|block| block.add(at).cast::<u16>().read_unaligned()) };
-    let bits = vset_lane_u16::<1>(b, vdup_n_u16(a));
-    let bits = vset_lane_u16::<3>(d, vset_lane_u16::<2>(c, bits));
-    vcvt_f32_f16(vreinterpret_f16_u16(bits))
-}
-
-/// The words at `at` of four blocks.
-///
-/// # Safety
-/// Each block must have four bytes there.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn u32s(blocks: Blocks, at: usize) -> uint32x4_t {
-    // SAFETY: as promised by the caller; blocks are aligned to nothing.
-    let [a, b, c, d] = unsafe { blocks.map(|block| block.add(at).cast::<u32>().read_unaligned()) };
-    let words = vsetq_lane_u32::<1>(b, vdupq_n_u32(a));
-    vsetq_lane_u32::<3>(d, vsetq_lane_u32::<2>(c, words))
 }

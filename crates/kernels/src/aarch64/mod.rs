@@ -1,7 +1,8 @@
 //! The kernels of aarch64 levels.
 //!
 //! Each level is a module with a function for each kernel; a level re-exports what the level below does as well.
-//! The algorithms are written once, for a format ([`blocks::Packed`]) and a way to multiply bytes ([`dot::Dot`]).
+//! The algorithms are written once, for a format ([`blocks::Packed`]), a place where rows lie ([`source::Source`])
+//! and a way to multiply bytes ([`dot::Dot`]).
 #![allow(clippy::wildcard_imports, reason = "a kernel uses dozens of intrinsics")]
 #![allow(non_camel_case_types, reason = "formats are named as the field names them")]
 
@@ -11,7 +12,9 @@ mod dot;
 pub mod dotprod;
 mod elementwise;
 mod float;
+pub mod i8mm;
 pub mod neon;
 mod panel;
 pub mod probe;
 mod rows;
+mod source;

@@ -1,50 +1,62 @@
-//! A panel: eight rows unpacked to bytes, which then meet the activations of many tokens.
+//! A panel: sixteen rows unpacked to bytes, which then meet the activations of many tokens.
 
-use super::blocks::{Blocks, IntegerScales, Packed};
-use super::dot::Dot;
-use super::rows::{GROUPS, LANES, load_x, store, unpack_rows};
+use super::blocks::{IntegerScales, Packed};
+use super::dot::{Dot, Weights};
+use super::rows::{LANES, Place, QUADS};
+use super::source::Source;
 use crate::activations::{BLOCK, HALF, Quantized};
 use crate::split::Tile;
 use bytemuck::{Pod, Zeroable};
 use core::arch::aarch64::*;
 
-/// The tokens of a register tile: with eight rows, eight vectors of sums, which leaves room for what is multiplied.
-const TOKENS: usize = 4;
+/// The tokens of a register tile: with sixteen rows, as many vectors of sums, half of all registers.
+pub const TOKENS: usize = 4;
 
-/// 32 weights of four rows with their scales, a row in each lane.
+/// 32 weights of four rows with their scales. Assembly relies on the places of the fields: [`Dot::full_tile`].
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C, align(64))]
-pub struct PanelBlock {
-    /// In the order of [`Dot::pack`].
+#[repr(C, align(16))]
+struct QuadBlock {
+    /// In the order of [`Dot::pack_rows`].
     weights: [i8; LANES * BLOCK],
+    /// In the order of [`Dot::down`], where only [`Dot::PAIRS`] has a second.
+    d: [[f32; LANES]; 2],
     scales: [[i32; LANES]; 2],
-    d: [f32; LANES],
     minimum: [f32; LANES],
 }
 
-/// Unpacks rows: one group of four after another.
+const _: () = {
+    use core::mem::offset_of;
+    assert!(offset_of!(QuadBlock, d) == 128 && size_of::<QuadBlock>() == 208, "what `full_tile` steps over");
+};
+
+/// 32 weights of sixteen rows.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct PanelBlock([QuadBlock; QUADS]);
+
+/// Unpacks sixteen rows.
 ///
 /// # Safety
-/// The pointers must point at rows of `blocks` times 32 weights of format `F`, and the panel have room for them.
+/// The rows must be of as many times 32 weights of format `F` as the panel has blocks.
 #[inline]
 #[target_feature(enable = "neon")]
-pub unsafe fn unpack<D: Dot, F: Packed>(rows: [Blocks; GROUPS], blocks: usize, panel: &mut [PanelBlock]) {
-    for (mut rows, panel) in rows.into_iter().zip(panel.chunks_exact_mut(blocks)) {
-        for panel in panel.chunks_exact_mut(F::PARTS) {
+pub unsafe fn unpack<D: Dot, F: Packed, S: Source>(mut rows: [S; QUADS], panel: &mut [PanelBlock]) {
+    for panel in panel.chunks_exact_mut(F::PARTS) {
+        for (i, rows) in rows.iter_mut().enumerate() {
             // SAFETY: the rows have a block here; the parts are those of the format.
             unsafe {
-                let shared = F::shared(rows);
-                unpack_part::<D, F, 0>(&rows, &shared, panel);
+                let shared = F::shared(*rows);
+                unpack_part::<D, F, S, 0>(*rows, &shared, &mut panel[0].0[i]);
                 if F::PARTS == 8 {
-                    unpack_part::<D, F, 1>(&rows, &shared, panel);
-                    unpack_part::<D, F, 2>(&rows, &shared, panel);
-                    unpack_part::<D, F, 3>(&rows, &shared, panel);
-                    unpack_part::<D, F, 4>(&rows, &shared, panel);
-                    unpack_part::<D, F, 5>(&rows, &shared, panel);
-                    unpack_part::<D, F, 6>(&rows, &shared, panel);
-                    unpack_part::<D, F, 7>(&rows, &shared, panel);
+                    unpack_part::<D, F, S, 1>(*rows, &shared, &mut panel[1].0[i]);
+                    unpack_part::<D, F, S, 2>(*rows, &shared, &mut panel[2].0[i]);
+                    unpack_part::<D, F, S, 3>(*rows, &shared, &mut panel[3].0[i]);
+                    unpack_part::<D, F, S, 4>(*rows, &shared, &mut panel[4].0[i]);
+                    unpack_part::<D, F, S, 5>(*rows, &shared, &mut panel[5].0[i]);
+                    unpack_part::<D, F, S, 6>(*rows, &shared, &mut panel[6].0[i]);
+                    unpack_part::<D, F, S, 7>(*rows, &shared, &mut panel[7].0[i]);
                 }
-                rows = rows.map(|row| row.add(F::BYTES));
+                *rows = rows.next(F::BYTES);
             }
         }
     }
@@ -53,38 +65,37 @@ pub unsafe fn unpack<D: Dot, F: Packed>(rows: [Blocks; GROUPS], blocks: usize, p
 /// Unpacks 32 weights of four rows.
 ///
 /// # Safety
-/// The pointers must point at whole blocks.
+/// The rows must have a whole block.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn unpack_part<D: Dot, F: Packed, const PART: usize>(
-    rows: &Blocks,
+unsafe fn unpack_part<D: Dot, F: Packed, S: Source, const PART: usize>(
+    rows: S,
     shared: &F::Shared,
-    panel: &mut [PanelBlock],
+    to: &mut QuadBlock,
 ) {
-    let panel = &mut panel[PART];
-    // SAFETY: there is a whole block at each pointer; the stores fill the panel's arrays.
+    // SAFETY: there is a whole block; the stores fill the arrays.
     unsafe {
-        let mut weights = unpack_rows::<F, PART>(rows);
-        if F::OFFSET != 0 {
-            weights = weights.map(|row| row.map(|w| vsubq_s8(w, vdupq_n_s8(F::OFFSET))));
-        }
-        for (to, packed) in panel.weights.as_chunks_mut::<16>().0.iter_mut().zip(D::pack(&weights)) {
-            vst1q_s8(to.as_mut_ptr(), packed);
-        }
+        let [a, b, c, d, e, f, g, h] = rows.pack::<D, F, PART>();
+        vst1q_s8_x4(to.weights.as_mut_ptr(), int8x16x4_t(a, b, c, d));
+        vst1q_s8_x4(to.weights.as_mut_ptr().add(64), int8x16x4_t(e, f, g, h));
         let scales = F::scales::<PART>(shared);
-        vst1q_f32(panel.d.as_mut_ptr(), scales.d);
+        let d = D::down(scales.d);
+        vst1q_f32(to.d[0].as_mut_ptr(), d[0]);
+        if D::PAIRS {
+            vst1q_f32(to.d[1].as_mut_ptr(), d[1]);
+        }
         if F::SCALES != IntegerScales::None {
-            for (to, scale) in panel.scales.iter_mut().zip(scales.halves) {
+            for (to, scale) in to.scales.iter_mut().zip(scales.halves) {
                 vst1q_s32(to.as_mut_ptr(), scale);
             }
         }
         if F::MINIMUM {
-            vst1q_f32(panel.minimum.as_mut_ptr(), scales.minimum);
+            vst1q_f32(to.minimum.as_mut_ptr(), scales.minimum);
         }
     }
 }
 
-/// The rows of a panel times every token, into the columns of `out` from `first` on.
+/// The rows of a panel times every token.
 ///
 /// # Safety
 /// `x` must hold `out.tokens()` rows of as many activations as the panel's rows have weights; the panel must have been
@@ -95,86 +106,181 @@ pub unsafe fn multiply<D: Dot, F: Packed>(
     panel: &[PanelBlock],
     x: &Quantized<'_>,
     out: &mut Tile<'_>,
-    first: usize,
+    place: &Place,
 ) {
-    let mut token = 0;
-    while token < out.tokens() {
-        // SAFETY: each tile has as many tokens as are left, or fewer.
-        token += unsafe {
-            match out.tokens() - token {
-                1 => tile::<D, F, 1>(panel, x, out, token, first),
-                2 | 3 => tile::<D, F, 2>(panel, x, out, token, first),
-                _ => tile::<D, F, TOKENS>(panel, x, out, token, first),
-            }
-        };
-    }
-}
-
-/// The rows of a panel times `TOKENS` tokens from `token` on; gives `TOKENS`.
-///
-/// # Safety
-/// As for [`multiply`]; the tokens must be there.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn tile<D: Dot, F: Packed, const TOKENS: usize>(
-    panel: &[PanelBlock],
-    x: &Quantized<'_>,
-    out: &mut Tile<'_>,
-    token: usize,
-    first: usize,
-) -> usize {
-    let blocks = panel.len() / GROUPS;
-    let (groups, _) = panel.split_at(blocks);
-    let groups = [groups.as_ptr(), panel[blocks..].as_ptr()];
-    let mut sums = [[vdupq_n_f32(0.0); TOKENS]; GROUPS];
-    for block in 0..blocks {
-        // SAFETY: the tokens and both groups have this block.
+    let tokens = out.tokens();
+    for first in (0..tokens).step_by(TOKENS) {
+        let count = (tokens - first).min(TOKENS);
+        // SAFETY: the same promises.
         unsafe {
-            let mut values = [[vdupq_n_s8(0); 2]; TOKENS];
-            let mut dx = [0.0; TOKENS];
-            for (i, (values, dx)) in values.iter_mut().zip(&mut dx).enumerate() {
-                let at = (token + i) * blocks + block;
-                *values = load_x(x.q.as_ptr().add(at * BLOCK));
-                *dx = *x.d.get_unchecked(at);
-            }
-            for (group, sums) in groups.iter().zip(&mut sums) {
-                let weights = &*group.add(block);
-                let isums = integer_sums::<D, F, TOKENS>(weights, &values);
-                let d = vld1q_f32(weights.d.as_ptr());
-                for i in 0..TOKENS {
-                    sums[i] = vfmaq_f32(sums[i], vmulq_n_f32(d, dx[i]), vcvtq_f32_s32(isums[i]));
-                }
+            match count {
+                1 if !D::PAIRS => tiles::<D, F, 1>(panel, x, out, first, count, place),
+                1 | 2 => tiles::<D, F, 2>(panel, x, out, first, count, place),
+                _ => tiles::<D, F, TOKENS>(panel, x, out, first, count, place),
             }
         }
     }
-    let mut minima = [[vdupq_n_f32(0.0); TOKENS]; GROUPS];
+}
+
+/// The rows of a panel times `count` tokens from `first` on.
+///
+/// # Safety
+/// As for [`multiply`]; the tokens must be there, and `count` in `1..=T`.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn tiles<D: Dot, F: Packed, const T: usize>(
+    panel: &[PanelBlock],
+    x: &Quantized<'_>,
+    out: &mut Tile<'_>,
+    first: usize,
+    count: usize,
+    place: &Place,
+) {
+    // Past the last token it stands in again; its surplus results are dropped.
+    let tokens = core::array::from_fn(|i| first + i.min(count - 1));
+    for quad in (0..QUADS).step_by(D::TALL) {
+        // SAFETY: as promised by the caller; `TALL` divides the quads.
+        unsafe {
+            if D::TALL == QUADS {
+                let sums = tile::<D, F, T, QUADS>(panel, 0, x, tokens);
+                store(&sums, out, first, count, place, 0);
+            } else {
+                let sums = tile::<D, F, T, 2>(panel, quad, x, tokens);
+                store(&sums, out, first, count, place, quad);
+            }
+        }
+    }
+}
+
+/// Stores a tile's results.
+#[inline]
+#[target_feature(enable = "neon")]
+fn store<const T: usize, const Q: usize>(
+    sums: &[[float32x4_t; T]; Q],
+    out: &mut Tile<'_>,
+    first: usize,
+    count: usize,
+    place: &Place,
+    quad: usize,
+) {
+    for i in 0..T {
+        if i < count {
+            place.store(quad * LANES, sums.map(|sums| sums[i]), out.token(first + i));
+        }
+    }
+}
+
+/// `Q` times four rows times `T` tokens: for each four rows and token, the results.
+///
+/// # Safety
+/// As for [`multiply`]; the tokens must be there, and the quads from `quad` on.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn tile<D: Dot, F: Packed, const T: usize, const Q: usize>(
+    panel: &[PanelBlock],
+    quad: usize,
+    x: &Quantized<'_>,
+    tokens: [usize; T],
+) -> [[float32x4_t; T]; Q] {
+    let blocks = panel.len();
+    // SAFETY: the same promises.
+    let mut sums = unsafe { products::<D, F, T, Q>(panel, quad, x, tokens) };
+    let mut minima = [[vdupq_n_f32(0.0); T]; Q];
     if F::MINIMUM {
         // A loop of its own: the sums of both would not fit the registers.
-        for block in 0..blocks {
-            // SAFETY: the tokens and both groups have this block.
+        for (block, panel) in panel.iter().enumerate() {
+            // SAFETY: the tokens have this block.
             unsafe {
-                let m = groups.map(|group| vld1q_f32((*group.add(block)).minimum.as_ptr()));
-                for i in 0..TOKENS {
-                    let at = (token + i) * blocks + block;
+                let xsums = D::across(tokens.map(|token| {
+                    let at = token * blocks + block;
                     let halves = x.sums.as_ptr().add(at * (BLOCK / HALF));
                     let xsum = i32::from(*halves) + i32::from(*halves.add(1));
-                    let xsum = vdupq_n_f32(*x.d.get_unchecked(at) * xsum as f32);
-                    for (minima, m) in minima.iter_mut().zip(m) {
-                        minima[i] = vfmaq_f32(minima[i], m, xsum);
+                    *x.d.get_unchecked(at) * xsum as f32
+                }));
+                for (i, minima) in minima.iter_mut().enumerate() {
+                    let m = D::down(vld1q_f32(panel.0.get_unchecked(quad + i).minimum.as_ptr()));
+                    for i in 0..T {
+                        minima[i] = vfmaq_f32(minima[i], m[i % 2], xsums[i]);
                     }
                 }
             }
         }
     }
-    for i in 0..TOKENS {
-        let out = &mut out.token(token + i)[first..];
-        for group in 0..GROUPS {
-            if group * LANES < out.len() {
-                store(vaddq_f32(sums[group][i], minima[group][i]), &mut out[group * LANES..]);
+    for (sums, minima) in sums.iter_mut().zip(minima) {
+        for (sum, minima) in sums.iter_mut().zip(minima) {
+            *sum = vaddq_f32(*sum, minima);
+        }
+        // SAFETY: NEON is there.
+        *sums = unsafe { D::by_token(*sums) };
+    }
+    sums
+}
+
+/// The sums of products of a tile.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn products<D: Dot, F: Packed, const T: usize, const Q: usize>(
+    panel: &[PanelBlock],
+    quad: usize,
+    x: &Quantized<'_>,
+    tokens: [usize; T],
+) -> [[float32x4_t; T]; Q] {
+    let blocks = panel.len();
+    if F::SCALES == IntegerScales::None && T == TOKENS && Q == QUADS {
+        // SAFETY: each token has as many blocks as the panel.
+        let sums = unsafe {
+            let q = core::array::from_fn(|i| x.q.as_ptr().add(tokens[i % T] * blocks * BLOCK));
+            let d = core::array::from_fn(|i| x.d.as_ptr().add(tokens[i % T] * blocks));
+            D::full_tile(panel, q, d)
+        };
+        if let Some(sums) = sums {
+            return core::array::from_fn(|i| core::array::from_fn(|t| sums[i][t]));
+        }
+    }
+    let mut sums = [[vdupq_n_f32(0.0); T]; Q];
+    for (block, panel) in panel.iter().enumerate() {
+        // SAFETY: the tokens have this block.
+        unsafe {
+            let at = tokens.map(|token| token * blocks + block);
+            let values = D::pack_x(at.map(|at| load_x(x.q.as_ptr().add(at * BLOCK))));
+            let dx = D::across(at.map(|at| *x.d.get_unchecked(at)));
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let rows = panel.0.get_unchecked(quad + i);
+                let isums = integer_sums::<D, F, T>(rows, &values);
+                let d = vectors_of_rows::<D>(&rows.d);
+                for i in 0..T {
+                    let scale = vmulq_f32(d[i % 2], dx[i]);
+                    sums[i] = vfmaq_f32(sums[i], scale, vcvtq_f32_s32(isums[i]));
+                }
             }
         }
     }
-    TOKENS
+    sums
+}
+
+/// 32 activations.
+///
+/// # Safety
+/// `x` must point at them.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn load_x(x: *const i8) -> Weights {
+    // SAFETY: as promised by the caller.
+    unsafe { [vld1q_s8(x), vld1q_s8(x.add(16))] }
+}
+
+/// Values of rows that lie in a panel as vectors of a tile meet them.
+#[inline]
+#[target_feature(enable = "neon")]
+fn vectors_of_rows<D: Dot>(from: &[[f32; LANES]; 2]) -> [float32x4_t; 2] {
+    // SAFETY: four values each.
+    unsafe {
+        let first = vld1q_f32(from[0].as_ptr());
+        [first, if D::PAIRS { vld1q_f32(from[1].as_ptr()) } else { first }]
+    }
 }
 
 /// The sums of 32 products of four rows with each token, the integer scales in them.
@@ -183,23 +289,33 @@ unsafe fn tile<D: Dot, F: Packed, const TOKENS: usize>(
 /// As for [`multiply`].
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn integer_sums<D: Dot, F: Packed, const TOKENS: usize>(
-    panel: &PanelBlock,
-    x: &[[int8x16_t; 2]; TOKENS],
-) -> [int32x4_t; TOKENS] {
-    let weights = panel.weights.as_ptr();
-    // SAFETY: a panel block holds 128 weights and two vectors of scales.
+unsafe fn integer_sums<D: Dot, F: Packed, const T: usize>(
+    rows: &QuadBlock,
+    x: &[Weights; T],
+) -> [int32x4_t; T] {
+    let weights = rows.weights.as_ptr();
+    // SAFETY: there are 128 weights and two vectors of scales.
     unsafe {
-        let scale = |half: usize| vld1q_s32(panel.scales[half].as_ptr());
+        let scale = |half: usize| {
+            let scale = vreinterpretq_f32_s32(vld1q_s32(rows.scales[half].as_ptr()));
+            D::down(scale).map(|scale| vreinterpretq_s32_f32(scale))
+        };
         match F::SCALES {
-            IntegerScales::None => D::whole_tile(weights, x, F::NARROW),
+            IntegerScales::None => D::tile(weights, x, F::NARROW),
             IntegerScales::One => {
-                let scale = scale(0);
-                D::whole_tile(weights, x, F::NARROW).map(|sum| vmulq_s32(sum, scale))
+                let (mut sums, scale) = (D::tile(weights, x, F::NARROW), scale(0));
+                for i in 0..T {
+                    sums[i] = vmulq_s32(sums[i], scale[i % 2]);
+                }
+                sums
             }
             IntegerScales::Two => {
-                let (s0, s1) = (scale(0), scale(1));
-                D::halves_tile(weights, x).map(|[first, last]| vmlaq_s32(vmulq_s32(first, s0), last, s1))
+                let [mut sums, last] = D::tile_halves(weights, x);
+                let scales = [scale(0), scale(1)];
+                for i in 0..T {
+                    sums[i] = vmlaq_s32(vmulq_s32(sums[i], scales[0][i % 2]), last[i], scales[1][i % 2]);
+                }
+                sums
             }
         }
     }

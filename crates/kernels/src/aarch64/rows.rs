@@ -1,13 +1,15 @@
 //! Rows of a quantized matrix times the activations of every token.
 //!
-//! One token: eight rows are read side by side, straight from their blocks. Several tokens: eight rows are unpacked
-//! into a panel, which then meets all tokens, so that unpacking is shared. In both, four rows are the lanes of a
-//! vector from the integer sum of a block on.
+//! One token: its activations meet the weights straight from their blocks, several rows side by side. Several tokens:
+//! sixteen rows are unpacked into a panel, which then meets all tokens, so that unpacking is shared. In both, four
+//! rows are the lanes of a vector, at the latest from the integer sum of a block on.
 
-use super::blocks::{Blocks, IntegerScales, Packed, Q4_0, Q4_1, Q4_K, Q6_K, Q8_0, Scales};
-use super::dot::{Dot, Rows, Weights};
+use super::blocks::{IntegerScales, Packed, Q4_0, Q4_1, Q4_K, Q6_K, Q8_0, Scales};
+use super::dot::Dot;
 use super::panel::{self, PanelBlock};
+use super::source::{Blocks, Quad, Source};
 use crate::activations::{BLOCK, Quantized};
+use crate::layout::GROUP;
 use crate::scratch::{Line, carve};
 use crate::split::Tile;
 use crate::{Format, Layout, Matrix};
@@ -16,8 +18,11 @@ use core::ops::Range;
 
 /// The rows that are lanes of one vector.
 pub const LANES: usize = 4;
-/// The vectors of rows that are worked on together: a load of activations serves them all.
-pub const GROUPS: usize = 2;
+/// The vectors of plain rows that meet one token together: a load of activations serves them all. More would be more
+/// streams than a CPU follows, and more pointers than there are registers.
+const PLAIN: usize = 2;
+/// The vectors of sixteen rows.
+pub const QUADS: usize = GROUP / LANES;
 
 /// Rows of a quantized matrix times int8 activations.
 ///
@@ -33,9 +38,6 @@ pub unsafe fn quantized_rows<D: Dot>(
     out: Tile<'_>,
     scratch: &mut [Line],
 ) {
-    if matrix.layout() == Layout::Rows16 {
-        return crate::reference::quantized_rows(matrix, rows, x, out, scratch);
-    }
     // SAFETY: the same promises.
     unsafe {
         match matrix.format() {
@@ -60,67 +62,123 @@ unsafe fn rows_of<D: Dot, F: Packed>(
     scratch: &mut [Line],
 ) {
     let blocks = matrix.cols() / BLOCK;
-    let groups = Groups { matrix, rows };
     if out.tokens() == 1 {
         let token = Token::new::<F>(x, blocks, scratch);
         let out = out.token(0);
-        let mut first = 0;
-        while first + LANES < out.len() {
-            // SAFETY: pointers at whole rows, and a token of as many blocks.
-            let sums = unsafe { dots::<D, F, GROUPS>(groups.at(first), blocks, &token) };
-            for (i, sums) in sums.into_iter().enumerate() {
-                store(sums, &mut out[first + i * LANES..]);
+        match matrix.layout() {
+            Layout::Rows => {
+                for place in Place::apart(&rows, PLAIN * LANES) {
+                    let blocks_of = apart::<PLAIN>(matrix, &rows, place.column);
+                    // SAFETY: pointers at whole rows, and a token of as many blocks.
+                    let sums = unsafe { dots::<D, F, Blocks, PLAIN>(blocks_of, blocks, &token) };
+                    place.store(0, sums, out);
+                }
             }
-            first += GROUPS * LANES;
+            Layout::Rows16 => {
+                for (group, place) in Place::groups(&rows) {
+                    let quads = Quad::all(matrix.group(group).as_ptr());
+                    // SAFETY: a pointer at a whole group, and a token of as many blocks.
+                    let sums = unsafe { dots::<D, F, Quad, QUADS>(quads, blocks, &token) };
+                    place.store(0, sums, out);
+                }
+            }
         }
-        if first < out.len() {
-            // SAFETY: as above.
-            let [sums] = unsafe { dots::<D, F, 1>(groups.at(first), blocks, &token) };
-            store(sums, &mut out[first..]);
+        return;
+    }
+    let (panel, _) = carve::<PanelBlock>(scratch, blocks);
+    match matrix.layout() {
+        Layout::Rows => {
+            for place in Place::apart(&rows, GROUP) {
+                // SAFETY: pointers at whole rows, and as many activations as the caller promises.
+                unsafe {
+                    panel::unpack::<D, F, Blocks>(apart(matrix, &rows, place.column), panel);
+                    panel::multiply::<D, F>(panel, x, &mut out, &place);
+                }
+            }
         }
-    } else {
-        let (panel, _) = carve::<PanelBlock>(scratch, GROUPS * blocks);
-        for first in (0..out.columns().len()).step_by(GROUPS * LANES) {
-            // SAFETY: pointers at whole rows, and as many activations as the caller promises.
-            unsafe {
-                panel::unpack::<D, F>(groups.at(first), blocks, panel);
-                panel::multiply::<D, F>(panel, x, &mut out, first);
+        Layout::Rows16 => {
+            for (group, place) in Place::groups(&rows) {
+                // SAFETY: a pointer at a whole group, and as many activations as the caller promises.
+                unsafe {
+                    panel::unpack::<D, F, Quad>(Quad::all(matrix.group(group).as_ptr()), panel);
+                    panel::multiply::<D, F>(panel, x, &mut out, &place);
+                }
             }
         }
     }
 }
 
-/// Pointers at rows of a matrix.
-struct Groups<'a> {
-    matrix: &'a Matrix<'a>,
-    rows: Range<usize>,
+/// Pointers at plain rows from the one numbered `first` of `rows` on; past the end, the last again, whose results
+/// nobody stores.
+fn apart<const N: usize>(matrix: &Matrix<'_>, rows: &Range<usize>, first: usize) -> [Blocks; N] {
+    core::array::from_fn(|group| {
+        core::array::from_fn(|lane| {
+            matrix.row((rows.start + first + group * LANES + lane).min(rows.end - 1)).as_ptr()
+        })
+    })
 }
 
-impl Groups<'_> {
-    /// The rows from `first` on; past the end, the last row again, whose results nobody stores.
-    fn at<const N: usize>(&self, first: usize) -> [Blocks; N] {
-        let last = self.rows.len() - 1;
-        core::array::from_fn(|group| {
-            core::array::from_fn(|lane| {
-                self.matrix.row(self.rows.start + (first + group * LANES + lane).min(last)).as_ptr()
-            })
+/// Which of the rows that are computed together are asked for, and where their results go.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The column of the first.
+    column: usize,
+    /// The rows, counted from the first that is computed.
+    rows: Range<usize>,
+    /// Whether that is all of them.
+    all: bool,
+}
+
+impl Place {
+    /// Rows that lie apart, `height` at a time.
+    fn apart(rows: &Range<usize>, height: usize) -> impl Iterator<Item = Self> {
+        let len = rows.len();
+        (0..len).step_by(height).map(move |column| {
+            let count = (len - column).min(height);
+            Self { column, rows: 0..count, all: count == height }
         })
     }
-}
 
-/// Stores as many lanes as there is room for.
-#[inline]
-#[target_feature(enable = "neon")]
-pub fn store(lanes: float32x4_t, out: &mut [f32]) {
-    if let Some(out) = out.first_chunk_mut::<LANES>() {
-        // SAFETY: four values.
-        unsafe { vst1q_f32(out.as_mut_ptr(), lanes) };
-    } else {
-        let mut all = [0.0; LANES];
-        // SAFETY: four values.
-        unsafe { vst1q_f32(all.as_mut_ptr(), lanes) };
-        let len = out.len();
-        out.copy_from_slice(&all[..len]);
+    /// The groups that hold the rows.
+    fn groups(rows: &Range<usize>) -> impl Iterator<Item = (usize, Self)> {
+        let rows = rows.clone();
+        (rows.start / GROUP..rows.end.div_ceil(GROUP)).map(move |group| {
+            let first = group * GROUP;
+            let from = rows.start.max(first);
+            let inside = from - first..rows.end.min(first + GROUP) - first;
+            (group, Self { column: from - rows.start, all: inside.len() == GROUP, rows: inside })
+        })
+    }
+
+    /// Stores the results of a token, of the rows from `first` on of those that are computed together.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub fn store<const N: usize>(&self, first: usize, sums: [float32x4_t; N], out: &mut [f32]) {
+        if self.all {
+            let out = &mut out[self.column + first..][..LANES * N];
+            for (i, sums) in sums.into_iter().enumerate() {
+                // SAFETY: four values.
+                unsafe { vst1q_f32(out[i * LANES..][..LANES].as_mut_ptr(), sums) };
+            }
+        } else {
+            self.store_some(first, &sums, out);
+        }
+    }
+
+    #[cold]
+    #[target_feature(enable = "neon")]
+    fn store_some(&self, first: usize, sums: &[float32x4_t], out: &mut [f32]) {
+        for (i, sums) in sums.iter().enumerate() {
+            let mut lanes = [0.0; LANES];
+            // SAFETY: four values.
+            unsafe { vst1q_f32(lanes.as_mut_ptr(), *sums) };
+            for (lane, value) in lanes.into_iter().enumerate() {
+                let row = first + i * LANES + lane;
+                if self.rows.contains(&row) {
+                    out[self.column + row - self.rows.start] = value;
+                }
+            }
+        }
     }
 }
 
@@ -150,43 +208,41 @@ impl<'a> Token<'a> {
     }
 }
 
-/// The accumulators of `GROUPS` times four rows.
-struct Sums<const GROUPS: usize> {
-    products: [float32x4_t; GROUPS],
-    minima: [float32x4_t; GROUPS],
+/// The accumulators of `N` times four rows.
+struct Sums<const N: usize> {
+    products: [float32x4_t; N],
+    minima: [float32x4_t; N],
 }
 
 /// Rows times one token.
 ///
 /// # Safety
-/// The pointers must point at rows of `blocks` times 32 weights of format `F`, and the token have as many.
+/// The rows must be of `blocks` times 32 weights of format `F`, and the token have as many.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn dots<D: Dot, F: Packed, const GROUPS: usize>(
-    mut rows: [Blocks; GROUPS],
+unsafe fn dots<D: Dot, F: Packed, S: Source, const N: usize>(
+    mut rows: [S; N],
     blocks: usize,
     token: &Token<'_>,
-) -> [float32x4_t; GROUPS] {
+) -> [float32x4_t; N] {
     let zero = vdupq_n_f32(0.0);
-    let mut sums = Sums { products: [zero; GROUPS], minima: [zero; GROUPS] };
+    let mut sums = Sums { products: [zero; N], minima: [zero; N] };
     let mut block = 0;
     while block < blocks {
         // SAFETY: the rows have a block here; the parts are those of the format.
         unsafe {
-            let shared = rows.map(|group| F::shared(group));
-            part::<D, F, 0, GROUPS>(&rows, &shared, token, block, &mut sums);
+            let shared = rows.map(|rows| F::shared(rows));
+            part::<D, F, S, 0, N>(&rows, &shared, token, block, &mut sums);
             if F::PARTS == 8 {
-                part::<D, F, 1, GROUPS>(&rows, &shared, token, block, &mut sums);
-                part::<D, F, 2, GROUPS>(&rows, &shared, token, block, &mut sums);
-                part::<D, F, 3, GROUPS>(&rows, &shared, token, block, &mut sums);
-                part::<D, F, 4, GROUPS>(&rows, &shared, token, block, &mut sums);
-                part::<D, F, 5, GROUPS>(&rows, &shared, token, block, &mut sums);
-                part::<D, F, 6, GROUPS>(&rows, &shared, token, block, &mut sums);
-                part::<D, F, 7, GROUPS>(&rows, &shared, token, block, &mut sums);
+                part::<D, F, S, 1, N>(&rows, &shared, token, block, &mut sums);
+                part::<D, F, S, 2, N>(&rows, &shared, token, block, &mut sums);
+                part::<D, F, S, 3, N>(&rows, &shared, token, block, &mut sums);
+                part::<D, F, S, 4, N>(&rows, &shared, token, block, &mut sums);
+                part::<D, F, S, 5, N>(&rows, &shared, token, block, &mut sums);
+                part::<D, F, S, 6, N>(&rows, &shared, token, block, &mut sums);
+                part::<D, F, S, 7, N>(&rows, &shared, token, block, &mut sums);
             }
-            for row in rows.as_flattened_mut() {
-                *row = row.add(F::BYTES);
-            }
+            rows = rows.map(|rows| rows.next(F::BYTES));
         }
         block += F::PARTS;
     }
@@ -200,65 +256,85 @@ unsafe fn dots<D: Dot, F: Packed, const GROUPS: usize>(
 /// 32 weights of each row times one token.
 ///
 /// # Safety
-/// As for [`dots`], with a whole block at the pointers and `block + PART` within the token.
+/// As for [`dots`], with a whole block of each row and `block + PART` within the token.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn part<D: Dot, F: Packed, const PART: usize, const GROUPS: usize>(
-    rows: &[Blocks; GROUPS],
-    shared: &[F::Shared; GROUPS],
+unsafe fn part<D: Dot, F: Packed, S: Source, const PART: usize, const N: usize>(
+    rows: &[S; N],
+    shared: &[F::Shared; N],
     token: &Token<'_>,
     block: usize,
-    sums: &mut Sums<GROUPS>,
+    sums: &mut Sums<N>,
 ) {
     let at = block + PART;
-    // SAFETY: the token has this block.
-    let (x, dx) = unsafe { (load_x(token.q.as_ptr().add(at * BLOCK)), *token.d.get_unchecked(at)) };
-    for group in 0..GROUPS {
-        // SAFETY: there is a whole block at each pointer; the token has this block.
-        unsafe {
-            let scales = F::scales::<PART>(&shared[group]);
-            let weights = unpack_rows::<F, PART>(&rows[group]);
-            let mut isum =
-                integer_sum::<F>(&scales, || D::whole(&weights, x, F::NARROW), || D::halves(&weights, x));
-            if F::OFFSET != 0 {
-                isum = vaddq_s32(isum, vdupq_n_s32(*token.offsets.get_unchecked(at)));
-            }
-            let scale = vmulq_n_f32(scales.d, dx);
-            sums.products[group] = vfmaq_f32(sums.products[group], scale, vcvtq_f32_s32(isum));
-            if F::MINIMUM {
-                let xsum = vdupq_n_f32(*token.sums.get_unchecked(at));
-                sums.minima[group] = vfmaq_f32(sums.minima[group], scales.minimum, xsum);
-            }
+    rows[0].prefetch::<F, PART>();
+    // SAFETY: the token has this block; rows below `N` are there.
+    unsafe {
+        let x = S::load_x::<D>(token.q.as_ptr().add(at * BLOCK));
+        four::<D, F, S, PART, N, 0>(rows, shared, token, at, &x, sums);
+        four::<D, F, S, PART, N, 1>(rows, shared, token, at, &x, sums);
+        if N > 2 {
+            four::<D, F, S, PART, N, 2>(rows, shared, token, at, &x, sums);
+            four::<D, F, S, PART, N, 3>(rows, shared, token, at, &x, sums);
         }
     }
 }
 
-/// 32 activations.
+/// 32 weights of the four rows numbered `I` times one token.
 ///
 /// # Safety
-/// `x` must point at them.
+/// As for [`dots`], with a whole block of each row, `at` within the token and `I` below `N`.
 #[inline]
 #[target_feature(enable = "neon")]
-pub unsafe fn load_x(x: *const i8) -> Weights {
-    // SAFETY: as promised by the caller.
-    unsafe { [vld1q_s8(x), vld1q_s8(x.add(16))] }
+unsafe fn four<D: Dot, F: Packed, S: Source, const PART: usize, const N: usize, const I: usize>(
+    rows: &[S; N],
+    shared: &[F::Shared; N],
+    token: &Token<'_>,
+    at: usize,
+    x: &S::X<D>,
+    sums: &mut Sums<N>,
+) {
+    // SAFETY: there is a whole block of each row; the token has this block.
+    unsafe {
+        let scales = if F::PARTS == 1 && F::MINIMUM {
+            // What nobody else needs is loaded late: with minima, there are no registers to keep it.
+            F::scales::<PART>(&F::shared(rows[I]))
+        } else {
+            F::scales::<PART>(&shared[I])
+        };
+        let start = if F::OFFSET == 0 { 0 } else { *token.offsets.get_unchecked(at) };
+        let isum = integer_sum::<F>(
+            &scales,
+            || rows[I].product::<D, F, PART>(vdupq_n_s32(start), x),
+            || rows[I].half_products::<D, F, PART>(x),
+        );
+        // Two quads at a time lie side by side, so that one instruction loads a word of both; where they do not fit
+        // the registers, one.
+        let crowded = F::PARTS == 1 && F::NARROW && (F::MINIMUM || D::WIDE);
+        let isum = if crowded || I == 1 { in_order(isum) } else { isum };
+        let scale = vmulq_n_f32(scales.d, *token.d.get_unchecked(at));
+        sums.products[I] = vfmaq_f32(sums.products[I], scale, vcvtq_f32_s32(isum));
+        if F::MINIMUM {
+            let xsum = vdupq_n_f32(*token.sums.get_unchecked(at));
+            sums.minima[I] = vfmaq_f32(sums.minima[I], scales.minimum, xsum);
+        }
+    }
 }
 
-/// 32 weights of each of four rows, before the subtraction of the format's offset.
-///
-/// # Safety
-/// The pointers must point at whole blocks.
+/// Keeps the compiler from loading what comes after before `sum` is known: where it unpacks several rows at once, they
+/// do not fit the registers. (A CPU that reorders instructions does so all the same.)
 #[inline]
 #[target_feature(enable = "neon")]
-pub unsafe fn unpack_rows<F: Packed, const PART: usize>(rows: &Blocks) -> Rows {
-    // SAFETY: as promised by the caller.
-    unsafe { rows.map(|row| F::weights::<PART>(row)) }
+fn in_order(mut sum: int32x4_t) -> int32x4_t {
+    // SAFETY: nothing is executed.
+    unsafe { core::arch::asm!("/* {0:v} */", inout(vreg) sum, options(nostack, preserves_flags)) };
+    sum
 }
 
 /// The sum of 32 products of each row with the integer scales in it.
 #[inline]
 #[target_feature(enable = "neon")]
-pub fn integer_sum<F: Packed>(
+fn integer_sum<F: Packed>(
     scales: &Scales,
     whole: impl FnOnce() -> int32x4_t,
     halves: impl FnOnce() -> [int32x4_t; 2],

@@ -1,0 +1,271 @@
+//! Where the same block of four rows lies: apart, in plain rows, or side by side, in a group of sixteen.
+//!
+//! Rows that lie apart come as sixteen bytes of one row, and their sums have to be folded. Rows that stand side by
+//! side come as four bytes of each of four rows: a row is a lane from the start.
+
+use super::blocks::Packed;
+use super::dot::{Dot, Rows, Weights, Words};
+use crate::layout::GROUP;
+use core::arch::{aarch64::*, asm};
+
+/// The same block of four rows.
+///
+/// # Safety
+/// The methods need NEON, what `D` asks for, whole blocks of the format in question, and fields that it has.
+pub trait Source: Copy {
+    /// 32 activations in the form in which they meet the weights.
+    type X<D: Dot>: Copy;
+
+    /// The half-precision numbers at byte `at`, where no word stands.
+    unsafe fn halves(self, at: usize) -> float32x4_t;
+
+    /// The words at byte `at`.
+    unsafe fn words(self, at: usize) -> uint32x4_t;
+
+    /// The next block, `bytes` bytes a row.
+    unsafe fn next(self, bytes: usize) -> Self;
+
+    /// Asks for what follows in a while in place of a part.
+    fn prefetch<F: Packed, const PART: usize>(self);
+
+    /// Loads 32 activations.
+    unsafe fn load_x<D: Dot>(x: *const i8) -> Self::X<D>;
+
+    /// The products of the weights of a part with 32 activations, added to `start`.
+    unsafe fn product<D: Dot, F: Packed, const PART: usize>(
+        self,
+        start: int32x4_t,
+        x: &Self::X<D>,
+    ) -> int32x4_t;
+
+    /// The products of the two halves of a part.
+    unsafe fn half_products<D: Dot, F: Packed, const PART: usize>(self, x: &Self::X<D>) -> [int32x4_t; 2];
+
+    /// The weights of a part less the format's offset, in the order in which tiles read them.
+    unsafe fn pack<D: Dot, F: Packed, const PART: usize>(self) -> [int8x16_t; 8];
+
+    /// The two half-precision numbers of the words at byte `at`.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn two_halves(self, at: usize) -> [float32x4_t; 2] {
+        // SAFETY: as promised by the caller.
+        let words = unsafe { self.words(at) };
+        [vmovn_u32(words), vshrn_n_u32::<16>(words)].map(|bits| vcvt_f32_f16(vreinterpret_f16_u16(bits)))
+    }
+}
+
+/// Four rows that lie apart: a pointer at the block of each.
+pub type Blocks = [*const u8; 4];
+
+/// The weights of a part of four rows that lie apart.
+///
+/// # Safety
+/// As for [`Source`].
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn rows<F: Packed, const PART: usize>(blocks: Blocks) -> Rows {
+    // SAFETY: as promised by the caller.
+    unsafe { blocks.map(|block| F::weights::<PART>(block)) }
+}
+
+impl Source for Blocks {
+    type X<D: Dot> = Weights;
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn halves(self, at: usize) -> float32x4_t {
+        // SAFETY: as promised by the caller; blocks are aligned to nothing.
+        let [a, b, c, d] = unsafe { self.map(|block| block.add(at).cast::<u16>().read_unaligned()) };
+        let bits = vset_lane_u16::<1>(b, vdup_n_u16(a));
+        let bits = vset_lane_u16::<3>(d, vset_lane_u16::<2>(c, bits));
+        vcvt_f32_f16(vreinterpret_f16_u16(bits))
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn words(self, at: usize) -> uint32x4_t {
+        // SAFETY: as promised by the caller; blocks are aligned to nothing.
+        let [a, b, c, d] = unsafe { self.map(|block| block.add(at).cast::<u32>().read_unaligned()) };
+        let words = vsetq_lane_u32::<1>(b, vdupq_n_u32(a));
+        vsetq_lane_u32::<3>(d, vsetq_lane_u32::<2>(c, words))
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn next(self, bytes: usize) -> Self {
+        // SAFETY: as promised by the caller.
+        unsafe { self.map(|block| block.add(bytes)) }
+    }
+
+    /// Rows that lie apart are streams that the CPU follows by itself.
+    #[inline]
+    fn prefetch<F: Packed, const PART: usize>(self) {}
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn load_x<D: Dot>(x: *const i8) -> Weights {
+        // SAFETY: as promised by the caller.
+        unsafe { [vld1q_s8(x), vld1q_s8(x.add(16))] }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn product<D: Dot, F: Packed, const PART: usize>(
+        self,
+        start: int32x4_t,
+        x: &Weights,
+    ) -> int32x4_t {
+        // SAFETY: as promised by the caller.
+        unsafe { vaddq_s32(start, D::rows(&rows::<F, PART>(self), *x, F::NARROW)) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn half_products<D: Dot, F: Packed, const PART: usize>(self, x: &Weights) -> [int32x4_t; 2] {
+        // SAFETY: as promised by the caller.
+        unsafe { D::row_halves(&rows::<F, PART>(self), *x) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn pack<D: Dot, F: Packed, const PART: usize>(self) -> [int8x16_t; 8] {
+        // SAFETY: as promised by the caller.
+        unsafe { D::pack_rows(&rows::<F, PART>(self).map(|row| row.map(|w| less_offset::<F>(w)))) }
+    }
+}
+
+/// Four rows of a group of 16, side by side.
+#[derive(Clone, Copy)]
+pub struct Quad {
+    /// The block of the group.
+    block: *const u8,
+    /// Which of the four quads it is.
+    index: usize,
+}
+
+/// How far ahead a group is asked for, in bytes.
+const AHEAD: usize = 1024;
+/// The bytes that are asked for together: two cache lines, of which the CPU brings the second by itself.
+const LINES: usize = 128;
+
+/// Asks for the lines numbered `I` of those that a group's part takes.
+#[inline]
+fn prefetch<F: Packed, const PART: usize, const I: usize>(block: *const u8) {
+    let part = F::BYTES * GROUP / F::PARTS;
+    if I * LINES < part {
+        // SAFETY: a hint, which may name any address.
+        unsafe {
+            asm!(
+                "prfm pldl1strm, [{0}, {1}]",
+                in(reg) block.addr(),
+                // What the instruction can add is a multiple of 8.
+                const (AHEAD + PART * (F::BYTES * GROUP / F::PARTS) + I * LINES) / 8 * 8,
+                options(nomem, nostack, preserves_flags)
+            );
+        }
+    }
+}
+
+impl Quad {
+    /// The four quads of the group whose block is at `block`.
+    pub fn all(block: *const u8) -> [Self; 4] {
+        [0, 1, 2, 3].map(|index| Self { block, index })
+    }
+
+    /// The weights of a part.
+    ///
+    /// # Safety
+    /// As for [`Source`].
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn weights<F: Packed, const PART: usize>(self) -> Words {
+        // SAFETY: as promised by the caller, four bytes of each row at a time.
+        unsafe {
+            let load = |i: usize| move |at: usize| vreinterpretq_u8_u32(self.words(at + 4 * i));
+            [
+                F::half::<PART, 0>(load(0)),
+                F::half::<PART, 0>(load(1)),
+                F::half::<PART, 0>(load(2)),
+                F::half::<PART, 0>(load(3)),
+                F::half::<PART, 1>(load(0)),
+                F::half::<PART, 1>(load(1)),
+                F::half::<PART, 1>(load(2)),
+                F::half::<PART, 1>(load(3)),
+            ]
+        }
+    }
+}
+
+impl Source for Quad {
+    type X<D: Dot> = D::Spread;
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn halves(self, at: usize) -> float32x4_t {
+        // SAFETY: the halves of 16 rows stand side by side.
+        let bits = unsafe { vld1_u16(self.block.add(at * GROUP + self.index * 8).cast()) };
+        vcvt_f32_f16(vreinterpret_f16_u16(bits))
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn words(self, at: usize) -> uint32x4_t {
+        // SAFETY: the words of 16 rows stand side by side.
+        unsafe { vld1q_u32(self.block.add(at * GROUP + self.index * 16).cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn next(self, bytes: usize) -> Self {
+        // SAFETY: as promised by the caller.
+        Self { block: unsafe { self.block.add(bytes * GROUP) }, ..self }
+    }
+
+    #[inline]
+    fn prefetch<F: Packed, const PART: usize>(self) {
+        prefetch::<F, PART, 0>(self.block);
+        prefetch::<F, PART, 1>(self.block);
+        prefetch::<F, PART, 2>(self.block);
+        prefetch::<F, PART, 3>(self.block);
+        prefetch::<F, PART, 4>(self.block);
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn load_x<D: Dot>(x: *const i8) -> D::Spread {
+        // SAFETY: as promised by the caller.
+        unsafe { D::spread(x) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn product<D: Dot, F: Packed, const PART: usize>(
+        self,
+        start: int32x4_t,
+        x: &D::Spread,
+    ) -> int32x4_t {
+        // SAFETY: as promised by the caller.
+        unsafe { D::words(start, &self.weights::<F, PART>(), x, F::NARROW) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn half_products<D: Dot, F: Packed, const PART: usize>(self, x: &D::Spread) -> [int32x4_t; 2] {
+        // SAFETY: as promised by the caller.
+        unsafe { D::word_halves(&self.weights::<F, PART>(), x) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn pack<D: Dot, F: Packed, const PART: usize>(self) -> [int8x16_t; 8] {
+        // SAFETY: as promised by the caller.
+        unsafe { D::pack_words(&self.weights::<F, PART>().map(|w| less_offset::<F>(w))) }
+    }
+}
+
+/// Weights less what the format still wants to be subtracted.
+#[inline]
+#[target_feature(enable = "neon")]
+fn less_offset<F: Packed>(weights: int8x16_t) -> int8x16_t {
+    if F::OFFSET == 0 { weights } else { vsubq_s8(weights, vdupq_n_s8(F::OFFSET)) }
+}
