@@ -30,6 +30,10 @@ lint:
 cross:
     ./test setup_cross bare cross_build cross_cortex_a53 cross_cortex_a76 cross_max
 
+# Counts the instructions of a step on emulated ARM CPUs: `just count-instructions model.gguf`, or with `--record` into benches/record.
+count-instructions *arguments:
+    scripts/count-instructions.sh {{arguments}}
+
 # API documentation, in the browser.
 doc:
     cargo doc --workspace --no-deps --open

@@ -59,6 +59,8 @@ pub mod format;
 pub mod kv;
 pub mod layout;
 pub mod level;
+#[cfg(feature = "count-markers")]
+pub mod markers;
 pub mod math;
 pub mod matmul;
 pub mod probe;
