@@ -122,7 +122,7 @@ const RANGES_PER_WORKER: usize = 4;
 /// `out` is tokens x (sum of the matrices' rows). Quantized matrices meet `x.quantized` where it is given.
 ///
 /// # Panics
-/// If the shapes contradict each other or `scratch` is smaller than [`Scratch::lines`] says.
+/// If the shapes contradict each other or `scratch` is smaller than [`ScratchSize`](crate::ScratchSize) says.
 pub fn matmul(
     level: Level,
     workers: &dyn Workers,
