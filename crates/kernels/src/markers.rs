@@ -4,7 +4,7 @@
 //! looks for; elsewhere they are nothing. They are no part of any result.
 
 /// From here on, instructions count.
-#[inline(always)]
+#[inline]
 pub fn open() {
     #[cfg(target_arch = "aarch64")]
     // SAFETY: a hint without a meaning does nothing.
@@ -14,7 +14,7 @@ pub fn open() {
 }
 
 /// From here on, they no longer do.
-#[inline(always)]
+#[inline]
 pub fn close() {
     #[cfg(target_arch = "aarch64")]
     // SAFETY: a hint without a meaning does nothing.

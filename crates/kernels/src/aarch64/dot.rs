@@ -37,6 +37,8 @@ pub trait Dot {
     type Spread: Copy;
     /// Whether that takes many registers.
     const WIDE: bool;
+    /// Whether weights are asked for ahead. The cores that have more than NEON follow one stream by themselves.
+    const PREFETCH: bool;
     /// The vectors of four rows that a register tile holds.
     const TALL: usize;
     /// Whether the sums of a tile are of two rows and two tokens each, and tiles are of an even number of tokens.

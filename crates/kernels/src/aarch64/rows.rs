@@ -187,19 +187,19 @@ impl Place {
 struct Token<'a> {
     q: &'a [i8],
     d: &'a [f32],
-    /// `-OFFSET * xsum` of each block, for formats with an offset.
-    offsets: &'a [i32],
+    /// `-OFFSET * xsum` of each block in every lane, for formats with an offset.
+    offsets: &'a [[i32; LANES]],
     /// `dx * xsum` of each block, for formats with a minimum.
     sums: &'a [f32],
 }
 
 impl<'a> Token<'a> {
     fn new<F: Packed>(x: &Quantized<'a>, blocks: usize, scratch: &'a mut [Line]) -> Self {
-        let (offsets, scratch) = carve::<i32>(scratch, if F::OFFSET == 0 { 0 } else { blocks });
+        let (offsets, scratch) = carve::<[i32; LANES]>(scratch, if F::OFFSET == 0 { 0 } else { blocks });
         let (sums, _) = carve::<f32>(scratch, if F::MINIMUM { blocks } else { 0 });
         let xsums = || x.sums.chunks_exact(2).map(|halves| i32::from(halves[0]) + i32::from(halves[1]));
         for (offset, xsum) in offsets.iter_mut().zip(xsums()) {
-            *offset = -i32::from(F::OFFSET) * xsum;
+            *offset = [-i32::from(F::OFFSET) * xsum; LANES];
         }
         for (sum, (xsum, d)) in sums.iter_mut().zip(xsums().zip(x.d)) {
             *sum = d * xsum as f32;
@@ -267,7 +267,9 @@ unsafe fn part<D: Dot, F: Packed, S: Source, const PART: usize, const N: usize>(
     sums: &mut Sums<N>,
 ) {
     let at = block + PART;
-    rows[0].prefetch::<F, PART>();
+    if D::PREFETCH {
+        rows[0].prefetch::<F, PART>();
+    }
     // SAFETY: the token has this block; rows below `N` are there.
     unsafe {
         let x = S::load_x::<D>(token.q.as_ptr().add(at * BLOCK));
@@ -302,10 +304,11 @@ unsafe fn four<D: Dot, F: Packed, S: Source, const PART: usize, const N: usize, 
         } else {
             F::scales::<PART>(&shared[I])
         };
-        let start = if F::OFFSET == 0 { 0 } else { *token.offsets.get_unchecked(at) };
+        let start =
+            if F::OFFSET == 0 { vdupq_n_s32(0) } else { vld1q_s32(token.offsets.get_unchecked(at).as_ptr()) };
         let isum = integer_sum::<F>(
             &scales,
-            || rows[I].product::<D, F, PART>(vdupq_n_s32(start), x),
+            || rows[I].product::<D, F, PART>(start, x),
             || rows[I].half_products::<D, F, PART>(x),
         );
         // Two quads at a time lie side by side, so that one instruction loads a word of both; where they do not fit

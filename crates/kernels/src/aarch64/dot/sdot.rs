@@ -11,6 +11,7 @@ pub struct DotProduct;
 impl Dot for DotProduct {
     type Spread = Weights;
     const WIDE: bool = false;
+    const PREFETCH: bool = false;
     const TALL: usize = 4;
     const PAIRS: bool = false;
 

@@ -14,6 +14,7 @@ pub struct MatrixProduct;
 impl Dot for MatrixProduct {
     type Spread = Weights;
     const WIDE: bool = false;
+    const PREFETCH: bool = false;
     const TALL: usize = 4;
     const PAIRS: bool = true;
 

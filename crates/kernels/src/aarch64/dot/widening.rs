@@ -47,6 +47,7 @@ impl Dot for Widening {
     /// Each word of activations, four times over.
     type Spread = Words;
     const WIDE: bool = true;
+    const PREFETCH: bool = true;
     const TALL: usize = 2;
     const PAIRS: bool = false;
 
