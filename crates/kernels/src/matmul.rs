@@ -122,7 +122,8 @@ const RANGES_PER_WORKER: usize = 4;
 /// `out` is tokens x (sum of the matrices' rows). Quantized matrices meet `x.quantized` where it is given.
 ///
 /// # Panics
-/// If the shapes contradict each other or `scratch` is smaller than [`ScratchSize`](crate::ScratchSize) says.
+/// If the shapes contradict each other or `scratch` is smaller than
+/// [`ScratchSize::lines`](crate::ScratchSize::lines) says.
 pub fn matmul(
     level: Level,
     workers: &dyn Workers,

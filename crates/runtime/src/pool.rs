@@ -54,8 +54,8 @@ impl Pool {
     pub const MAX_THREADS: usize = 512;
 
     /// Starts `threads - 1` threads, and returns when they are ready; the caller of [`run`](Workers::run) is the
-    /// last. 0 counts as 1, and more than [`MAX_THREADS`](Self::MAX_THREADS) as that many. Where cores differ in speed, the threads keep to the fastest
-    /// that are enough for all.
+    /// last. 0 counts as 1, and more than [`MAX_THREADS`](Self::MAX_THREADS) as that many. Where cores differ in
+    /// speed, the threads keep to the fastest that are enough for all.
     pub fn new(threads: usize) -> Result<Self, Error> {
         let wanted = threads.clamp(1, Self::MAX_THREADS);
         let cores = thread::available_parallelism().map_or(1, usize::from);
