@@ -19,7 +19,9 @@ use core::marker::PhantomData;
 use core::ops::Range;
 
 /// How far past the rows in use memory is fetched: its latency at the speed of one core.
-pub const AHEAD: usize = 4096;
+const AHEAD: usize = 4096;
+/// The same where rows lie side by side and are one stream: further on, blocks of 256 lose what was fetched for them.
+const AHEAD_IN_GROUP: usize = 2304;
 
 /// Where kernels read the blocks of the same number in `ROWS` rows.
 ///
@@ -298,7 +300,7 @@ pub unsafe fn quantized_rows<W: Weights<ROWS>, const ROWS: usize, const N: usize
                     let group = matrix.group(start / GROUP);
                     let lanes = start % GROUP..GROUP.min(start % GROUP + rows.end - start);
                     let sources = core::array::from_fn(|n| Interleaved::new(group, n * ROWS));
-                    let ahead = group.as_ptr().wrapping_add(AHEAD);
+                    let ahead = group.as_ptr().wrapping_add(AHEAD_IN_GROUP);
                     product.rows::<W, _, ROWS, N>(sources, ahead, lanes.clone(), start - first);
                     lanes.len()
                 }
