@@ -13,8 +13,9 @@ pub enum Layout {
     /// One row after another.
     Rows,
     /// Groups of 16 rows. A group holds, for each block of the format in turn, that block of all its rows: what stands
-    /// at byte `at` of the block, of row `r` and with a width of `w` bytes, stands at byte `16 at + r w`. The width is
-    /// 2 for the scale of a format whose bytes are no whole number of words, and 4 for everything else.
+    /// at byte `at` of the block, of row `r` and with a width of `w` bytes, stands at byte `16 place(at) + r w`. The
+    /// width is 2 for the scale of a format whose bytes are no whole number of words, and 4 for everything else.
+    /// [`place`] orders a block as it is read, so that memory is read from front to back.
     Rows16,
 }
 
@@ -82,6 +83,21 @@ fn fields(format: Format) -> impl Iterator<Item = Range<usize>> {
     half.map(|at| at..at + 2).into_iter().chain(words.step_by(4).map(|at| at..at + 4))
 }
 
+/// Where the field that begins at byte `at` of a block as ggml lays it begins in a row of [`Layout::Rows16`].
+///
+/// `Q6_K`: first the scale, then the integer scales; then, of each 128 weights, the words with the low bits of weights
+/// i.., the upper bits of the same, and the low bits of weights 32 + i.., for i = 0, 4, .. 28. The other formats are
+/// read in ggml's order.
+pub const fn place(format: Format, at: usize) -> usize {
+    match (format, at) {
+        (Format::Q6_K, 208..) => at - 208,
+        (Format::Q6_K, 192..) => at - 192 + 2,
+        (Format::Q6_K, 128..) => 18 + (at - 128) / 32 * 96 + at % 32 * 3 + 4,
+        (Format::Q6_K, _) => 18 + at / 64 * 96 + at % 32 * 3 + at / 32 % 2 * 8,
+        _ => at,
+    }
+}
+
 /// Brings 16 rows from [`Layout::Rows`] to [`Layout::Rows16`].
 ///
 /// # Panics
@@ -94,7 +110,7 @@ pub fn interleave(format: Format, rows: &[u8], group: &mut [u8]) {
         for field in fields(format) {
             for r in 0..GROUP {
                 let from = r * row_bytes + block * bytes + field.start;
-                let to = GROUP * field.start + r * field.len();
+                let to = GROUP * place(format, field.start) + r * field.len();
                 group[to..to + field.len()].copy_from_slice(&rows[from..from + field.len()]);
             }
         }
@@ -109,7 +125,7 @@ pub fn gather(format: Format, group: &[u8], row: usize, block: &mut [u8]) {
     let bytes = format.block_bytes();
     assert!(group.len() == GROUP * bytes && block.len() == bytes && row < GROUP, "a block of 16 rows");
     for field in fields(format) {
-        let from = GROUP * field.start + row * field.len();
+        let from = GROUP * place(format, field.start) + row * field.len();
         block[field.clone()].copy_from_slice(&group[from..from + field.len()]);
     }
 }

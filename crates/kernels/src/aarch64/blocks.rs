@@ -6,6 +6,7 @@
 
 use super::dot::Weights;
 use super::source::Source;
+use crate::Format;
 use core::arch::aarch64::*;
 
 /// The scales of 32 weights of four rows, a row in each lane.
@@ -35,6 +36,8 @@ pub enum IntegerScales {
 /// # Safety
 /// The methods need NEON and pointers at whole blocks of the format; `PART` is below [`PARTS`](Self::PARTS).
 pub trait Packed {
+    /// Its name.
+    const FORMAT: Format;
     /// The bytes of a block.
     const BYTES: usize;
     /// The number of times 32 weights in a block.
@@ -75,6 +78,7 @@ pub trait Packed {
 pub struct Q8_0;
 
 impl Packed for Q8_0 {
+    const FORMAT: Format = Format::Q8_0;
     const BYTES: usize = 34;
     const PARTS: usize = 1;
     const NARROW: bool = false;
@@ -104,6 +108,7 @@ impl Packed for Q8_0 {
 pub struct Q4_0;
 
 impl Packed for Q4_0 {
+    const FORMAT: Format = Format::Q4_0;
     const BYTES: usize = 18;
     const PARTS: usize = 1;
     const OFFSET: i8 = 8;
@@ -133,6 +138,7 @@ impl Packed for Q4_0 {
 pub struct Q4_1;
 
 impl Packed for Q4_1 {
+    const FORMAT: Format = Format::Q4_1;
     const BYTES: usize = 20;
     const PARTS: usize = 1;
     const MINIMUM: bool = true;
@@ -172,6 +178,7 @@ pub struct Q4KShared {
 }
 
 impl Packed for Q4_K {
+    const FORMAT: Format = Format::Q4_K;
     const BYTES: usize = 144;
     const PARTS: usize = 8;
     const MINIMUM: bool = true;
@@ -226,6 +233,7 @@ pub struct Q6KShared {
 }
 
 impl Packed for Q6_K {
+    const FORMAT: Format = Format::Q6_K;
     const BYTES: usize = 210;
     const PARTS: usize = 8;
     const SCALES: IntegerScales = IntegerScales::Two;
@@ -236,8 +244,8 @@ impl Packed for Q6_K {
     unsafe fn shared<S: Source>(blocks: S) -> Q6KShared {
         // SAFETY: d at 208, scales in bytes 192..208.
         unsafe {
-            let scales = [blocks.words(192), blocks.words(196), blocks.words(200), blocks.words(204)];
-            Q6KShared { d: blocks.halves(208), scales }
+            let scales = [192, 196, 200, 204].map(|at| blocks.words(S::place(Format::Q6_K, at)));
+            Q6KShared { d: blocks.halves(S::place(Format::Q6_K, 208)), scales }
         }
     }
 

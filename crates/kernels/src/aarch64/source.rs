@@ -5,7 +5,8 @@
 
 use super::blocks::Packed;
 use super::dot::{Dot, Rows, Weights, Words};
-use crate::layout::GROUP;
+use crate::Format;
+use crate::layout::{self, GROUP};
 use core::arch::{aarch64::*, asm};
 
 /// The same block of four rows.
@@ -15,6 +16,9 @@ use core::arch::{aarch64::*, asm};
 pub trait Source: Copy {
     /// 32 activations in the form in which they meet the weights.
     type X<D: Dot>: Copy;
+
+    /// Where here the field stands that begins at byte `at` of a block as ggml lays it.
+    fn place(format: Format, at: usize) -> usize;
 
     /// The half-precision numbers at byte `at`, where no word stands.
     unsafe fn halves(self, at: usize) -> float32x4_t;
@@ -70,6 +74,11 @@ unsafe fn rows<F: Packed, const PART: usize>(blocks: Blocks) -> Rows {
 
 impl Source for Blocks {
     type X<D: Dot> = Weights;
+
+    #[inline]
+    fn place(_: Format, at: usize) -> usize {
+        at
+    }
 
     #[inline]
     #[target_feature(enable = "neon")]
@@ -181,7 +190,9 @@ impl Quad {
     unsafe fn weights<F: Packed, const PART: usize>(self) -> Words {
         // SAFETY: as promised by the caller, four bytes of each row at a time.
         unsafe {
-            let load = |i: usize| move |at: usize| vreinterpretq_u8_u32(self.words(at + 4 * i));
+            let load = |i: usize| {
+                move |at: usize| vreinterpretq_u8_u32(self.words(Self::place(F::FORMAT, at + 4 * i)))
+            };
             [
                 F::half::<PART, 0>(load(0)),
                 F::half::<PART, 0>(load(1)),
@@ -198,6 +209,11 @@ impl Quad {
 
 impl Source for Quad {
     type X<D: Dot> = D::Spread;
+
+    #[inline]
+    fn place(format: Format, at: usize) -> usize {
+        layout::place(format, at)
+    }
 
     #[inline]
     #[target_feature(enable = "neon")]

@@ -7,6 +7,7 @@
 )]
 
 use super::matmul::{Lanes, Part, PartOf, Source, Weights, X};
+use crate::Format;
 use core::marker::PhantomData;
 
 /// An array of four or eight, the expression once for each place: a closure would be a function of its own, in which
@@ -56,6 +57,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q8_0<L> {
     type Lanes = L;
     const BYTES: usize = 34;
     const PARTS: usize = 1;
+    const TOGETHER: usize = 1;
     const MINIMUM: bool = false;
     const SCALES: usize = 0;
     const SURPLUS: u8 = L::SURPLUS8;
@@ -100,6 +102,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4_0<L> {
     type Lanes = L;
     const BYTES: usize = 18;
     const PARTS: usize = 1;
+    const TOGETHER: usize = 1;
     const MINIMUM: bool = false;
     const SCALES: usize = 0;
     const SURPLUS: u8 = 8;
@@ -132,6 +135,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4_1<L> {
     type Lanes = L;
     const BYTES: usize = 20;
     const PARTS: usize = 1;
+    const TOGETHER: usize = 1;
     const MINIMUM: bool = true;
     const SCALES: usize = 0;
     const SURPLUS: u8 = 0;
@@ -178,6 +182,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4K<L> {
     type Lanes = L;
     const BYTES: usize = 144;
     const PARTS: usize = 8;
+    const TOGETHER: usize = 2;
     const MINIMUM: bool = true;
     const SCALES: usize = 1;
     const SURPLUS: u8 = 0;
@@ -249,6 +254,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q6K<L> {
     type Lanes = L;
     const BYTES: usize = 210;
     const PARTS: usize = 8;
+    const TOGETHER: usize = 4;
     const MINIMUM: bool = false;
     const SCALES: usize = 2;
     const SURPLUS: u8 = 32;
@@ -258,13 +264,13 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q6K<L> {
     unsafe fn head<S: Source<L, ROWS>>(blocks: &S) -> Self::Head {
         // SAFETY: the caller's promise: 210 bytes.
         unsafe {
-            let scales = blocks.dwords(192);
+            let scales = blocks.dwords(S::place(Format::Q6_K, 192));
             let (low, high) = if S::IN_PLACE {
                 ([scales; 8], [scales; 4])
             } else {
                 (eight!(J => blocks.dwords(16 * J)), four!(J => blocks.dwords(128 + 16 * J)))
             };
-            Q6KHead { d: blocks.half(208), scales, low, high }
+            Q6KHead { d: blocks.half(S::place(Format::Q6_K, 208)), scales, low, high }
         }
     }
 
@@ -276,8 +282,9 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q6K<L> {
             Part {
                 w: eight!(J => {
                     let (low, high) = if S::IN_PLACE {
-                        let low = blocks.dword(half * 64 + quarter % 2 * 32 + 4 * J);
-                        (low, blocks.dword(128 + half * 32 + 4 * J))
+                        let low = S::place(Format::Q6_K, half * 64 + quarter % 2 * 32 + 4 * J);
+                        let high = S::place(Format::Q6_K, 128 + half * 32 + 4 * J);
+                        (blocks.dword(low), blocks.dword(high))
                     } else {
                         let low = head.low[half * 4 + quarter % 2 * 2 + J / 4][J % 4];
                         (low, head.high[half * 2 + J / 4][J % 4])

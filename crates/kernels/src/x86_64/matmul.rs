@@ -9,19 +9,18 @@
 )]
 
 use super::formats::{eight, four};
-use crate::Matrix;
 use crate::activations::Quantized;
-use crate::layout::{GROUP, Layout};
+use crate::layout::{self, GROUP, Layout};
 use crate::scratch::Line;
 use crate::split::Tile;
-use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use crate::{Format, Matrix};
+use core::arch::asm;
 use core::marker::PhantomData;
 use core::ops::Range;
 
-/// How far past the rows in use memory is fetched: its latency at the speed of one core.
-const AHEAD: usize = 4096;
-/// The same where rows lie side by side and are one stream: further on, blocks of 256 lose what was fetched for them.
-const AHEAD_IN_GROUP: usize = 2304;
+/// How far past the rows in use memory is fetched. It is fetched into the second cache: more such requests can wait
+/// for memory than the first cache has places for, so that they alone keep memory busy.
+const AHEAD: usize = 8192;
 
 /// Where kernels read the blocks of the same number in `ROWS` rows.
 ///
@@ -31,6 +30,8 @@ pub trait Source<L: Lanes<ROWS>, const ROWS: usize>: Copy {
     /// Whether a dword costs no more than a load, so that nothing is gained by keeping it.
     const IN_PLACE: bool;
 
+    /// Where here the field stands that begins at byte `at` of a block as ggml lays it.
+    fn place(format: Format, at: usize) -> usize;
     /// The 16 bytes at `at` of each row: lane r of vector j is dword j of row r.
     unsafe fn dwords(&self, at: usize) -> [L::I; 4];
     /// The dword at `at` of each row.
@@ -66,6 +67,11 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Source<L, ROWS> for Blocks<ROWS> {
     const IN_PLACE: bool = false;
 
     #[inline(always)]
+    fn place(_: Format, at: usize) -> usize {
+        at
+    }
+
+    #[inline(always)]
     unsafe fn dwords(&self, at: usize) -> [L::I; 4] {
         // SAFETY: the caller's promise.
         unsafe { L::dwords(self, at) }
@@ -94,7 +100,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Source<L, ROWS> for Blocks<ROWS> {
         // row, more than there are registers, instead of a few strides.
         // SAFETY: no instruction.
         unsafe {
-            core::arch::asm!("/* {0} */", inout(reg) self.base, options(pure, nomem, nostack, preserves_flags));
+            asm!("/* {0} */", inout(reg) self.base, options(pure, nomem, nostack, preserves_flags));
         }
     }
 }
@@ -117,6 +123,11 @@ impl Interleaved {
 
 impl<L: Lanes<ROWS>, const ROWS: usize> Source<L, ROWS> for Interleaved {
     const IN_PLACE: bool = true;
+
+    #[inline(always)]
+    fn place(format: Format, at: usize) -> usize {
+        layout::place(format, at)
+    }
 
     #[inline(always)]
     unsafe fn dwords(&self, at: usize) -> [L::I; 4] {
@@ -240,6 +251,8 @@ pub trait Weights<const ROWS: usize> {
     const BYTES: usize;
     /// Spans of 32 weights in a block.
     const PARTS: usize;
+    /// How many successive parts share bytes of weights: these are loaded once for all of them. Divides `PARTS`.
+    const TOGETHER: usize;
     /// Whether blocks have a minimum.
     const MINIMUM: bool;
     /// The integer scales of 32 weights: none, one, or one of each half.
@@ -300,7 +313,7 @@ pub unsafe fn quantized_rows<W: Weights<ROWS>, const ROWS: usize, const N: usize
                     let group = matrix.group(start / GROUP);
                     let lanes = start % GROUP..GROUP.min(start % GROUP + rows.end - start);
                     let sources = core::array::from_fn(|n| Interleaved::new(group, n * ROWS));
-                    let ahead = group.as_ptr().wrapping_add(AHEAD_IN_GROUP);
+                    let ahead = group.as_ptr().wrapping_add(AHEAD);
                     product.rows::<W, _, ROWS, N>(sources, ahead, lanes.clone(), start - first);
                     lanes.len()
                 }
@@ -480,11 +493,11 @@ unsafe fn stream<W: Weights<ROWS>, S: Source<W::Lanes, ROWS>, const ROWS: usize,
                 let head = W::head(&sources[n]);
                 // Once for each part, so that shifts and places are constants.
                 eight!(PART => if PART < W::PARTS {
-                    // A prefetch is a hint: addresses past the end are ignored.
-                    for line in (0..ROWS * W::BYTES / W::PARTS).step_by(Line::BYTES) {
-                        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line).cast());
+                    if PART.is_multiple_of(W::TOGETHER) {
+                        let bytes = ROWS * W::BYTES / W::PARTS * W::TOGETHER;
+                        fetch(ahead, bytes);
+                        ahead = ahead.wrapping_add(bytes);
                     }
-                    ahead = ahead.wrapping_add(ROWS * W::BYTES / W::PARTS);
                     sums[n].add(&W::part(&sources[n], &head, PART), x, 0, cols, first + PART);
                 });
                 sources[n].advance(W::BYTES);
@@ -495,6 +508,19 @@ unsafe fn stream<W: Weights<ROWS>, S: Source<W::Lanes, ROWS>, const ROWS: usize,
             [results[n]] = sums[n].finish();
         }
         results
+    }
+}
+
+/// Asks for `bytes` of memory from `from` on.
+///
+/// The compiler takes it for something that may write anywhere, and so moves no load past it: it would gather a block's
+/// requests at one place, where there are more of them than can wait, and the rest is dropped.
+#[inline(always)]
+fn fetch(from: *const u8, bytes: usize) {
+    for at in (0..bytes).step_by(Line::BYTES) {
+        let line = from.wrapping_add(at);
+        // SAFETY: a hint, which may name any address.
+        unsafe { asm!("prefetcht1 [{0}]", in(reg) line, options(nostack, preserves_flags)) };
     }
 }
 
