@@ -112,10 +112,9 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// The alignment of row ranges that workers claim: the height of the tallest register tile.
-const ROWS: usize = 16;
-/// How many ranges each worker would get if all were equally fast: enough that a slow one holds nobody up.
-const RANGES_PER_WORKER: usize = 4;
+/// Row ranges that workers claim are multiples of this: of the height of the tallest register tile, and high enough that
+/// what a range begins with is fetched in time for most of it.
+const ROWS: usize = 32;
 
 /// `out[t] = stack * x[t]`: for each token the outputs of all matrices of `stack`, one after another.
 ///
@@ -140,8 +139,7 @@ pub fn matmul(
     if out.is_empty() {
         return;
     }
-    let chunk = rows.div_ceil(workers.count() * RANGES_PER_WORKER).next_multiple_of(ROWS);
-    let split = Split::new(Columns::new(out, rows, chunk));
+    let split = Split::new(Columns::shrinking(out, rows, workers.count(), ROWS));
     #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "no matrix engine"))]
     let (shared, scratch) = scratch.parts();
     #[cfg(target_arch = "x86_64")]

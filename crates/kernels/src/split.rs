@@ -193,8 +193,47 @@ pub struct Columns<'a> {
     start: *mut f32,
     tokens: usize,
     width: usize,
-    chunk: usize,
+    widths: Widths,
+    count: usize,
     slice: PhantomData<&'a mut [f32]>,
+}
+
+/// How wide the parts of [`Columns`] are.
+#[derive(Clone, Copy, Debug)]
+enum Widths {
+    /// So wide; the last may be narrower.
+    Even(usize),
+    /// In rounds of a part for each worker, which take half of what is left, in whole units.
+    Shrinking { workers: usize, unit: usize },
+}
+
+impl Widths {
+    /// The columns of part `index` of `width` columns, which may lie past the end.
+    fn part(self, index: usize, width: usize) -> Range<usize> {
+        let (from, len) = match self {
+            Self::Even(len) => (index * len, len),
+            Self::Shrinking { workers, unit } => {
+                let mut from = 0;
+                let mut len = 0;
+                for _ in 0..=index / workers {
+                    from += workers * len;
+                    len = (width.saturating_sub(from) / (2 * workers)).next_multiple_of(unit).max(unit);
+                }
+                (from + index % workers * len, len)
+            }
+        };
+        from.min(width)..width.min(from + len)
+    }
+
+    /// How many parts there are.
+    fn count(self, width: usize) -> usize {
+        match self {
+            Self::Even(len) => width.div_ceil(len),
+            Self::Shrinking { .. } => {
+                (0..width).take_while(|index| self.part(*index, width).start < width).count()
+            }
+        }
+    }
 }
 
 // SAFETY: as for `Chunks`.
@@ -212,21 +251,38 @@ impl<'a> Columns<'a> {
             chunk > 0 && width > 0 && out.len().is_multiple_of(width),
             "whole rows in parts of some columns"
         );
-        Self { start: out.as_mut_ptr(), tokens: out.len() / width, width, chunk, slice: PhantomData }
+        Self::of(out, width, Widths::Even(chunk))
+    }
+
+    /// Splits `out`, of `width` columns, into parts that shrink, so that `workers` of any speed take few of them and yet
+    /// end together. All but the last are multiples of `unit` columns.
+    ///
+    /// # Panics
+    /// If `workers`, `unit` or `width` is 0, or `out` is not a whole number of rows.
+    pub fn shrinking(out: &'a mut [f32], width: usize, workers: usize, unit: usize) -> Self {
+        assert!(
+            workers > 0 && unit > 0 && width > 0 && out.len().is_multiple_of(width),
+            "whole rows in parts of some columns for some workers"
+        );
+        Self::of(out, width, Widths::Shrinking { workers, unit })
+    }
+
+    fn of(out: &'a mut [f32], width: usize, widths: Widths) -> Self {
+        let (tokens, count) = (out.len() / width, widths.count(width));
+        Self { start: out.as_mut_ptr(), tokens, width, widths, count, slice: PhantomData }
     }
 }
 
-// SAFETY: part i is the columns i*chunk .. (i+1)*chunk of every row: disjoint, inside the matrix, valid for 'a.
+// SAFETY: part i is a range of columns of every row, inside the matrix; it begins where part i - 1 ends; valid for 'a.
 unsafe impl<'a> Parts for Columns<'a> {
     type Part = Tile<'a>;
 
     fn count(&self) -> usize {
-        self.width.div_ceil(self.chunk)
+        self.count
     }
 
     unsafe fn part(&self, index: usize) -> Tile<'a> {
-        let from = index * self.chunk;
-        let columns = from..(from + self.chunk).min(self.width);
+        let columns = self.widths.part(index, self.width);
         Tile { start: self.start, tokens: self.tokens, stride: self.width, columns, slice: PhantomData }
     }
 }

@@ -296,6 +296,7 @@ pub unsafe fn quantized_rows<W: Weights<ROWS>, const ROWS: usize, const N: usize
     assert!(x.q.len() == values && x.d.len() == values / 32 && x.sums.len() == values / 16, "every token");
     assert!(matrix.row_bytes() == cols / 32 / W::PARTS * W::BYTES, "rows of this format");
     let first = rows.start;
+    let end = matrix.bytes().as_ptr().wrapping_add(rows.end * matrix.row_bytes());
     let mut product = Product { x, cols, out, scratch };
     let mut start = rows.start;
     while start < rows.end {
@@ -306,7 +307,7 @@ pub unsafe fn quantized_rows<W: Weights<ROWS>, const ROWS: usize, const N: usize
                     let (blocks, lanes) = side_by_side::<ROWS>(matrix, start..rows.end);
                     // Rows are used in stripes; what comes after them is fetched in one stream.
                     let ahead = blocks.base.wrapping_add(ROWS * matrix.row_bytes() + AHEAD);
-                    product.rows::<W, _, ROWS, 1>([blocks], ahead, lanes.clone(), start - first);
+                    product.rows::<W, _, ROWS, 1>([blocks], ahead..end, lanes.clone(), start - first);
                     lanes.len()
                 }
                 Layout::Rows16 => {
@@ -314,7 +315,7 @@ pub unsafe fn quantized_rows<W: Weights<ROWS>, const ROWS: usize, const N: usize
                     let lanes = start % GROUP..GROUP.min(start % GROUP + rows.end - start);
                     let sources = core::array::from_fn(|n| Interleaved::new(group, n * ROWS));
                     let ahead = group.as_ptr().wrapping_add(AHEAD);
-                    product.rows::<W, _, ROWS, N>(sources, ahead, lanes.clone(), start - first);
+                    product.rows::<W, _, ROWS, N>(sources, ahead..end, lanes.clone(), start - first);
                     lanes.len()
                 }
             }
@@ -359,7 +360,7 @@ impl Product<'_, '_> {
     unsafe fn rows<W: Weights<ROWS>, S: Source<W::Lanes, ROWS>, const ROWS: usize, const N: usize>(
         &mut self,
         sources: [S; N],
-        ahead: *const u8,
+        ahead: Range<*const u8>,
         lanes: Range<usize>,
         at: usize,
     ) {
@@ -481,7 +482,7 @@ impl<W: Weights<ROWS>, const T: usize, const ROWS: usize> Sums<W, T, ROWS> {
 #[inline(always)]
 unsafe fn stream<W: Weights<ROWS>, S: Source<W::Lanes, ROWS>, const ROWS: usize, const N: usize>(
     mut sources: [S; N],
-    mut ahead: *const u8,
+    mut ahead: Range<*const u8>,
     x: &Quantized<'_>,
     cols: usize,
 ) -> [[f32; ROWS]; N] {
@@ -495,8 +496,11 @@ unsafe fn stream<W: Weights<ROWS>, S: Source<W::Lanes, ROWS>, const ROWS: usize,
                 eight!(PART => if PART < W::PARTS {
                     if PART.is_multiple_of(W::TOGETHER) {
                         let bytes = ROWS * W::BYTES / W::PARTS * W::TOGETHER;
-                        fetch(ahead, bytes);
-                        ahead = ahead.wrapping_add(bytes);
+                        // Beyond the last row another worker goes on, and would fetch it once more.
+                        if ahead.start < ahead.end {
+                            fetch(ahead.start, bytes);
+                            ahead.start = ahead.start.wrapping_add(bytes);
+                        }
                     }
                     sums[n].add(&W::part(&sources[n], &head, PART), x, 0, cols, first + PART);
                 });
