@@ -68,19 +68,21 @@ impl Random {
             word.copy_from_slice(&self.next().to_le_bytes()[..word.len()]);
         }
         for block in bytes.chunks_exact_mut(format.block_bytes()) {
-            let scales: &[usize] = match format {
-                Format::Q8_0 | Format::Q4_0 | Format::F16 | Format::BF16 => &[0],
-                Format::Q4_1 | Format::Q4_K => &[0, 2],
-                Format::Q6_K => &[208],
+            match format {
                 // The upper half of an f32 has its exponent.
-                Format::F32 => &[2],
-            };
-            for at in scales {
-                let scale = match format {
-                    Format::F32 | Format::BF16 => 0x3c00 | self.next() as u16 & 0x83ff,
-                    _ => self.half(),
-                };
-                block[*at..at + 2].copy_from_slice(&scale.to_le_bytes());
+                Format::F32 | Format::BF16 => {
+                    let at = format.block_bytes() - 2;
+                    let scale = 0x3c00 | self.next() as u16 & 0x83ff;
+                    block[at..].copy_from_slice(&scale.to_le_bytes());
+                }
+                // Powers of two and E4M3 in the same range; of IQ1_M, four of the bits of a half.
+                Format::MXFP4 => block[0] = 122 + block[0] % 4,
+                Format::NVFP4 => block[..4].iter_mut().for_each(|scale| *scale = 8 + *scale % 32),
+                Format::IQ1_M => block[55] = block[55] & 0x8f | 0x20,
+                _ => {}
+            }
+            for at in format.halves() {
+                block[*at..at + 2].copy_from_slice(&self.half().to_le_bytes());
             }
         }
         bytes

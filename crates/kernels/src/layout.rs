@@ -14,8 +14,8 @@ pub enum Layout {
     Rows,
     /// Groups of 16 rows. A group holds, for each block of the format in turn, that block of all its rows: what stands
     /// at byte `at` of the block, of row `r` and with a width of `w` bytes, stands at byte `16 place(at) + r w`. The
-    /// width is 2 for the scale of a format whose bytes are no whole number of words, and 4 for everything else.
-    /// [`place`] orders a block as it is read, so that memory is read from front to back.
+    /// width is that of the scale, 1 or 2, where a block is no whole number of words without it, and 4 for everything
+    /// else. [`place`] orders a block as it is read, so that memory is read from front to back.
     Rows16,
 }
 
@@ -47,9 +47,10 @@ impl Layout {
         }
     }
 
-    /// Whether matrices of this format can have this layout.
+    /// Whether matrices of this format can have this layout. Weights from a codebook are looked up row by row, and gain
+    /// nothing from rows that lie side by side.
     pub const fn takes(self, format: Format) -> bool {
-        matches!(self, Self::Rows) || !format.is_float()
+        matches!(self, Self::Rows) || !format.is_float() && !format.has_codebook()
     }
 
     /// How many rows belong together: a matrix has a multiple of it.
@@ -61,26 +62,24 @@ impl Layout {
     }
 }
 
-/// Where the scale of 2 bytes stands in a block, in formats whose bytes are not whole words.
-const fn half_at(format: Format) -> Option<usize> {
-    match format {
-        Format::Q8_0 | Format::Q4_0 => Some(0),
-        Format::Q6_K => Some(208),
-        Format::Q4_1 | Format::Q4_K => None,
-        Format::F32 | Format::F16 | Format::BF16 => panic!("float formats are not interleaved"),
-    }
+/// The scale of a block that is no whole number of words without it.
+fn odd_field(format: Format) -> Option<Range<usize>> {
+    let end = format.block_bytes();
+    let odd = end % 4;
+    let is_last = matches!(format, Format::Q3_K | Format::Q6_K | Format::TQ1_0 | Format::TQ2_0);
+    (odd > 0).then(|| if is_last { end - odd..end } else { 0..odd })
 }
 
-/// The fields of a block: words, and where there is one the half.
+/// The fields of a block: words, and where there is one the odd scale.
 fn fields(format: Format) -> impl Iterator<Item = Range<usize>> {
-    let half = half_at(format);
+    let odd = odd_field(format);
     let end = format.block_bytes();
-    let words = match half {
-        Some(0) => 2..end,
-        Some(half) => 0..half,
+    let words = match &odd {
+        Some(odd) if odd.start == 0 => odd.end..end,
+        Some(odd) => 0..odd.start,
         None => 0..end,
     };
-    half.map(|at| at..at + 2).into_iter().chain(words.step_by(4).map(|at| at..at + 4))
+    odd.into_iter().chain(words.step_by(4).map(|at| at..at + 4))
 }
 
 /// Where the field that begins at byte `at` of a block as ggml lays it begins in a row of [`Layout::Rows16`].
@@ -101,8 +100,9 @@ pub const fn place(format: Format, at: usize) -> usize {
 /// Brings 16 rows from [`Layout::Rows`] to [`Layout::Rows16`].
 ///
 /// # Panics
-/// If the two are not 16 rows of whole blocks of a quantized format, or of different lengths.
+/// If the layout does not take the format, or the two are not 16 rows of whole blocks, or of different lengths.
 pub fn interleave(format: Format, rows: &[u8], group: &mut [u8]) {
+    assert!(Layout::Rows16.takes(format), "{format} is not interleaved");
     let bytes = format.block_bytes();
     assert!(rows.len() == group.len() && rows.len().is_multiple_of(GROUP * bytes), "16 rows of whole blocks");
     let row_bytes = rows.len() / GROUP;

@@ -16,12 +16,15 @@
 //! **A row** of a quantized matrix has two f32 accumulators and walks the blocks of 32 in order:
 //! - `isum = Σ scale_i · Σ w·x`, exact in i32, over the integer sub-blocks of the block (one of 32 or two of 16);
 //!   `acc = fma(d·dx, isum as f32, acc)` with the weights' scale `d` and the activations' `dx`.
-//! - A format with a minimum also does `accm = fma(m, dx·xsum, accm)`, `xsum` the block's integer sum (for minima
-//!   per 16, one such fma for each half, in order). `m` is the minimum as f32: `+m` for `Q4_1`, `-(dmin·m6)` for
-//!   `Q4_K`.
+//! - `NVFP4`, whose sub-blocks of 16 have scales that are no integers, does one such fma for each of the two, in order.
+//! - A format with a minimum also does `accm = fma(m, dx·xsum, accm)`, `xsum` the block's integer sum. `m` is the
+//!   minimum as f32: `+m` for `Q4_1` and `Q5_1`, `-(dmin·m6)` for `Q4_K` and `Q5_K`. `Q2_K`, which has minima for each
+//!   16, does one such fma for each half, in order.
 //! - The row is `acc + accm`, also where `accm` stayed 0.
 //!
-//! So a row can sit in any lane and a tile can have any shape.
+//! So a row can sit in any lane and a tile can have any shape. Which integers, scales and minima a format has is said in
+//! [`reference::blocks`]; weights and scales that ggml writes with fractions (a half in the scales of `IQ2`, an eighth in
+//! the weights of `IQ1`) are integers there, and the fraction is in `d`, exactly.
 //!
 //! **Float reductions** (norms, q·k, matrices of floats, quantized matrices against f32 activations, whose weights
 //! are dequantized first) use 16 virtual lanes: element i goes to lane i mod 16 by fma; then lane j takes lane j+8
@@ -54,6 +57,7 @@ extern crate std;
 
 pub mod activations;
 pub mod attention;
+mod codebooks;
 pub mod elementwise;
 pub mod format;
 pub mod kv;

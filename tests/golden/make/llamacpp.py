@@ -68,6 +68,26 @@ TYPES = {
     "Q8_0": (8, 32, 34, "dequantize_row_q8_0"),
     "Q4_K": (12, 256, 144, "dequantize_row_q4_K"),
     "Q6_K": (14, 256, 210, "dequantize_row_q6_K"),
+    "Q5_0": (6, 32, 22, "dequantize_row_q5_0"),
+    "Q5_1": (7, 32, 24, "dequantize_row_q5_1"),
+    "Q2_K": (10, 256, 84, "dequantize_row_q2_K"),
+    "Q3_K": (11, 256, 110, "dequantize_row_q3_K"),
+    "Q5_K": (13, 256, 176, "dequantize_row_q5_K"),
+    "IQ4_NL": (20, 32, 18, "dequantize_row_iq4_nl"),
+    "IQ4_XS": (23, 256, 136, "dequantize_row_iq4_xs"),
+    "MXFP4": (39, 32, 17, "dequantize_row_mxfp4"),
+    "NVFP4": (40, 64, 36, "dequantize_row_nvfp4"),
+    "Q1_0": (41, 128, 18, "dequantize_row_q1_0"),
+    "Q2_0": (42, 64, 18, "dequantize_row_q2_0"),
+    "TQ1_0": (34, 256, 54, "dequantize_row_tq1_0"),
+    "TQ2_0": (35, 256, 66, "dequantize_row_tq2_0"),
+    "IQ1_S": (19, 256, 50, "dequantize_row_iq1_s"),
+    "IQ1_M": (29, 256, 56, "dequantize_row_iq1_m"),
+    "IQ2_XXS": (16, 256, 66, "dequantize_row_iq2_xxs"),
+    "IQ2_XS": (17, 256, 74, "dequantize_row_iq2_xs"),
+    "IQ2_S": (22, 256, 82, "dequantize_row_iq2_s"),
+    "IQ3_XXS": (18, 256, 98, "dequantize_row_iq3_xxs"),
+    "IQ3_S": (21, 256, 110, "dequantize_row_iq3_s"),
 }
 
 
@@ -79,6 +99,8 @@ def quantize(name, rows):
     if width % block:
         raise ValueError(f"{name} has blocks of {block}, the row has {width}")
     out = np.zeros((count, width // block * size), np.uint8)
+    # How much each column matters: some types refuse to be made without.
+    importance = np.ones(width, np.float32) if name.startswith("IQ") else None
     written = _base.ggml_quantize_chunk(
         kind,
         rows.ctypes.data_as(ctypes.c_void_p),
@@ -86,7 +108,7 @@ def quantize(name, rows):
         ctypes.c_int64(0),
         ctypes.c_int64(count),
         ctypes.c_int64(width),
-        None,
+        importance if importance is None else importance.ctypes.data_as(ctypes.c_void_p),
     )
     if written != out.size:
         raise RuntimeError(f"ggml wrote {written} bytes of {out.size}")

@@ -385,6 +385,10 @@ def make(name, shape, vocabulary):
         path.unlink()
 
 
+# Where a block has its scale, if not at the beginning.
+SCALE_AT = {"Q2_K": 80, "Q3_K": 108, "Q6_K": 208, "TQ1_0": 52, "TQ2_0": 64}
+
+
 def vectors():
     """Blocks encoded by ggml, blocks of random bytes, and what ggml decodes both to (base64, little-endian)."""
     VECTORS.mkdir(parents=True, exist_ok=True)
@@ -393,23 +397,23 @@ def vectors():
     types = {}
     for name, (kind, block, size, _) in llamacpp.TYPES.items():
         part = max(block, 32)
-        rows = np.concatenate(
-            [
-                rng.standard_normal(part),
-                5 * rng.standard_t(2, part),
-                np.where(rng.random(part) < 0.9, 0.0, 1e-3 * rng.standard_normal(part)),
-                rng.uniform(0.5, 2.0, part),
-                np.zeros(part),
-            ]
-        ).astype(np.float32)
+        rows = [
+            rng.standard_normal(part),
+            5 * rng.standard_t(2, part),
+            np.where(rng.random(part) < 0.9, 0.0, 1e-3 * rng.standard_normal(part)),
+            rng.uniform(0.5, 2.0, part),
+            np.zeros(part),
+        ]
+        # Of large blocks fewer, so that the file stays small.
+        rows = np.concatenate(rows if block <= 32 else rows[1::3]).astype(np.float32)
         data = llamacpp.quantize(name, rows[None])
         # Any bytes are a block: scales of both signs, subnormal and zero, every quant. Only scales that
         # are infinite or NaN are drawn again.
         raw = np.zeros((0, size), np.uint8)
-        while len(raw) < (64 if block == 1 else 12):
+        while len(raw) < (64 if block == 1 else 12 if block == 32 else 5):
             candidate = rng.integers(0, 256, (1, size), dtype=np.uint8)
             if len(raw) % 4 == 3 and block > 1:
-                at = size - 2 if name == "Q6_K" else 0
+                at = SCALE_AT.get(name, 0)
                 candidate[0, at : at + 2] = np.frombuffer(np.float16(6e-8 * (len(raw) - 7)).tobytes(), np.uint8)
             if np.isfinite(llamacpp.dequantize(name, candidate)).all():
                 raw = np.concatenate([raw, candidate])

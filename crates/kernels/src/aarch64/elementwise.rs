@@ -32,7 +32,7 @@ pub fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
                 let done = bytes.len() - rest.len() * 2;
                 reference::dequantize(format, &bytes[done..], rest);
             }
-            Format::F32 | Format::BF16 => reference::dequantize(format, bytes, out),
+            _ => reference::dequantize(format, bytes, out),
         }
     }
 }

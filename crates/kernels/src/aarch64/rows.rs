@@ -12,7 +12,7 @@ use crate::activations::{BLOCK, Quantized};
 use crate::layout::GROUP;
 use crate::scratch::{Line, carve};
 use crate::split::Tile;
-use crate::{Format, Layout, Matrix};
+use crate::{Format, Layout, Matrix, reference};
 use core::arch::aarch64::*;
 use core::ops::Range;
 
@@ -46,7 +46,8 @@ pub unsafe fn quantized_rows<D: Dot>(
             Format::Q4_1 => rows_of::<D, Q4_1>(matrix, rows, x, out, scratch),
             Format::Q4_K => rows_of::<D, Q4_K>(matrix, rows, x, out, scratch),
             Format::Q6_K => rows_of::<D, Q6_K>(matrix, rows, x, out, scratch),
-            Format::F32 | Format::F16 | Format::BF16 => unreachable!("floats never meet int8"),
+            // Formats without a kernel of this level.
+            _ => reference::quantized_rows(matrix, rows, x, out, scratch),
         }
     }
 }

@@ -1,21 +1,47 @@
 //! What the bytes of a block mean: one function for each quantized format, 32 weights at a time.
 //!
-//! Layouts are those of ggml (`block_q8_0` etc. in ggml-common.h): little-endian, tightly packed.
+//! Layouts are those of ggml (`block_q8_0` etc. in ggml-common.h): little-endian, tightly packed. Formats with integers of
+//! 32 to 128 weights are in `small`, those of 256 with scales of their own in `k`, three-valued ones in `ternary`, and
+//! those that look their weights up in [`codebooks`](crate::codebooks) in `codebook`.
+
+mod codebook;
+mod k;
+mod small;
+mod ternary;
 
 use crate::Format;
 use crate::math::f16_to_f32;
 
-/// 32 weights of a row: weight i is `d * scales[i / 16] * w[i] + minima[i / 16]`.
+/// 32 weights of a row: weight i is `d * scales[i / 16] * w[i]`, plus the minimum where there is one.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Block {
     /// The integer weights.
     pub w: [i8; 32],
     /// The integer scale of each half.
     pub scales: [i32; 2],
-    /// The scale of all.
-    pub d: f32,
-    /// The minimum of all, for formats that have one.
-    pub minimum: Option<f32>,
+    /// The scale.
+    pub d: Extent,
+    /// The minimum, for formats that have one.
+    pub minimum: Option<Extent>,
+}
+
+/// A number that 32 weights share, or one for each half of them. It says how many steps of an accumulator they take.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Extent {
+    /// Of all.
+    Whole(f32),
+    /// Of the first and of the last 16.
+    Halves([f32; 2]),
+}
+
+impl Extent {
+    /// The number of a half.
+    pub const fn of(self, half: usize) -> f32 {
+        match self {
+            Self::Whole(number) => number,
+            Self::Halves(numbers) => numbers[half],
+        }
+    }
 }
 
 /// The `index`-th 32 weights of a row.
@@ -27,18 +53,65 @@ pub fn block(format: Format, row: &[u8], index: usize) -> Block {
     let bytes = &row[index / parts * format.block_bytes()..][..format.block_bytes()];
     let part = index % parts;
     match format {
-        Format::Q8_0 => q8_0(bytes),
-        Format::Q4_0 => q4_0(bytes),
-        Format::Q4_1 => q4_1(bytes),
-        Format::Q4_K => q4_k(bytes, part),
-        Format::Q6_K => q6_k(bytes, part),
+        Format::Q8_0 => small::q8_0(bytes),
+        Format::Q4_0 => small::q4_0(bytes),
+        Format::Q4_1 => small::q4_1(bytes),
+        Format::Q5_0 => small::q5_0(bytes),
+        Format::Q5_1 => small::q5_1(bytes),
+        Format::Q1_0 => small::q1_0(bytes, part),
+        Format::Q2_0 => small::q2_0(bytes, part),
+        Format::IQ4_NL => small::iq4_nl(bytes),
+        Format::MXFP4 => small::mxfp4(bytes),
+        Format::NVFP4 => small::nvfp4(bytes, part),
+        Format::Q2_K => k::q2_k(bytes, part),
+        Format::Q3_K => k::q3_k(bytes, part),
+        Format::Q4_K => k::q4_k(bytes, part),
+        Format::Q5_K => k::q5_k(bytes, part),
+        Format::Q6_K => k::q6_k(bytes, part),
+        Format::IQ4_XS => k::iq4_xs(bytes, part),
+        Format::TQ1_0 => ternary::tq1_0(bytes, part),
+        Format::TQ2_0 => ternary::tq2_0(bytes, part),
+        Format::IQ1_S => codebook::iq1_s(bytes, part),
+        Format::IQ1_M => codebook::iq1_m(bytes, part),
+        Format::IQ2_XXS => codebook::iq2_xxs(bytes, part),
+        Format::IQ2_XS => codebook::iq2_xs(bytes, part),
+        Format::IQ2_S => codebook::iq2_s(bytes, part),
+        Format::IQ3_XXS => codebook::iq3_xxs(bytes, part),
+        Format::IQ3_S => codebook::iq3_s(bytes, part),
         Format::F32 | Format::F16 | Format::BF16 => unreachable!("float formats have no blocks"),
+    }
+}
+
+impl Block {
+    /// Weights with one scale.
+    const fn plain(w: [i8; 32], d: f32) -> Self {
+        Self { w, scales: [1; 2], d: Extent::Whole(d), minimum: None }
+    }
+
+    /// Weights with one scale, and an integer scale for each half.
+    const fn scaled(w: [i8; 32], d: f32, scales: [i32; 2]) -> Self {
+        Self { w, scales, d: Extent::Whole(d), minimum: None }
+    }
+
+    /// The same with a minimum.
+    const fn with_minimum(self, minimum: Extent) -> Self {
+        Self { minimum: Some(minimum), ..self }
     }
 }
 
 /// The half-precision number at `at`.
 pub fn f16_at(bytes: &[u8], at: usize) -> f32 {
-    f16_to_f32(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
+    f16_to_f32(u16_at(bytes, at))
+}
+
+/// The number of 16 bits at `at`.
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// The number of 32 bits at `at`.
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
 }
 
 /// 32 int4: the low halves of 16 bytes, then the high halves.
@@ -46,66 +119,7 @@ fn nibbles(bytes: &[u8]) -> [i8; 32] {
     core::array::from_fn(|i| if i < 16 { bytes[i] & 15 } else { bytes[i - 16] >> 4 } as i8)
 }
 
-/// d (f16), 32 int8.
-fn q8_0(bytes: &[u8]) -> Block {
-    Block {
-        w: core::array::from_fn(|i| bytes[2 + i] as i8),
-        scales: [1; 2],
-        d: f16_at(bytes, 0),
-        minimum: None,
-    }
-}
-
-/// d (f16), 16 bytes of int4 around 8.
-fn q4_0(bytes: &[u8]) -> Block {
-    Block { w: nibbles(&bytes[2..]).map(|w| w - 8), scales: [1; 2], d: f16_at(bytes, 0), minimum: None }
-}
-
-/// d (f16), m (f16), 16 bytes of int4.
-fn q4_1(bytes: &[u8]) -> Block {
-    Block { w: nibbles(&bytes[4..]), scales: [1; 2], d: f16_at(bytes, 0), minimum: Some(f16_at(bytes, 2)) }
-}
-
-/// d, dmin (f16), 8 scales and 8 minima of 6 bits in 12 bytes, 128 bytes of int4: 64 weights share 32 bytes, the first
-/// 32 in the low halves.
-fn q4_k(bytes: &[u8], part: usize) -> Block {
-    let (scale, minimum) = q4_k_scales(&bytes[4..16], part);
-    let quants = &bytes[16 + part / 2 * 32..][..32];
-    Block {
-        w: core::array::from_fn(
-            |i| if part.is_multiple_of(2) { quants[i] & 15 } else { quants[i] >> 4 } as i8,
-        ),
-        scales: [i32::from(scale); 2],
-        d: f16_at(bytes, 0),
-        minimum: Some(-(f16_at(bytes, 2) * f32::from(minimum))),
-    }
-}
-
-/// The 6-bit scale and minimum of sub-block `part` of `Q4_K` (and `Q5_K`): the first four in the low 6 bits of bytes 0..8,
-/// the others in the halves of bytes 8..12 and the top bits of bytes 0..8.
-fn q4_k_scales(packed: &[u8], part: usize) -> (u8, u8) {
-    if part < 4 {
-        (packed[part] & 63, packed[part + 4] & 63)
-    } else {
-        let low = packed[part + 4];
-        ((low & 15) | (packed[part - 4] >> 6) << 4, low >> 4 | (packed[part] >> 6) << 4)
-    }
-}
-
-/// 128 bytes of low halves, 64 bytes of upper 2 bits, 16 int8 scales, d (f16). 128 weights share 64 and 32 bytes: in
-/// these, 32 weights each stand in the low halves of the first and second 32 bytes, then in the high halves, and
-/// their upper bits in bits 0, 2, 4, 6 of the 32.
-fn q6_k(bytes: &[u8], part: usize) -> Block {
-    let (half, quarter) = (part / 4, part % 4);
-    let low = &bytes[half * 64 + quarter % 2 * 32..][..32];
-    let high = &bytes[128 + half * 32..][..32];
-    Block {
-        w: core::array::from_fn(|i| {
-            let low = if quarter < 2 { low[i] & 15 } else { low[i] >> 4 };
-            (low | (high[i] >> (2 * quarter) & 3) << 4) as i8 - 32
-        }),
-        scales: core::array::from_fn(|i| i32::from(bytes[192 + part * 2 + i] as i8)),
-        d: f16_at(bytes, 208),
-        minimum: None,
-    }
+/// Bits `shift` and `shift + 1` of a byte.
+const fn two_bits(byte: u8, shift: usize) -> i8 {
+    (byte >> shift & 3) as i8
 }

@@ -21,8 +21,9 @@ pub fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
             for (b, out) in out.chunks_exact_mut(BLOCK).enumerate() {
                 let block = blocks::block(format, bytes, b);
                 for (i, out) in out.iter_mut().enumerate() {
-                    let value = block.d * block.scales[i / HALF] as f32 * f32::from(block.w[i]);
-                    *out = block.minimum.map_or(value, |minimum| value + minimum);
+                    let half = i / HALF;
+                    let value = block.d.of(half) * block.scales[half] as f32 * f32::from(block.w[i]);
+                    *out = block.minimum.map_or(value, |minimum| value + minimum.of(half));
                 }
             }
         }

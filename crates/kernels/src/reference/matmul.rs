@@ -1,8 +1,9 @@
 //! Rows of a matrix times the activations of every token.
 
-use super::{blocks, dequantize, lanes};
+use super::blocks::{self, Extent};
+use super::{dequantize, lanes};
 use crate::Matrix;
-use crate::activations::{BLOCK, Quantized};
+use crate::activations::{BLOCK, HALF, Quantized};
 use crate::math::fma;
 use crate::scratch::{Line, carve};
 use crate::split::Tile;
@@ -29,16 +30,29 @@ fn quantized_dot(matrix: &Matrix<'_>, row: usize, x: &Quantized<'_>) -> f32 {
     matrix.read_row(row, |columns, bytes| {
         for (i, b) in (columns.start / BLOCK..columns.end / BLOCK).enumerate() {
             let block = blocks::block(matrix.format(), bytes, i);
-            let q = &x.q[b * BLOCK..][..BLOCK];
-            let sums = &x.sums[2 * b..2 * b + 2];
-            let dot = |half: usize| -> i32 {
-                (half * 16..half * 16 + 16).map(|i| i32::from(block.w[i]) * i32::from(q[i])).sum()
+            let (q, dx) = (&x.q[b * BLOCK..][..BLOCK], x.d[b]);
+            let isum = |half: usize| -> i32 {
+                let products =
+                    (half * HALF..(half + 1) * HALF).map(|i| i32::from(block.w[i]) * i32::from(q[i]));
+                block.scales[half] * products.sum::<i32>()
             };
-            let isum = block.scales[0] * dot(0) + block.scales[1] * dot(1);
-            acc = fma(block.d * x.d[b], isum as f32, acc);
-            if let Some(minimum) = block.minimum {
-                let xsum = i32::from(sums[0]) + i32::from(sums[1]);
-                accm = fma(minimum, x.d[b] * xsum as f32, accm);
+            let xsum = |half: usize| i32::from(x.sums[2 * b + half]);
+            match block.d {
+                Extent::Whole(d) => acc = fma(d * dx, (isum(0) + isum(1)) as f32, acc),
+                Extent::Halves(d) => {
+                    for (half, d) in d.into_iter().enumerate() {
+                        acc = fma(d * dx, isum(half) as f32, acc);
+                    }
+                }
+            }
+            match block.minimum {
+                Some(Extent::Whole(minimum)) => accm = fma(minimum, dx * (xsum(0) + xsum(1)) as f32, accm),
+                Some(Extent::Halves(minima)) => {
+                    for (half, minimum) in minima.into_iter().enumerate() {
+                        accm = fma(minimum, dx * xsum(half) as f32, accm);
+                    }
+                }
+                None => {}
             }
         }
     });

@@ -330,9 +330,8 @@ macro_rules! quantized_rows {
                 Format::Q4_1 => of::<Q4_1<$lanes>>(matrix, rows, x, out, scratch),
                 Format::Q4_K => of::<Q4K<$lanes>>(matrix, rows, x, out, scratch),
                 Format::Q6_K => of::<Q6K<$lanes>>(matrix, rows, x, out, scratch),
-                Format::F32 | Format::F16 | Format::BF16 => {
-                    $crate::reference::quantized_rows(matrix, rows, x, out, scratch);
-                }
+                // Formats without a kernel of this level.
+                _ => $crate::reference::quantized_rows(matrix, rows, x, out, scratch),
             }
         }
 

@@ -31,13 +31,8 @@ fn random(state: &mut u64) -> u64 {
 fn weights(format: Format, rows: usize, cols: usize, state: &mut u64) -> Vec<u8> {
     let mut bytes: Vec<u8> =
         (0..rows * format.row_bytes(cols).unwrap()).map(|_| random(state) as u8).collect();
-    let scales: &[usize] = match format {
-        Format::Q4_1 | Format::Q4_K => &[1, 3],
-        Format::Q6_K => &[209],
-        _ => &[1],
-    };
     for block in bytes.chunks_exact_mut(format.block_bytes()) {
-        scales.iter().for_each(|at| block[*at] &= 0xbb);
+        format.halves().iter().for_each(|at| block[at + 1] &= 0xbb);
     }
     bytes
 }

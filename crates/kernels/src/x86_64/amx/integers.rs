@@ -38,6 +38,11 @@ pub const fn lines(tokens: usize) -> usize {
     panel + sums + GROUPS * tokens.next_multiple_of(TOKENS)
 }
 
+/// Whether there is a kernel for the format.
+pub const fn takes(format: Format) -> bool {
+    matches!(format, Format::Q8_0 | Format::Q4_0 | Format::Q4_1 | Format::Q4_K | Format::Q6_K)
+}
+
 /// Where unpacked rows and sums lie.
 struct Panel<'s> {
     /// For each block, 8 lines of 4 weights of each row.
@@ -103,7 +108,7 @@ unsafe fn with_engine<E: MatrixEngine>(
             Format::Q4_1 => of::<E, Q4_1<Avx512>>(engine, matrix, rows, x, out, scratch),
             Format::Q4_K => of::<E, Q4K<Avx512>>(engine, matrix, rows, x, out, scratch),
             Format::Q6_K => of::<E, Q6K<Avx512>>(engine, matrix, rows, x, out, scratch),
-            Format::F32 | Format::F16 | Format::BF16 => unreachable!("floats never meet int8"),
+            _ => unreachable!("no kernel of the engine takes it"),
         }
     }
 }
