@@ -25,5 +25,5 @@ pub unsafe fn quantized_rows(
     scratch: &mut [Line],
 ) {
     // SAFETY: the same promises; `Widening` asks for NEON alone.
-    unsafe { rows::quantized_rows::<Widening>(matrix, rows, x, out, scratch) }
+    unsafe { rows::quantized_rows::<Widening>(matrix, rows, x, None, out, scratch) }
 }

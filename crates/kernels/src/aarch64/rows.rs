@@ -6,6 +6,7 @@
 
 use super::blocks::{IntegerScales, Packed, Q4_0, Q4_1, Q4_K, Q6_K, Q8_0, Scales};
 use super::dot::Dot;
+use super::fours::Fours;
 use super::panel::{self, PanelBlock};
 use super::source::{Blocks, Quad, Source};
 use crate::activations::{BLOCK, Quantized};
@@ -28,16 +29,18 @@ pub const QUADS: usize = GROUP / LANES;
 ///
 /// # Safety
 /// `x` must hold `out.tokens()` rows of the matrix's columns, and `rows` lie in the matrix and be as many as the
-/// columns of `out`; the CPU must have what `D` asks for.
+/// columns of `out`; `fours`, where given, must be made of `x` for `D`; the CPU must have what `D` asks for.
 #[inline]
 #[target_feature(enable = "neon")]
 pub unsafe fn quantized_rows<D: Dot>(
     matrix: &Matrix<'_>,
     rows: Range<usize>,
     x: &Quantized<'_>,
+    fours: Option<&Fours<'_>>,
     out: Tile<'_>,
     scratch: &mut [Line],
 ) {
+    let x = (x, fours);
     // SAFETY: the same promises.
     unsafe {
         match matrix.format() {
@@ -47,7 +50,7 @@ pub unsafe fn quantized_rows<D: Dot>(
             Format::Q4_K => rows_of::<D, Q4_K>(matrix, rows, x, out, scratch),
             Format::Q6_K => rows_of::<D, Q6_K>(matrix, rows, x, out, scratch),
             // Formats without a kernel of this level.
-            _ => reference::quantized_rows(matrix, rows, x, out, scratch),
+            _ => reference::quantized_rows(matrix, rows, x.0, out, scratch),
         }
     }
 }
@@ -58,7 +61,7 @@ pub unsafe fn quantized_rows<D: Dot>(
 unsafe fn rows_of<D: Dot, F: Packed>(
     matrix: &Matrix<'_>,
     rows: Range<usize>,
-    x: &Quantized<'_>,
+    (x, fours): (&Quantized<'_>, Option<&Fours<'_>>),
     mut out: Tile<'_>,
     scratch: &mut [Line],
 ) {
@@ -93,7 +96,7 @@ unsafe fn rows_of<D: Dot, F: Packed>(
                 // SAFETY: pointers at whole rows, and as many activations as the caller promises.
                 unsafe {
                     panel::unpack::<D, F, Blocks>(apart(matrix, &rows, place.column), panel);
-                    panel::multiply::<D, F>(panel, x, &mut out, &place);
+                    panel::multiply::<D, F>(panel, (x, fours), &mut out, &place);
                 }
             }
         }
@@ -102,7 +105,7 @@ unsafe fn rows_of<D: Dot, F: Packed>(
                 // SAFETY: a pointer at a whole group, and as many activations as the caller promises.
                 unsafe {
                     panel::unpack::<D, F, Quad>(Quad::all(matrix.group(group).as_ptr()), panel);
-                    panel::multiply::<D, F>(panel, x, &mut out, &place);
+                    panel::multiply::<D, F>(panel, (x, fours), &mut out, &place);
                 }
             }
         }
