@@ -1,6 +1,6 @@
 //! Products of four bytes in one instruction, summed in i32: level AVX-VNNI.
 //!
-//! It multiplies unsigned by signed bytes, so that weights are stored unsigned, a constant too high, and that constant
+//! It multiplies unsigned by signed bytes, so that weights are taken as unsigned, a constant too high, and that constant
 //! times the sum of the activations is where each sum starts from.
 #![allow(
     clippy::inline_always,
@@ -16,7 +16,7 @@ use core::arch::x86_64::{
 };
 use core::marker::PhantomData;
 
-quantized_rows!("avx2,fma,f16c,avxvnni", Eight<Vnni<Vex>>, 8, 2);
+quantized_rows!("avx2,fma,f16c,avxvnni", Eight<Vnni<Vex>>, 8, 2, crate::x86_64::avx2::integers);
 
 /// The instruction in one of its encodings.
 pub trait DotInstruction {
@@ -70,24 +70,12 @@ unsafe fn dot<I: DotInstruction, const T: usize, const N: usize>(
 }
 
 impl<I: DotInstruction> Dots for Vnni<I> {
-    const SURPLUS8: u8 = 128;
-
-    #[inline(always)]
-    unsafe fn weights8(w: __m256i) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_xor_si256(w, _mm256_set1_epi8(-128)) }
-    }
-
-    #[inline(always)]
-    unsafe fn scale(scale: __m256i) -> __m256i {
-        scale
-    }
+    const GAINS_BY_SMALL: bool = false;
 
     #[inline(always)]
     unsafe fn dot8<const T: usize>(w: &[__m256i; 8], x: &[X; T]) -> [__m256i; T] {
-        let starts = core::array::from_fn(|t| -128 * (x[t].sums[0] + x[t].sums[1]));
         // SAFETY: the caller's promise.
-        unsafe { dot::<I, T, 8>(w, x, 0, starts) }
+        unsafe { Self::dot4(&unsigned(w), 128, x) }
     }
 
     #[inline(always)]
@@ -110,8 +98,21 @@ impl<I: DotInstruction> Dots for Vnni<I> {
     }
 
     #[inline(always)]
-    unsafe fn scaled_dot6<const T: usize>(
+    unsafe fn dot5<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe { Self::dot4(w, bias, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled_dot5<const T: usize>(w: &[__m256i; 8], scale: __m256i, x: &[X; T]) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe { Self::scaled_dot4(w, scale, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn biased_dot5<const T: usize>(
         w: &[__m256i; 8],
+        bias: i32,
         scales: &[__m256i; 2],
         x: &[X; T],
     ) -> [__m256i; T] {
@@ -119,7 +120,7 @@ impl<I: DotInstruction> Dots for Vnni<I> {
         unsafe {
             let mut isums = [_mm256_setzero_si256(); T];
             for (h, (w, scale)) in w.as_chunks::<4>().0.iter().zip(scales).enumerate() {
-                let starts = core::array::from_fn(|t| -32 * x[t].sums[h]);
+                let starts = core::array::from_fn(|t| -bias * x[t].sums[h]);
                 let halves = dot::<I, T, 4>(w, x, 4 * h, starts);
                 for (isum, half) in isums.iter_mut().zip(halves) {
                     *isum = _mm256_add_epi32(*isum, _mm256_mullo_epi32(half, *scale));
@@ -128,6 +129,55 @@ impl<I: DotInstruction> Dots for Vnni<I> {
             isums
         }
     }
+
+    #[inline(always)]
+    unsafe fn scaled_dot6<const T: usize>(
+        w: &[__m256i; 8],
+        scales: &[__m256i; 2],
+        x: &[X; T],
+    ) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe { Self::biased_dot5(w, 32, scales, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled_dot8<const T: usize>(
+        w: &[__m256i; 8],
+        scales: &[__m256i; 2],
+        x: &[X; T],
+    ) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe { Self::biased_dot5(&unsigned(w), 128, scales, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn half_dots5<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [[__m256i; 2]; T] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut isums = [[_mm256_setzero_si256(); 2]; T];
+            for (h, w) in w.as_chunks::<4>().0.iter().enumerate() {
+                let starts = core::array::from_fn(|t| -bias * x[t].sums[h]);
+                for (isums, half) in isums.iter_mut().zip(dot::<I, T, 4>(w, x, 4 * h, starts)) {
+                    isums[h] = half;
+                }
+            }
+            isums
+        }
+    }
+}
+
+/// Int8 weights, 128 too high.
+///
+/// # Safety
+/// As for [`Dots`].
+#[inline(always)]
+unsafe fn unsigned(w: &[__m256i; 8]) -> [__m256i; 8] {
+    let mut unsigned = *w;
+    for w in &mut unsigned {
+        // SAFETY: the caller's promise.
+        *w = unsafe { _mm256_xor_si256(*w, _mm256_set1_epi8(-128)) };
+    }
+    unsigned
 }
 
 #[cfg(all(test, feature = "std"))]
