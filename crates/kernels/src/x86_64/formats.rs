@@ -236,7 +236,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4K<L> {
         let shift = part as i32 % 2 * 4;
         // SAFETY: the caller's promise.
         unsafe {
-            let scale = L::byte(head.scales[part / 4], part % 4);
+            let scale = L::scale(L::byte(head.scales[part / 4], part % 4));
             Part {
                 w: eight!(J => {
                     let packed = if S::IN_PLACE {
@@ -317,8 +317,8 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q6K<L> {
                     L::join(low, L::bits(high, quarter as i32 * 2, 3))
                 }),
                 scales: [
-                    L::signed_byte(head.scales[part / 2], part * 2 % 4),
-                    L::signed_byte(head.scales[part / 2], part * 2 % 4 + 1),
+                    L::scale(L::signed_byte(head.scales[part / 2], part * 2 % 4)),
+                    L::scale(L::signed_byte(head.scales[part / 2], part * 2 % 4 + 1)),
                 ],
                 d: [head.d; 2],
                 minima: [head.d; 2],

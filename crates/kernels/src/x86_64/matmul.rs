@@ -175,7 +175,7 @@ pub struct X {
 pub struct Part<I, F> {
     /// Lane r of vector j: the weights 4j..4j+4 of row r.
     pub w: [I; 8],
-    /// The integer scale of each half; unused where the format has none.
+    /// The integer scale of each half, as [`Lanes::scale`] makes it; unused where the format has none.
     pub scales: [I; 2],
     /// The scale of all, or of each half.
     pub d: [F; 2],
@@ -243,13 +243,15 @@ pub trait Lanes<const ROWS: usize> {
 
     /// Int8 weights as [`dot8`](Self::dot8) wants them.
     unsafe fn weights8(w: Self::I) -> Self::I;
+    /// Integer scales, of at most 8 bits, as the dot products want them.
+    unsafe fn scale(scale: Self::I) -> Self::I;
     /// Σ w·x over int8.
     unsafe fn dot8<const T: usize>(w: &[Self::I; 8], x: &[X; T]) -> [Self::I; T];
     /// Σ (w - `bias`)·x over unsigned int4.
     unsafe fn dot4<const T: usize>(w: &[Self::I; 8], bias: i32, x: &[X; T]) -> [Self::I; T];
     /// Σ (w - `bias`)·x over unsigned int5.
     unsafe fn dot5<const T: usize>(w: &[Self::I; 8], bias: i32, x: &[X; T]) -> [Self::I; T];
-    /// scale · Σ w·x over unsigned int4; scales have at most 8 bits, here and below.
+    /// scale · Σ w·x over unsigned int4.
     unsafe fn scaled_dot4<const T: usize>(w: &[Self::I; 8], scale: Self::I, x: &[X; T]) -> [Self::I; T];
     /// scale · Σ w·x over unsigned int5.
     unsafe fn scaled_dot5<const T: usize>(w: &[Self::I; 8], scale: Self::I, x: &[X; T]) -> [Self::I; T];

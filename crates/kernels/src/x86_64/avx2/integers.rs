@@ -8,9 +8,8 @@ use super::lanes8::{Dots, Eight, four};
 use crate::x86_64::formats::{quantized_rows, unpack_formats};
 use crate::x86_64::matmul::X;
 use core::arch::x86_64::{
-    __m256i, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_blend_epi16, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_sign_epi8,
-    _mm256_slli_epi32, _mm256_sub_epi32,
+    __m256i, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_madd_epi16, _mm256_maddubs_epi16,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_sub_epi32,
 };
 
 quantized_rows!("avx2,fma,f16c", Eight<Maddubs>, 8, 2, crate::x86_64::avx2::integers);
@@ -39,16 +38,6 @@ unsafe fn nibble_pairs<const T: usize>(w: &[__m256i; 8], x: &[X; T]) -> [__m256i
     }
 }
 
-/// A scale as i16 in both halves of the lane, to multiply pairs.
-///
-/// # Safety
-/// As for [`Lanes`].
-#[inline(always)]
-unsafe fn twice(scale: __m256i) -> __m256i {
-    // SAFETY: the caller's promise.
-    unsafe { _mm256_blend_epi16::<0b1010_1010>(scale, _mm256_slli_epi32::<16>(scale)) }
-}
-
 /// Σ w·x over 16 weights in 0..=31, as sums of pairs in i16: 8 products of at most 31 · 127 fit.
 ///
 /// # Safety
@@ -65,7 +54,7 @@ unsafe fn half_pairs5(w: &[__m256i; 8], half: usize, x: &X) -> __m256i {
     }
 }
 
-/// Takes from each sum what weights that are `bias` too high, which is even, bring to it. The scales stand [`twice`].
+/// Takes from each sum what weights that are `bias` too high, which is even, bring to it.
 ///
 /// # Safety
 /// As for [`Lanes`].
@@ -73,7 +62,7 @@ unsafe fn half_pairs5(w: &[__m256i; 8], half: usize, x: &X) -> __m256i {
 unsafe fn subtract_surplus<const T: usize>(
     mut isums: [__m256i; T],
     bias: i32,
-    scales: [__m256i; 2],
+    scales: &[__m256i; 2],
     x: &[X; T],
 ) -> [__m256i; T] {
     if bias == 0 {
@@ -84,7 +73,7 @@ unsafe fn subtract_surplus<const T: usize>(
         for (isums, x) in isums.iter_mut().zip(x) {
             for (sum, scale) in x.sums.iter().zip(scales) {
                 // bias · scale · sum; the scale stands in both halves of its lane, so each takes half of it.
-                let surplus = _mm256_madd_epi16(scale, _mm256_set1_epi16((bias / 2 * sum) as i16));
+                let surplus = _mm256_madd_epi16(*scale, _mm256_set1_epi16((bias / 2 * sum) as i16));
                 *isums = _mm256_sub_epi32(*isums, surplus);
             }
         }
@@ -164,7 +153,7 @@ impl Dots for Maddubs {
         unsafe {
             let mut isums = nibble_pairs(w, x);
             for isums in &mut isums {
-                *isums = _mm256_madd_epi16(*isums, twice(scale));
+                *isums = _mm256_madd_epi16(*isums, scale);
             }
             isums
         }
@@ -176,8 +165,8 @@ impl Dots for Maddubs {
         unsafe {
             let mut isums = [_mm256_setzero_si256(); T];
             for (isums, x) in isums.iter_mut().zip(x) {
-                let low = _mm256_madd_epi16(half_pairs5(w, 0, x), twice(scale));
-                let high = _mm256_madd_epi16(half_pairs5(w, 1, x), twice(scale));
+                let low = _mm256_madd_epi16(half_pairs5(w, 0, x), scale);
+                let high = _mm256_madd_epi16(half_pairs5(w, 1, x), scale);
                 *isums = _mm256_add_epi32(low, high);
             }
             isums
@@ -193,7 +182,6 @@ impl Dots for Maddubs {
     ) -> [__m256i; T] {
         // SAFETY: the caller's promise.
         unsafe {
-            let scales = [twice(scales[0]), twice(scales[1])];
             let mut isums = [_mm256_setzero_si256(); T];
             for (isums, x) in isums.iter_mut().zip(x) {
                 let low = _mm256_madd_epi16(half_pairs5(w, 0, x), scales[0]);
@@ -212,7 +200,6 @@ impl Dots for Maddubs {
     ) -> [__m256i; T] {
         // SAFETY: the caller's promise.
         unsafe {
-            let scales = [twice(scales[0]), twice(scales[1])];
             let mut isums = [_mm256_setzero_si256(); T];
             for (j, w) in w.as_chunks::<2>().0.iter().enumerate() {
                 for (isums, x) in isums.iter_mut().zip(x) {
@@ -235,7 +222,6 @@ impl Dots for Maddubs {
     ) -> [__m256i; T] {
         // SAFETY: the caller's promise.
         unsafe {
-            let scales = [twice(scales[0]), twice(scales[1])];
             let mut isums = [_mm256_setzero_si256(); T];
             for (j, w) in w.iter().enumerate() {
                 // As in `dot8`.

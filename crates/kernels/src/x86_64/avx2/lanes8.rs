@@ -13,16 +13,16 @@ use crate::x86_64::matmul::{Blocks, Lanes, X};
 use core::arch::x86_64::{
     __m256, __m256i, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm_setr_epi8, _mm_setr_epi16,
     _mm_setr_epi32, _mm256_add_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps,
-    _mm256_avg_epu8, _mm256_blendv_epi8, _mm256_broadcastsi128_si256, _mm256_castsi128_si256,
-    _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmpeq_epi8, _mm256_cmpeq_epi32, _mm256_cmpgt_epi32,
-    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_extracti128_si256, _mm256_fmadd_ps,
-    _mm256_inserti128_si256, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_max_epi32, _mm256_mul_ps,
-    _mm256_or_si256, _mm256_permute4x64_epi64, _mm256_set1_epi8, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_setr_epi32, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sll_epi16,
-    _mm256_sll_epi32, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_sllv_epi32, _mm256_srai_epi32,
-    _mm256_srl_epi16, _mm256_srl_epi32, _mm256_srli_epi16, _mm256_srli_epi32, _mm256_sub_epi32,
-    _mm256_subs_epu8, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32,
-    _mm256_unpacklo_epi64, _mm256_xor_ps,
+    _mm256_avg_epu8, _mm256_blend_epi16, _mm256_blendv_epi8, _mm256_broadcastsi128_si256,
+    _mm256_castsi128_si256, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmpeq_epi8,
+    _mm256_cmpeq_epi32, _mm256_cmpgt_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps,
+    _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_inserti128_si256, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_max_epi32, _mm256_mul_ps, _mm256_or_si256, _mm256_permute4x64_epi64, _mm256_set1_epi8,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_setzero_si256,
+    _mm256_shuffle_epi8, _mm256_sll_epi16, _mm256_sll_epi32, _mm256_slli_epi16, _mm256_slli_epi32,
+    _mm256_sllv_epi32, _mm256_srai_epi32, _mm256_srl_epi16, _mm256_srl_epi32, _mm256_srli_epi16,
+    _mm256_srli_epi32, _mm256_sub_epi32, _mm256_subs_epu8, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64,
+    _mm256_unpacklo_epi32, _mm256_unpacklo_epi64, _mm256_xor_ps,
 };
 use core::marker::PhantomData;
 
@@ -31,7 +31,7 @@ use core::marker::PhantomData;
 pub struct Eight<D>(PhantomData<D>);
 
 /// A way to multiply 32 weights in lanes by the activations of some tokens: see the functions of the same names in
-/// [`Lanes`]. Int8 weights are what they are.
+/// [`Lanes`]. Int8 weights are what they are; scales stand in both halves of a lane.
 ///
 /// # Safety
 /// Of every function: as for [`Lanes`].
@@ -292,6 +292,13 @@ impl<D: Dots> Lanes<8> for Eight<D> {
     #[inline(always)]
     unsafe fn weights8(w: __m256i) -> __m256i {
         w
+    }
+
+    /// As i16 in both halves of the lane, to multiply pairs.
+    #[inline(always)]
+    unsafe fn scale(scale: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_blend_epi16::<0b1010_1010>(scale, _mm256_slli_epi32::<16>(scale)) }
     }
 
     #[inline(always)]

@@ -275,6 +275,11 @@ impl Lanes<16> for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn scale(scale: __m512i) -> __m512i {
+        scale
+    }
+
+    #[inline(always)]
     unsafe fn dot8<const T: usize>(w: &[__m512i; 8], x: &[X; T]) -> [__m512i; T] {
         // SAFETY: the caller's promise.
         unsafe {

@@ -12,7 +12,7 @@ use crate::x86_64::formats::quantized_rows;
 use crate::x86_64::matmul::X;
 use core::arch::x86_64::{
     __m256i, _mm256_add_epi32, _mm256_dpbusd_avx_epi32, _mm256_mullo_epi32, _mm256_set1_epi8,
-    _mm256_set1_epi32, _mm256_setzero_si256, _mm256_xor_si256,
+    _mm256_set1_epi32, _mm256_setzero_si256, _mm256_srai_epi32, _mm256_xor_si256,
 };
 use core::marker::PhantomData;
 
@@ -91,7 +91,7 @@ impl<I: DotInstruction> Dots for Vnni<I> {
         unsafe {
             let mut isums = dot::<I, T, 8>(w, x, 0, [0; T]);
             for isum in &mut isums {
-                *isum = _mm256_mullo_epi32(*isum, scale);
+                *isum = _mm256_mullo_epi32(*isum, in_lane(scale));
             }
             isums
         }
@@ -123,7 +123,7 @@ impl<I: DotInstruction> Dots for Vnni<I> {
                 let starts = core::array::from_fn(|t| -bias * x[t].sums[h]);
                 let halves = dot::<I, T, 4>(w, x, 4 * h, starts);
                 for (isum, half) in isums.iter_mut().zip(halves) {
-                    *isum = _mm256_add_epi32(*isum, _mm256_mullo_epi32(half, *scale));
+                    *isum = _mm256_add_epi32(*isum, _mm256_mullo_epi32(half, in_lane(*scale)));
                 }
             }
             isums
@@ -164,6 +164,16 @@ impl<I: DotInstruction> Dots for Vnni<I> {
             isums
         }
     }
+}
+
+/// A scale of which both halves of the lane hold a copy.
+///
+/// # Safety
+/// As for [`Dots`].
+#[inline(always)]
+unsafe fn in_lane(scale: __m256i) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_srai_epi32::<16>(scale) }
 }
 
 /// Int8 weights, 128 too high.

@@ -301,8 +301,8 @@ pub unsafe fn unpack<L: Lanes<N>, const N: usize>(
                 let w = [a, b, c, d, e, f, g, h];
                 let to = parts.add(first + part);
                 (&raw mut (*to).w).write(eight!(J => L::weights8(w[J])));
-                (&raw mut (*to).scales[0]).write(L::load_dwords(scales[0].as_ptr().cast()));
-                (&raw mut (*to).scales[1]).write(L::load_dwords(scales[1].as_ptr().cast()));
+                (&raw mut (*to).scales[0]).write(L::scale(L::load_dwords(scales[0].as_ptr().cast())));
+                (&raw mut (*to).scales[1]).write(L::scale(L::load_dwords(scales[1].as_ptr().cast())));
                 let mut d = [0.0; N];
                 for (d, row) in d.iter_mut().zip(&decoded) {
                     *d = row.d;

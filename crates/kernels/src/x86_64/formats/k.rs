@@ -57,7 +57,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q2K<L> {
             let (scales, minima) = (head.scales[vector], head.minima[vector]);
             Part {
                 w: eight!(J => L::bits(head.packed[2 * half + J / 4][J % 4], shift, 3)),
-                scales: [L::byte(scales, byte), L::byte(scales, byte + 1)],
+                scales: [L::scale(L::byte(scales, byte)), L::scale(L::byte(scales, byte + 1))],
                 d: [head.d; 2],
                 minima: [
                     L::negative_product(head.dmin, L::byte(minima, byte)),
@@ -129,7 +129,8 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q3K<L> {
                 L::merge(low, L::bits(head.high[J / 4][J % 4], part as i32, 1), 2)
             });
             let (scales, byte) = (head.scales[part / 2], part as i32 % 2 * 16);
-            let scales = [L::field(scales, byte, 255, -32), L::field(scales, byte + 8, 255, -32)];
+            let scales =
+                [L::scale(L::field(scales, byte, 255, -32)), L::scale(L::field(scales, byte + 8, 255, -32))];
             Part { scales, ..plain(w, head.d) }
         }
     }
@@ -198,7 +199,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q5K<L> {
                     let low = L::bits(head.low[2 * pair + J / 4][J % 4], shift, 15);
                     L::join(low, L::bits(head.high[J / 4][J % 4], part as i32, 1))
                 }),
-                scales: [L::byte(head.scales[part / 4], part % 4); 2],
+                scales: [L::scale(L::byte(head.scales[part / 4], part % 4)); 2],
                 d: [head.d; 2],
                 minima: [L::negative_product(head.dmin, L::byte(head.minima[part / 4], part % 4)); 2],
             }
@@ -242,7 +243,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for IQ4XS<L> {
             let w = uneven::<L, ROWS>(blocks.dwords(8 + 16 * part as usize));
             let scale = L::join(L::field(low, 4 * part, 15, 0), L::field(both, 16 + 2 * part, 3, 0));
             let [d, _] = L::split_halves(both);
-            Part { scales: [L::field(scale, 0, 255, -32); 2], ..plain(w, d) }
+            Part { scales: [L::scale(L::field(scale, 0, 255, -32)); 2], ..plain(w, d) }
         }
     }
 }
