@@ -152,12 +152,15 @@ pub trait Multiply<const ROWS: usize> {
     /// The minima of 32 weights.
     const MINIMA: usize;
 
-    /// The integer sums of the contract: one of all, or, where halves have scales of their own, one of each.
+    /// Whether each half has a scale of its own, so that there are two sums.
+    const HALVES: bool = false;
+
+    /// The integer sums of the contract: one of all, or one of each half.
     unsafe fn isums<const T: usize>(
         part: &Part<IntegersOf<Self, ROWS>, FloatsOf<Self, ROWS>>,
         surplus: u8,
         x: &[X; T],
-    ) -> Isums<IntegersOf<Self, ROWS>, T>;
+    ) -> [[IntegersOf<Self, ROWS>; T]; 2];
 }
 
 /// Vectors of integers of an instruction set.
@@ -165,19 +168,10 @@ pub type IntegersOf<M, const ROWS: usize> = <<M as Multiply<ROWS>>::Lanes as Lan
 /// Vectors of floats of an instruction set.
 pub type FloatsOf<M, const ROWS: usize> = <<M as Multiply<ROWS>>::Lanes as Lanes<ROWS>>::F;
 
-/// Integer sums of `T` tokens.
-#[derive(Debug)]
-pub enum Isums<I, const T: usize> {
-    /// Of 32 weights.
-    Whole([I; T]),
-    /// Of each half.
-    Halves([[I; 2]; T]),
-}
-
 /// Defines a kind: `isums` from a part `$part`, a surplus, and tokens.
 macro_rules! kinds {
     ($($(#[$doc:meta])+ $name:ident, $minima:literal minima:
-        |$part:ident, $surplus:pat_param, $x:ident| $isums:ident($dot:expr);)+) => {$(
+        |$part:ident, $surplus:pat_param, $x:ident| $dot:expr;)+) => {$(
         $(#[$doc])+
         #[derive(Debug)]
         pub struct $name<L>(PhantomData<L>);
@@ -191,9 +185,9 @@ macro_rules! kinds {
                 $part: &Part<L::I, L::F>,
                 $surplus: u8,
                 $x: &[X; T],
-            ) -> Isums<L::I, T> {
+            ) -> [[L::I; T]; 2] {
                 // SAFETY: the caller's promise.
-                Isums::$isums(unsafe { $dot })
+                [unsafe { $dot }; 2]
             }
         }
     )+};
@@ -201,29 +195,43 @@ macro_rules! kinds {
 
 kinds! {
     /// [`Kind::Four`].
-    Four, 0 minima: |part, surplus, x| Whole(L::dot4(&part.w, i32::from(surplus), x));
+    Four, 0 minima: |part, surplus, x| L::dot4(&part.w, i32::from(surplus), x);
     /// [`Kind::Five`].
-    Five, 0 minima: |part, surplus, x| Whole(L::dot5(&part.w, i32::from(surplus), x));
+    Five, 0 minima: |part, surplus, x| L::dot5(&part.w, i32::from(surplus), x);
     /// [`Kind::Eight`].
-    Eight, 0 minima: |part, _, x| Whole(L::dot8(&part.w, x));
+    Eight, 0 minima: |part, _, x| L::dot8(&part.w, x);
     /// [`Kind::FourMinimum`].
-    FourMinimum, 1 minima: |part, _, x| Whole(L::dot4(&part.w, 0, x));
+    FourMinimum, 1 minima: |part, _, x| L::dot4(&part.w, 0, x);
     /// [`Kind::FiveMinimum`].
-    FiveMinimum, 1 minima: |part, _, x| Whole(L::dot5(&part.w, 0, x));
+    FiveMinimum, 1 minima: |part, _, x| L::dot5(&part.w, 0, x);
     /// [`Kind::ScaledFour`].
-    ScaledFour, 1 minima: |part, _, x| Whole(L::scaled_dot4(&part.w, part.scales[0], x));
+    ScaledFour, 1 minima: |part, _, x| L::scaled_dot4(&part.w, part.scales[0], x);
     /// [`Kind::ScaledFive`].
-    ScaledFive, 1 minima: |part, _, x| Whole(L::scaled_dot5(&part.w, part.scales[0], x));
+    ScaledFive, 1 minima: |part, _, x| L::scaled_dot5(&part.w, part.scales[0], x);
     /// [`Kind::ScaledThree`].
-    ScaledThree, 0 minima: |part, _, x| Whole(L::biased_dot5(&part.w, 4, &part.scales, x));
+    ScaledThree, 0 minima: |part, _, x| L::biased_dot5(&part.w, 4, &part.scales, x);
     /// [`Kind::ScaledSix`].
-    ScaledSix, 0 minima: |part, _, x| Whole(L::scaled_dot6(&part.w, &part.scales, x));
+    ScaledSix, 0 minima: |part, _, x| L::scaled_dot6(&part.w, &part.scales, x);
     /// [`Kind::ScaledMinima`].
-    ScaledMinima, 2 minima: |part, _, x| Whole(L::biased_dot5(&part.w, 0, &part.scales, x));
+    ScaledMinima, 2 minima: |part, _, x| L::biased_dot5(&part.w, 0, &part.scales, x);
     /// [`Kind::ScaledEight`].
-    ScaledEight, 0 minima: |part, _, x| Whole(L::scaled_dot8(&part.w, &part.scales, x));
-    /// [`Kind::Halves`].
-    Halves, 0 minima: |part, surplus, x| Halves(L::half_dots5(&part.w, i32::from(surplus), x));
+    ScaledEight, 0 minima: |part, _, x| L::scaled_dot8(&part.w, &part.scales, x);
+}
+
+/// [`Kind::Halves`].
+#[derive(Debug)]
+pub struct Halves<L>(PhantomData<L>);
+
+impl<L: Lanes<ROWS>, const ROWS: usize> Multiply<ROWS> for Halves<L> {
+    type Lanes = L;
+    const MINIMA: usize = 0;
+    const HALVES: bool = true;
+
+    #[inline(always)]
+    unsafe fn isums<const T: usize>(part: &Part<L::I, L::F>, surplus: u8, x: &[X; T]) -> [[L::I; T]; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { L::half_dots5(&part.w, i32::from(surplus), x) }
+    }
 }
 
 /// Adds the products of parts, from block `first` of 32 on, with `T` tokens.
@@ -250,12 +258,9 @@ pub unsafe fn add<M: Multiply<ROWS>, const T: usize, const ROWS: usize>(
             let isums = M::isums(part, surplus, &blocks);
             for t in 0..T {
                 let dx = *x.x.d.get_unchecked(at[t]);
-                match &isums {
-                    Isums::Whole(isums) => acc[t] = M::Lanes::add_scaled(part.d[0], dx, isums[t], acc[t]),
-                    Isums::Halves(isums) => {
-                        acc[t] = M::Lanes::add_scaled(part.d[0], dx, isums[t][0], acc[t]);
-                        acc[t] = M::Lanes::add_scaled(part.d[1], dx, isums[t][1], acc[t]);
-                    }
+                acc[t] = M::Lanes::add_scaled(part.d[0], dx, isums[0][t], acc[t]);
+                if M::HALVES {
+                    acc[t] = M::Lanes::add_scaled(part.d[1], dx, isums[1][t], acc[t]);
                 }
                 let [low, high] = blocks[t].sums;
                 if M::MINIMA == 1 {

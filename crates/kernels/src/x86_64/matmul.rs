@@ -275,7 +275,7 @@ pub trait Lanes<const ROWS: usize> {
         x: &[X; T],
     ) -> [Self::I; T];
     /// Σ (w - `bias`)·x over each half of unsigned int5.
-    unsafe fn half_dots5<const T: usize>(w: &[Self::I; 8], bias: i32, x: &[X; T]) -> [[Self::I; 2]; T];
+    unsafe fn half_dots5<const T: usize>(w: &[Self::I; 8], bias: i32, x: &[X; T]) -> [[Self::I; T]; 2];
 
     /// Integer zeros.
     unsafe fn zeros() -> Self::I;

@@ -133,12 +133,12 @@ impl Dots for Maddubs {
     }
 
     #[inline(always)]
-    unsafe fn half_dots5<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [[__m256i; 2]; T] {
+    unsafe fn half_dots5<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [[__m256i; T]; 2] {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut isums = [[_mm256_setzero_si256(); 2]; T];
-            for (isums, x) in isums.iter_mut().zip(x) {
-                for (half, isum) in isums.iter_mut().enumerate() {
+            let mut isums = [[_mm256_setzero_si256(); T]; 2];
+            for (half, isums) in isums.iter_mut().enumerate() {
+                for (isum, x) in isums.iter_mut().zip(x) {
                     let sum = _mm256_madd_epi16(half_pairs5(w, half, x), _mm256_set1_epi16(1));
                     *isum = _mm256_sub_epi32(sum, _mm256_set1_epi32(bias * x.sums[half]));
                 }

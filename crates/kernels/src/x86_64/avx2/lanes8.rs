@@ -69,7 +69,7 @@ pub trait Dots {
         x: &[X; T],
     ) -> [__m256i; T];
     /// Σ (w - `bias`)·x over each half of unsigned int5.
-    unsafe fn half_dots5<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [[__m256i; 2]; T];
+    unsafe fn half_dots5<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [[__m256i; T]; 2];
 }
 
 /// Four activations in every lane.
@@ -363,7 +363,7 @@ impl<D: Dots> Lanes<8> for Eight<D> {
     }
 
     #[inline(always)]
-    unsafe fn half_dots5<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [[__m256i; 2]; T] {
+    unsafe fn half_dots5<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [[__m256i; T]; 2] {
         // SAFETY: the caller's promise.
         unsafe { D::half_dots5(w, bias, x) }
     }

@@ -373,15 +373,13 @@ impl Lanes<16> for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn half_dots5<const T: usize>(w: &[__m512i; 8], bias: i32, x: &[X; T]) -> [[__m512i; 2]; T] {
+    unsafe fn half_dots5<const T: usize>(w: &[__m512i; 8], bias: i32, x: &[X; T]) -> [[__m512i; T]; 2] {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut isums = [[_mm512_setzero_si512(); 2]; T];
+            let mut isums = [[_mm512_setzero_si512(); T]; 2];
             for (h, w) in w.as_chunks::<4>().0.iter().enumerate() {
                 let starts = core::array::from_fn(|t| -bias * x[t].sums[h]);
-                for (isums, half) in isums.iter_mut().zip(dot(w, x, 4 * h, starts)) {
-                    isums[h] = half;
-                }
+                isums[h] = dot(w, x, 4 * h, starts);
             }
             isums
         }

@@ -151,15 +151,13 @@ impl<I: DotInstruction> Dots for Vnni<I> {
     }
 
     #[inline(always)]
-    unsafe fn half_dots5<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [[__m256i; 2]; T] {
+    unsafe fn half_dots5<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [[__m256i; T]; 2] {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut isums = [[_mm256_setzero_si256(); 2]; T];
+            let mut isums = [[_mm256_setzero_si256(); T]; 2];
             for (h, w) in w.as_chunks::<4>().0.iter().enumerate() {
                 let starts = core::array::from_fn(|t| -bias * x[t].sums[h]);
-                for (isums, half) in isums.iter_mut().zip(dot::<I, T, 4>(w, x, 4 * h, starts)) {
-                    isums[h] = half;
-                }
+                isums[h] = dot::<I, T, 4>(w, x, 4 * h, starts);
             }
             isums
         }
