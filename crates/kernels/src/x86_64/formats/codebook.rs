@@ -12,47 +12,12 @@
 #![allow(clippy::wildcard_imports, reason = "a kernel uses many intrinsics")]
 
 use crate::activations::Quantized;
-use crate::codebooks::{self, IQ1_LEVELS, IQ2_LEVELS, IQ3_S_LEVELS, IQ3_XXS_LEVELS, expand4, expand8};
+use crate::codebooks::{IQ1, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS};
 use crate::split::Tile;
 use crate::x86_64::matmul::{AHEAD, Blocks, Lanes, PartOfLanes, hidden, side_by_side};
 use crate::{Format, Matrix};
 use core::arch::x86_64::*;
 use core::ops::Range;
-
-/// The books with their weights written out, eight in a word of 64 bits.
-const fn words8<const N: usize>(book: &[u16; N], levels: &[i8; 4], times: i8) -> [i64; N] {
-    let mut words = [0; N];
-    let mut entry = 0;
-    while entry < N {
-        let weights = expand8(book[entry], levels);
-        let mut i = 0;
-        while i < 8 {
-            words[entry] |= ((weights[i] * times) as u8 as i64) << (8 * i);
-            i += 1;
-        }
-        entry += 1;
-    }
-    words
-}
-
-/// The books with their weights written out, four in a word of 32 bits.
-const fn words4<const N: usize>(book: &[u16; N], levels: &[i8; 8]) -> [i32; N] {
-    let mut words = [0; N];
-    let mut entry = 0;
-    while entry < N {
-        let [a, b, c, d] = expand4(book[entry], levels);
-        words[entry] = i32::from_le_bytes([a as u8, b as u8, c as u8, d as u8]);
-        entry += 1;
-    }
-    words
-}
-
-static IQ1: [i64; 2048] = words8(&codebooks::IQ1, &IQ1_LEVELS, 8);
-static IQ2_XXS: [i64; 256] = words8(&codebooks::IQ2_XXS, &IQ2_LEVELS, 1);
-static IQ2_XS: [i64; 512] = words8(&codebooks::IQ2_XS, &IQ2_LEVELS, 1);
-static IQ2_S: [i64; 1024] = words8(&codebooks::IQ2_S, &IQ2_LEVELS, 1);
-static IQ3_XXS: [i32; 256] = words4(&codebooks::IQ3_XXS, &IQ3_XXS_LEVELS);
-static IQ3_S: [i32; 512] = words4(&codebooks::IQ3_S, &IQ3_S_LEVELS);
 
 /// The parts of a block.
 const PARTS: usize = 8;
