@@ -78,7 +78,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q8_0<L> {
     unsafe fn head<S: Source<L, ROWS>>(_: &S) {}
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &(), _: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &mut (), _: usize) -> PartOf<Self, ROWS> {
         // SAFETY: the caller's promise: 34 bytes.
         unsafe {
             let ([a, b, c, d], [e, f, g, h]) = (blocks.dwords(2), blocks.dwords(18));
@@ -122,7 +122,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4_0<L> {
     unsafe fn head<S: Source<L, ROWS>>(_: &S) {}
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &(), _: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &mut (), _: usize) -> PartOf<Self, ROWS> {
         // SAFETY: the caller's promise: 18 bytes.
         unsafe {
             let w = nibbles::<L, ROWS>(blocks.dwords(2));
@@ -154,7 +154,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4_1<L> {
     unsafe fn head<S: Source<L, ROWS>>(_: &S) {}
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &(), _: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &mut (), _: usize) -> PartOf<Self, ROWS> {
         // SAFETY: the caller's promise: 20 bytes.
         unsafe {
             let w = nibbles::<L, ROWS>(blocks.dwords(4));
@@ -232,7 +232,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4K<L> {
     }
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, head: &mut Self::Head, part: usize) -> PartOf<Self, ROWS> {
         let shift = part as i32 % 2 * 4;
         // SAFETY: the caller's promise.
         unsafe {
@@ -300,7 +300,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q6K<L> {
     }
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, head: &mut Self::Head, part: usize) -> PartOf<Self, ROWS> {
         let (half, quarter) = (part / 4, part % 4);
         // SAFETY: the caller's promise.
         unsafe {

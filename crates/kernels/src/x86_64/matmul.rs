@@ -245,6 +245,8 @@ pub trait Lanes<const ROWS: usize> {
     unsafe fn weights8(w: Self::I) -> Self::I;
     /// Integer scales, of at most 8 bits, as the dot products want them.
     unsafe fn scale(scale: Self::I) -> Self::I;
+    /// Byte `i` of each lane, unsigned, as such a scale.
+    unsafe fn byte_scale(v: Self::I, i: usize) -> Self::I;
     /// Σ w·x over int8.
     unsafe fn dot8<const T: usize>(w: &[Self::I; 8], x: &[X; T]) -> [Self::I; T];
     /// Σ (w - `bias`)·x over unsigned int4.
@@ -283,6 +285,10 @@ pub trait Lanes<const ROWS: usize> {
     unsafe fn zero() -> Self::F;
     /// `-(a * b)`, the second from integers.
     unsafe fn negative_product(a: Self::F, b: Self::I) -> Self::F;
+    /// `-a`.
+    unsafe fn negative(a: Self::F) -> Self::F;
+    /// `a * b`, the second from integers.
+    unsafe fn product(a: Self::F, b: Self::I) -> Self::F;
     /// Half of the E8M0 number in each lane, see [`crate::reference::blocks`].
     unsafe fn half_e8m0(e: Self::I) -> Self::F;
     /// Half of the E4M3 number in each lane, see [`crate::reference::blocks`].
@@ -313,10 +319,10 @@ pub trait Weights<const ROWS: usize> {
 
     /// What the parts of a block share.
     unsafe fn head<S: Source<Self::Lanes, ROWS>>(blocks: &S) -> Self::Head;
-    /// Part number `part`, which is below `PARTS`; as its [`Kind`] says what it wants.
+    /// Part number `part`, which is below `PARTS`; parts are asked for in order. As its [`Kind`] says what it wants.
     unsafe fn part<S: Source<Self::Lanes, ROWS>>(
         blocks: &S,
-        head: &Self::Head,
+        head: &mut Self::Head,
         part: usize,
     ) -> PartOf<Self, ROWS>;
 }
@@ -693,7 +699,7 @@ unsafe fn stream<W: Streamed<ROWS>, S: Source<W::Lanes, ROWS>, const ROWS: usize
         let mut sums = [Sums::<W, 1, ROWS>::new(); N];
         for first in (0..cols / 32).step_by(W::PARTS) {
             for n in 0..N {
-                let head = W::head(&sources[n]);
+                let mut head = W::head(&sources[n]);
                 for group in (0..W::PARTS).step_by(W::UNROLLED) {
                     let group =
                         if W::UNROLLED < W::PARTS { hidden(group / W::UNROLLED) * W::UNROLLED } else { 0 };
@@ -705,7 +711,7 @@ unsafe fn stream<W: Streamed<ROWS>, S: Source<W::Lanes, ROWS>, const ROWS: usize
                         }
                         ahead = ahead.wrapping_add(ROWS * W::BYTES / W::PARTS);
                         let part = group + PART;
-                        sums[n].add(&W::part(&sources[n], &head, part), x, 0, cols, first + part);
+                        sums[n].add(&W::part(&sources[n], &mut head, part), x, 0, cols, first + part);
                     });
                 }
                 sources[n].advance(W::BYTES);
@@ -734,10 +740,10 @@ pub unsafe fn unpack<W: Weights<ROWS>, S: Source<W::Lanes, ROWS>, const ROWS: us
     for first in (0..count).step_by(W::PARTS) {
         // SAFETY: the caller's promise: `blocks` stand at the 32 weights number `first`.
         unsafe {
-            let head = W::head(blocks);
+            let mut head = W::head(blocks);
             for part in 0..W::PARTS {
                 // What the kind does not look at is not written.
-                let from = W::part(blocks, &head, hidden(part));
+                let from = W::part(blocks, &mut head, hidden(part));
                 let to = parts.add(first + part);
                 (&raw mut (*to).w).write(from.w);
                 (&raw mut (*to).d[0]).write(from.d[0]);

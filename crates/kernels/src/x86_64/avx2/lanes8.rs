@@ -302,6 +302,24 @@ impl<D: Dots> Lanes<8> for Eight<D> {
     }
 
     #[inline(always)]
+    unsafe fn byte_scale(v: __m256i, i: usize) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let first = _mm_setr_epi32(
+                0x8000_8000_u32.cast_signed(),
+                0x8004_8004_u32.cast_signed(),
+                0x8008_8008_u32.cast_signed(),
+                0x800c_800c_u32.cast_signed(),
+            );
+            let places = _mm256_add_epi8(
+                _mm256_broadcastsi128_si256(first),
+                _mm256_set1_epi32(i as i32 * 0x0001_0001),
+            );
+            _mm256_shuffle_epi8(v, places)
+        }
+    }
+
+    #[inline(always)]
     unsafe fn dot8<const T: usize>(w: &[__m256i; 8], x: &[X; T]) -> [__m256i; T] {
         // SAFETY: the caller's promise.
         unsafe { D::dot8(w, x) }
@@ -384,6 +402,18 @@ impl<D: Dots> Lanes<8> for Eight<D> {
     unsafe fn negative_product(a: __m256, b: __m256i) -> __m256 {
         // SAFETY: the caller's promise.
         unsafe { _mm256_xor_ps(_mm256_mul_ps(a, _mm256_cvtepi32_ps(b)), _mm256_set1_ps(-0.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn negative(a: __m256) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_xor_ps(a, _mm256_set1_ps(-0.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn product(a: __m256, b: __m256i) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_mul_ps(a, _mm256_cvtepi32_ps(b)) }
     }
 
     #[inline(always)]

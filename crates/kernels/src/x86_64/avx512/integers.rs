@@ -280,6 +280,12 @@ impl Lanes<16> for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn byte_scale(v: __m512i, i: usize) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { Self::byte(v, i) }
+    }
+
+    #[inline(always)]
     unsafe fn dot8<const T: usize>(w: &[__m512i; 8], x: &[X; T]) -> [__m512i; T] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -401,6 +407,18 @@ impl Lanes<16> for Avx512 {
     unsafe fn negative_product(a: __m512, b: __m512i) -> __m512 {
         // SAFETY: the caller's promise.
         unsafe { _mm512_xor_ps(_mm512_mul_ps(a, _mm512_cvtepi32_ps(b)), _mm512_set1_ps(-0.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn negative(a: __m512) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_xor_ps(a, _mm512_set1_ps(-0.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn product(a: __m512, b: __m512i) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_mul_ps(a, _mm512_cvtepi32_ps(b)) }
     }
 
     #[inline(always)]

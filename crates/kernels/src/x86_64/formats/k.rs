@@ -18,7 +18,8 @@ pub struct Q2K<L>(PhantomData<L>);
 #[derive(Debug)]
 pub struct Q2KHead<I, F> {
     d: F,
-    dmin: F,
+    /// `-dmin`.
+    below: F,
     /// Byte i of vector j: scale 4j + i.
     scales: [I; 4],
     /// Likewise the minima.
@@ -40,7 +41,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q2K<L> {
             let [d, dmin] = L::split_halves(blocks.dword(80));
             Q2KHead {
                 d,
-                dmin,
+                below: L::negative(dmin),
                 scales: four!(J => L::bits(both[J], 0, 15)),
                 minima: four!(J => L::bits(both[J], 4, 15)),
                 packed: four!(J => blocks.dwords(16 + 16 * J)),
@@ -49,7 +50,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q2K<L> {
     }
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(_: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(_: &S, head: &mut Self::Head, part: usize) -> PartOf<Self, ROWS> {
         let (half, shift) = (part / 4, part as i32 % 4 * 2);
         let (vector, byte) = (part / 2, part % 2 * 2);
         // SAFETY: the caller's promise.
@@ -57,11 +58,11 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q2K<L> {
             let (scales, minima) = (head.scales[vector], head.minima[vector]);
             Part {
                 w: eight!(J => L::bits(head.packed[2 * half + J / 4][J % 4], shift, 3)),
-                scales: [L::scale(L::byte(scales, byte)), L::scale(L::byte(scales, byte + 1))],
+                scales: [L::byte_scale(scales, byte), L::byte_scale(scales, byte + 1)],
                 d: [head.d; 2],
                 minima: [
-                    L::negative_product(head.dmin, L::byte(minima, byte)),
-                    L::negative_product(head.dmin, L::byte(minima, byte + 1)),
+                    L::product(head.below, L::byte(minima, byte)),
+                    L::product(head.below, L::byte(minima, byte + 1)),
                 ],
             }
         }
@@ -120,7 +121,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q3K<L> {
     }
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(_: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(_: &S, head: &mut Self::Head, part: usize) -> PartOf<Self, ROWS> {
         let (half, shift) = (part / 4, part as i32 % 4 * 2);
         // SAFETY: the caller's promise.
         unsafe {
@@ -155,7 +156,8 @@ pub struct Q5K<L>(PhantomData<L>);
 #[derive(Debug)]
 pub struct Q5KHead<I, F> {
     d: F,
-    dmin: F,
+    /// `-dmin`.
+    below: F,
     /// Byte i of each lane: the scales of parts i and 4 + i.
     scales: [I; 2],
     /// Likewise the minima.
@@ -180,7 +182,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q5K<L> {
             let (scales, minima) = six_bits::<L, ROWS>([scales, minima, lower]);
             Q5KHead {
                 d,
-                dmin,
+                below: L::negative(dmin),
                 scales,
                 minima,
                 low: eight!(J => blocks.dwords(48 + 16 * J)),
@@ -190,7 +192,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q5K<L> {
     }
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(_: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(_: &S, head: &mut Self::Head, part: usize) -> PartOf<Self, ROWS> {
         let (pair, shift) = (part / 2, part as i32 % 2 * 4);
         // SAFETY: the caller's promise.
         unsafe {
@@ -199,9 +201,9 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q5K<L> {
                     let low = L::bits(head.low[2 * pair + J / 4][J % 4], shift, 15);
                     L::join(low, L::bits(head.high[J / 4][J % 4], part as i32, 1))
                 }),
-                scales: [L::scale(L::byte(head.scales[part / 4], part % 4)); 2],
+                scales: [L::byte_scale(head.scales[part / 4], part % 4); 2],
                 d: [head.d; 2],
-                minima: [L::negative_product(head.dmin, L::byte(head.minima[part / 4], part % 4)); 2],
+                minima: [L::product(head.below, L::byte(head.minima[part / 4], part % 4)); 2],
             }
         }
     }
@@ -235,7 +237,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for IQ4XS<L> {
     }
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, head: &mut Self::Head, part: usize) -> PartOf<Self, ROWS> {
         let [both, low] = *head;
         let part = part as i32;
         // SAFETY: the caller's promise.

@@ -23,7 +23,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q5_0<L> {
     unsafe fn head<S: Source<L, ROWS>>(_: &S) {}
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &(), _: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &mut (), _: usize) -> PartOf<Self, ROWS> {
         // SAFETY: the caller's promise: 22 bytes.
         unsafe {
             let (fifth, low) = (blocks.dword(2), nibbles::<L, ROWS>(blocks.dwords(6)));
@@ -45,7 +45,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q5_1<L> {
     unsafe fn head<S: Source<L, ROWS>>(_: &S) {}
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &(), _: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &mut (), _: usize) -> PartOf<Self, ROWS> {
         // SAFETY: the caller's promise: 24 bytes.
         unsafe {
             let ([both, fifth, ..], low) = (blocks.dwords(0), nibbles::<L, ROWS>(blocks.dwords(8)));
@@ -73,7 +73,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q1_0<L> {
     }
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(_: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(_: &S, head: &mut Self::Head, part: usize) -> PartOf<Self, ROWS> {
         // SAFETY: the caller's promise.
         unsafe { plain(eight!(J => L::add_bits(L::zeros(), head.1[part], 4 * J, 2)), head.0) }
     }
@@ -96,7 +96,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q2_0<L> {
     }
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(_: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(_: &S, head: &mut Self::Head, part: usize) -> PartOf<Self, ROWS> {
         // SAFETY: the caller's promise.
         unsafe { plain(eight!(J => L::four_pairs(head.1[2 * part + J / 4], J % 4)), head.0) }
     }
@@ -115,7 +115,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for IQ4NL<L> {
     unsafe fn head<S: Source<L, ROWS>>(_: &S) {}
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &(), _: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &mut (), _: usize) -> PartOf<Self, ROWS> {
         // SAFETY: the caller's promise: 18 bytes.
         unsafe { plain(uneven::<L, ROWS>(blocks.dwords(2)), blocks.half(0)) }
     }
@@ -158,7 +158,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Mxfp4<L> {
     unsafe fn head<S: Source<L, ROWS>>(_: &S) {}
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &(), _: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &mut (), _: usize) -> PartOf<Self, ROWS> {
         // SAFETY: the caller's promise: 17 bytes.
         unsafe {
             let numbers = nibbles::<L, ROWS>(blocks.dwords(1));
@@ -184,7 +184,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Nvfp4<L> {
     }
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, head: &mut Self::Head, part: usize) -> PartOf<Self, ROWS> {
         // SAFETY: the caller's promise.
         unsafe {
             // A sub-block is 8 bytes: the first 8 weights in the low halves, the others in the high ones.

@@ -16,7 +16,7 @@ pub struct TQ1_0<L>(PhantomData<L>);
 impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for TQ1_0<L> {
     type Lanes = L;
     const FORMAT: Format = Format::TQ1_0;
-    /// The scale; 48 bytes of five digits and 4 bytes of four.
+    /// The scale; 48 bytes of five digits and 4 bytes of four, of which those that were read are gone.
     type Head = (L::F, [L::I; 13]);
 
     #[inline(always)]
@@ -30,20 +30,19 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for TQ1_0<L> {
     }
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(_: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(_: &S, head: &mut Self::Head, part: usize) -> PartOf<Self, ROWS> {
         // SAFETY: the caller's promise.
         unsafe {
             let w = eight!(J => {
-                // Five parts of the first 32 bytes, five halves of the next 16, and one of the last 4.
-                let (dword, digit) = match part {
-                    0..5 => (J, part),
-                    7 if J / 4 == 1 => (12, J % 4),
-                    _ => (8 + J % 4, 2 * (part - 5) + J / 4),
+                // Five parts of the first 32 bytes, five halves of the next 16, and one of the last 4. A digit is what a
+                // multiplication moves over the point, and the next one then comes behind it.
+                let dword = match part {
+                    0..5 => J,
+                    7 if J / 4 == 1 => 12,
+                    _ => 8 + J % 4,
                 };
-                let mut digits = head.1[dword];
-                for _ in 0..digit {
-                    digits = L::triple(digits);
-                }
+                let digits = head.1[dword];
+                head.1[dword] = L::triple(digits);
                 L::over_triple(digits)
             });
             plain(w, head.0)
@@ -68,7 +67,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for TQ2_0<L> {
     }
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(_: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(_: &S, head: &mut Self::Head, part: usize) -> PartOf<Self, ROWS> {
         let (half, shift) = (part / 4, part as i32 % 4 * 2);
         // SAFETY: the caller's promise.
         unsafe { plain(eight!(J => L::bits(head.1[2 * half + J / 4][J % 4], shift, 3)), head.0) }
