@@ -322,17 +322,7 @@ impl Lanes<16> for Avx512 {
         x: &[X; T],
     ) -> [__m512i; T] {
         // SAFETY: the caller's promise.
-        unsafe {
-            let mut isums = [_mm512_setzero_si512(); T];
-            for (h, (w, scale)) in w.as_chunks::<4>().0.iter().zip(scales).enumerate() {
-                let starts = core::array::from_fn(|t| -32 * x[t].sums[h]);
-                let halves = dot(w, x, 4 * h, starts);
-                for (isums, half) in isums.iter_mut().zip(halves) {
-                    *isums = _mm512_add_epi32(*isums, _mm512_mullo_epi32(half, *scale));
-                }
-            }
-            isums
-        }
+        unsafe { Self::biased_dot5(w, 32, scales, x) }
     }
 
     #[inline(always)]
@@ -356,13 +346,15 @@ impl Lanes<16> for Avx512 {
     ) -> [__m512i; T] {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut isums = [_mm512_setzero_si512(); T];
-            for (h, (w, scale)) in w.as_chunks::<4>().0.iter().zip(scales).enumerate() {
-                let starts = core::array::from_fn(|t| -bias * x[t].sums[h]);
-                let halves = dot(w, x, 4 * h, starts);
-                for (isums, half) in isums.iter_mut().zip(halves) {
-                    *isums = _mm512_add_epi32(*isums, _mm512_mullo_epi32(half, *scale));
-                }
+            // One half after the other, not in a loop: that would keep the sums of the activations in memory.
+            let [a, b, c, d, e, f, g, h] = *w;
+            let mut isums = dot(&[a, b, c, d], x, 0, core::array::from_fn(|t| -bias * x[t].sums[0]));
+            for isum in &mut isums {
+                *isum = _mm512_mullo_epi32(*isum, scales[0]);
+            }
+            let high = dot(&[e, f, g, h], x, 4, core::array::from_fn(|t| -bias * x[t].sums[1]));
+            for (isum, high) in isums.iter_mut().zip(high) {
+                *isum = _mm512_add_epi32(*isum, _mm512_mullo_epi32(high, scales[1]));
             }
             isums
         }
@@ -382,12 +374,11 @@ impl Lanes<16> for Avx512 {
     unsafe fn half_dots5<const T: usize>(w: &[__m512i; 8], bias: i32, x: &[X; T]) -> [[__m512i; T]; 2] {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut isums = [[_mm512_setzero_si512(); T]; 2];
-            for (h, w) in w.as_chunks::<4>().0.iter().enumerate() {
-                let starts = core::array::from_fn(|t| -bias * x[t].sums[h]);
-                isums[h] = dot(w, x, 4 * h, starts);
-            }
-            isums
+            let [a, b, c, d, e, f, g, h] = *w;
+            [
+                dot(&[a, b, c, d], x, 0, core::array::from_fn(|t| -bias * x[t].sums[0])),
+                dot(&[e, f, g, h], x, 4, core::array::from_fn(|t| -bias * x[t].sums[1])),
+            ]
         }
     }
 

@@ -118,13 +118,18 @@ impl<I: DotInstruction> Dots for Vnni<I> {
     ) -> [__m256i; T] {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut isums = [_mm256_setzero_si256(); T];
-            for (h, (w, scale)) in w.as_chunks::<4>().0.iter().zip(scales).enumerate() {
-                let starts = core::array::from_fn(|t| -bias * x[t].sums[h]);
-                let halves = dot::<I, T, 4>(w, x, 4 * h, starts);
-                for (isum, half) in isums.iter_mut().zip(halves) {
-                    *isum = _mm256_add_epi32(*isum, _mm256_mullo_epi32(half, in_lane(*scale)));
-                }
+            // One half after the other, not in a loop: that would keep the sums of the activations in memory.
+            let [a, b, c, d, e, f, g, h] = *w;
+            let scales = [in_lane(scales[0]), in_lane(scales[1])];
+            let low = core::array::from_fn(|t| -bias * x[t].sums[0]);
+            let mut isums = dot::<I, T, 4>(&[a, b, c, d], x, 0, low);
+            for isum in &mut isums {
+                *isum = _mm256_mullo_epi32(*isum, scales[0]);
+            }
+            let high = core::array::from_fn(|t| -bias * x[t].sums[1]);
+            let high = dot::<I, T, 4>(&[e, f, g, h], x, 4, high);
+            for (isum, high) in isums.iter_mut().zip(high) {
+                *isum = _mm256_add_epi32(*isum, _mm256_mullo_epi32(high, scales[1]));
             }
             isums
         }
@@ -154,12 +159,11 @@ impl<I: DotInstruction> Dots for Vnni<I> {
     unsafe fn half_dots5<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [[__m256i; T]; 2] {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut isums = [[_mm256_setzero_si256(); T]; 2];
-            for (h, w) in w.as_chunks::<4>().0.iter().enumerate() {
-                let starts = core::array::from_fn(|t| -bias * x[t].sums[h]);
-                isums[h] = dot::<I, T, 4>(w, x, 4 * h, starts);
-            }
-            isums
+            let [a, b, c, d, e, f, g, h] = *w;
+            [
+                dot::<I, T, 4>(&[a, b, c, d], x, 0, core::array::from_fn(|t| -bias * x[t].sums[0])),
+                dot::<I, T, 4>(&[e, f, g, h], x, 4, core::array::from_fn(|t| -bias * x[t].sums[1])),
+            ]
         }
     }
 }
