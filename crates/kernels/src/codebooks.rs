@@ -12,21 +12,31 @@ pub const IQ4: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 
 /// Twice the 16 numbers of E2M1, a float of 4 bits: the weights of `MXFP4` and `NVFP4`.
 pub const E2M1: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
+/// A codebook of `N` entries, aligned so that none of them lies in two cache lines.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Codebook<const WEIGHTS: usize, const N: usize> {
+    /// The weights of each entry.
+    pub entries: [[i8; WEIGHTS]; N],
+}
+
 /// The levels of `IQ2`; there is no fourth.
 const IQ2_LEVELS: [i8; 4] = [8, 25, 43, 0];
 
 /// The book of `IQ1_S` and `IQ1_M`: -1, 0 and 1, times 8.
-pub static IQ1: [[i8; 8]; 2048] = eights(&IQ1_ENTRIES, &[-8, 0, 8, 0]);
+pub static IQ1: Codebook<8, 2048> = Codebook { entries: eights(&IQ1_ENTRIES, &[-8, 0, 8, 0]) };
 /// The book of `IQ2_XXS`.
-pub static IQ2_XXS: [[i8; 8]; 256] = eights(&IQ2_XXS_ENTRIES, &IQ2_LEVELS);
+pub static IQ2_XXS: Codebook<8, 256> = Codebook { entries: eights(&IQ2_XXS_ENTRIES, &IQ2_LEVELS) };
 /// The book of `IQ2_XS`.
-pub static IQ2_XS: [[i8; 8]; 512] = eights(&IQ2_XS_ENTRIES, &IQ2_LEVELS);
+pub static IQ2_XS: Codebook<8, 512> = Codebook { entries: eights(&IQ2_XS_ENTRIES, &IQ2_LEVELS) };
 /// The book of `IQ2_S`.
-pub static IQ2_S: [[i8; 8]; 1024] = eights(&IQ2_S_ENTRIES, &IQ2_LEVELS);
+pub static IQ2_S: Codebook<8, 1024> = Codebook { entries: eights(&IQ2_S_ENTRIES, &IQ2_LEVELS) };
 /// The book of `IQ3_XXS`.
-pub static IQ3_XXS: [[i8; 4]; 256] = fours(&IQ3_XXS_ENTRIES, &[4, 12, 20, 28, 36, 44, 52, 62]);
+pub static IQ3_XXS: Codebook<4, 256> =
+    Codebook { entries: fours(&IQ3_XXS_ENTRIES, &[4, 12, 20, 28, 36, 44, 52, 62]) };
 /// The book of `IQ3_S`.
-pub static IQ3_S: [[i8; 4]; 512] = fours(&IQ3_S_ENTRIES, &[1, 3, 5, 7, 9, 11, 13, 15]);
+pub static IQ3_S: Codebook<4, 512> =
+    Codebook { entries: fours(&IQ3_S_ENTRIES, &[1, 3, 5, 7, 9, 11, 13, 15]) };
 
 /// The signs of eight weights, a bit each, of which seven are stored: the number of set ones is even.
 pub const fn even_signs(seven: u8) -> u8 {

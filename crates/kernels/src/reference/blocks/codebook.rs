@@ -37,7 +37,7 @@ const fn seven_signs(word: u32, eight: usize) -> u8 {
 /// Eight weights of `IQ1`: the entry's, an eighth more or less, all times 8.
 fn shifted(entry: usize, less: bool) -> [i8; 8] {
     let delta = if less { -1 } else { 1 };
-    IQ1[entry].map(|weight| weight + delta)
+    IQ1.entries[entry].map(|weight| weight + delta)
 }
 
 /// d (f16), 32 bytes of entries' lower 8 bits, 8 times 2 bytes: four entries' upper 3 bits, a scale of 3 bits, and whether
@@ -69,7 +69,7 @@ pub fn iq2_xxs(bytes: &[u8], part: usize) -> Block {
     let entries = &bytes[2 + 8 * part..];
     let word = u32_at(entries, 4);
     let w = eights(|l| {
-        let weights = IQ2_XXS[usize::from(entries[l])];
+        let weights = IQ2_XXS.entries[usize::from(entries[l])];
         signed(weights, even_signs(seven_signs(word, l)))
     });
     Block::scaled(w, f16_at(bytes, 0) / 8.0, [2 * (word >> 28) as i32 + 1; 2])
@@ -79,7 +79,7 @@ pub fn iq2_xxs(bytes: &[u8], part: usize) -> Block {
 pub fn iq2_xs(bytes: &[u8], part: usize) -> Block {
     let w = eights(|l| {
         let both = u16_at(bytes, 2 + 8 * part + 2 * l);
-        let weights = IQ2_XS[usize::from(both & 511)];
+        let weights = IQ2_XS.entries[usize::from(both & 511)];
         signed(weights, even_signs((both >> 9) as u8))
     });
     let scales = bytes[66 + part];
@@ -91,7 +91,7 @@ pub fn iq2_xs(bytes: &[u8], part: usize) -> Block {
 pub fn iq2_s(bytes: &[u8], part: usize) -> Block {
     let w = eights(|l| {
         let high = usize::from(bytes[66 + part] >> (2 * l) & 3);
-        let weights = IQ2_S[usize::from(bytes[2 + 4 * part + l]) | high << 8];
+        let weights = IQ2_S.entries[usize::from(bytes[2 + 4 * part + l]) | high << 8];
         signed(weights, bytes[34 + 4 * part + l])
     });
     let scales = bytes[74 + part];
@@ -103,7 +103,7 @@ pub fn iq3_xxs(bytes: &[u8], part: usize) -> Block {
     let word = u32_at(bytes, 66 + 4 * part);
     let w = eights(|l| {
         let entries = [0, 1].map(|i| usize::from(bytes[2 + 8 * part + 2 * l + i]));
-        signed(pair(&IQ3_XXS, entries), even_signs(seven_signs(word, l)))
+        signed(pair(&IQ3_XXS.entries, entries), even_signs(seven_signs(word, l)))
     });
     Block::scaled(w, f16_at(bytes, 0) / 4.0, [2 * (word >> 28) as i32 + 1; 2])
 }
@@ -116,7 +116,7 @@ pub fn iq3_s(bytes: &[u8], part: usize) -> Block {
             let high = usize::from(bytes[66 + part] >> (2 * l + i) & 1);
             usize::from(bytes[2 + 8 * part + 2 * l + i]) | high << 8
         });
-        signed(pair(&IQ3_S, entries), bytes[74 + 4 * part + l])
+        signed(pair(&IQ3_S.entries, entries), bytes[74 + 4 * part + l])
     });
     Block::scaled(w, f16_at(bytes, 0), [odd_scale(bytes[106 + part / 2], part % 2 == 1); 2])
 }

@@ -24,13 +24,17 @@ const PARTS: usize = 8;
 /// The rows that meet a token together.
 const TOGETHER: usize = 8;
 
+/// How much too high the weights of `IQ1` are made, so that none is negative.
+const ABOVE: i8 = 9;
+
 /// A block of a row: what says which weights it has.
 #[derive(Clone, Copy)]
 #[repr(C, align(32))]
 struct Row {
     /// The entries of the book, 4 or 8 for each part; all of them are in the book.
     entries: [u16; 64],
-    /// Of each part: the signs of 32 weights, a bit each; in `IQ1` four times -1 or 1, to be added to 8 weights each.
+    /// Of each part: the signs of 32 weights, a bit each; in `IQ1` four times -1 or 1, to be added to 8 weights each, and
+    /// [`ABOVE`] with it.
     signs: [u32; PARTS],
     /// Of each part: the integer scales of both halves, which are `2 s + 1`.
     scales: [[u8; 2]; PARTS],
@@ -43,7 +47,7 @@ impl Row {
 
 /// How the entries of a book become weights.
 trait Book {
-    /// The 32 weights of part `part`, times signs that are yet to be applied to them or to what they are multiplied by.
+    /// The 32 weights of part `part` without their signs, and these; or weights that are [`ABOVE`] too high.
     ///
     /// # Safety
     /// The CPU has AVX2; `book` holds all entries of the row.
@@ -171,9 +175,11 @@ fn rows_of<B: Book>(matrix: &Matrix<'_>, rows: Range<usize>, x: &Quantized<'_>, 
                     let pairs = eight!(R => {
                         // Weights are at most 62, so that four products fit an i16.
                         let (weights, signs) = B::weights(book, &decoded[R], part);
-                        match signs {
-                            Some(signs) => _mm256_maddubs_epi16(weights, _mm256_sign_epi8(x, signs)),
-                            None => _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights)),
+                        if let Some(signs) = signs {
+                            _mm256_maddubs_epi16(weights, _mm256_sign_epi8(x, signs))
+                        } else {
+                            let surplus = _mm256_maddubs_epi16(_mm256_set1_epi8(ABOVE), x);
+                            _mm256_sub_epi16(_mm256_maddubs_epi16(weights, x), surplus)
                         }
                     });
                     let [low, high] = fold(pairs);
@@ -294,7 +300,7 @@ fn write_out(format: Format, rows: &[Row], part: usize, to: &mut [[u8; 32]]) {
             };
             let weights = match weights {
                 (weights, Some(signs)) => _mm256_sign_epi8(weights, signs),
-                (weights, None) => weights,
+                (weights, None) => _mm256_sub_epi8(weights, _mm256_set1_epi8(ABOVE)),
             };
             _mm256_storeu_si256(to.as_mut_ptr().cast(), weights);
         }
@@ -304,12 +310,12 @@ fn write_out(format: Format, rows: &[Row], part: usize, to: &mut [[u8; 32]]) {
 /// The book of a format.
 fn book(format: Format) -> *const u8 {
     match format {
-        Format::IQ1_S | Format::IQ1_M => IQ1.as_ptr().cast(),
-        Format::IQ2_XXS => IQ2_XXS.as_ptr().cast(),
-        Format::IQ2_XS => IQ2_XS.as_ptr().cast(),
-        Format::IQ2_S => IQ2_S.as_ptr().cast(),
-        Format::IQ3_XXS => IQ3_XXS.as_ptr().cast(),
-        Format::IQ3_S => IQ3_S.as_ptr().cast(),
+        Format::IQ1_S | Format::IQ1_M => IQ1.entries.as_ptr().cast(),
+        Format::IQ2_XXS => IQ2_XXS.entries.as_ptr().cast(),
+        Format::IQ2_XS => IQ2_XS.entries.as_ptr().cast(),
+        Format::IQ2_S => IQ2_S.entries.as_ptr().cast(),
+        Format::IQ3_XXS => IQ3_XXS.entries.as_ptr().cast(),
+        Format::IQ3_S => IQ3_S.entries.as_ptr().cast(),
         _ => unreachable!("no codebook"),
     }
 }
@@ -468,7 +474,7 @@ fn iq1_s(block: &[u8; 50], to: &mut Row) {
     }
     // The top bit says that an eighth is to be taken off: -1 in four bytes instead of 1.
     let less = _mm256_srai_epi32::<31>(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(high)));
-    to.set_signs(_mm256_or_si256(less, _mm256_set1_epi8(1)));
+    to.set_signs(_mm256_add_epi8(_mm256_or_si256(less, _mm256_set1_epi8(1)), _mm256_set1_epi8(ABOVE)));
     let scales = _mm_and_si128(_mm_srli_epi16::<12>(high), _mm_set1_epi16(7));
     to.set_scales(_mm_or_si128(scales, _mm_slli_epi16::<8>(scales)));
 }
@@ -493,7 +499,7 @@ fn iq1_m(block: &[u8; 56], to: &mut Row) {
     let low = _mm_slli_epi16::<4>(high);
     let both = _mm256_set_m128i(_mm_unpackhi_epi8(low, high), _mm_unpacklo_epi8(low, high));
     let less = _mm256_cmpgt_epi8(_mm256_setzero_si256(), both);
-    to.set_signs(_mm256_or_si256(less, _mm256_set1_epi8(1)));
+    to.set_signs(_mm256_add_epi8(_mm256_or_si256(less, _mm256_set1_epi8(1)), _mm256_set1_epi8(ABOVE)));
     // Each of four words of 16 bits four times, and in each the 3 bits of another scale.
     let places = _mm256_setr_epi8(
         0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3, 2, 3, 4, 5, 4, 5, 4, 5, 4, 5, 6, 7, 6, 7, 6, 7, 6, 7,
