@@ -197,8 +197,8 @@ fn a_file_that_breaks_the_rules() {
         ),
         (
             "format",
-            new().put(at(Field::Type), &16u32.to_le_bytes()),
-            &["`blk.0.attn_q.weight` has the format IQ2_XXS", "not supported; supported are: F32"],
+            new().put(at(Field::Type), &24u32.to_le_bytes()),
+            &["`blk.0.attn_q.weight` has the format I8", "not supported; supported are: F32"],
         ),
         (
             "no-format",

@@ -154,7 +154,7 @@ pub fn matmul(
     let tiles = x
         .quantized
         .filter(|_| level.name() == LevelName::Amx && tokens >= amx::LEAST_TOKENS)
-        .filter(|_| stack.iter().any(|matrix| amx::takes(matrix.format)))
+        .filter(|_| stack.iter().any(|matrix| !matrix.format.is_float()))
         .map(|x_quantized| tiles::pack(&x_quantized, x.cols, workers, shared));
     #[cfg(target_arch = "aarch64")]
     let fours = x
@@ -172,7 +172,7 @@ pub fn matmul(
                 if from < to {
                     let part = tile.columns_mut(from - claimed.start..to - claimed.start);
                     #[cfg(target_arch = "x86_64")]
-                    if let (Some(tiles), true) = (&tiles, amx::takes(matrix.format)) {
+                    if let (Some(tiles), false) = (&tiles, matrix.format.is_float()) {
                         // SAFETY: the level says that there is an engine, and that it may be used.
                         unsafe { amx::tiled_rows(matrix, from - first..to - first, tiles, part, lines) };
                         first += matrix.rows;

@@ -30,14 +30,14 @@ pub struct ScratchSize {
 impl ScratchSize {
     /// For matrices of up to `cols` columns and up to `tokens` tokens at a time.
     ///
-    /// A panel of [`PANEL_ROWS`] rows holds, for each weight, an int8, and for each block of 32 a scale, two integer
-    /// sub-scales and two minima of 4 bytes; a dequantized row takes 4 bytes a weight. What a
+    /// A panel of [`PANEL_ROWS`] rows holds, for each weight, an int8, and for each block of 32 two scales, two integer
+    /// sub-scales and two minima of 4 bytes, of at least 8 such blocks; a dequantized row takes 4 bytes a weight. What a
     /// matrix engine takes is said in its module. The workers share the activations in the order that panels read.
     pub const fn new(cols: usize, tokens: usize) -> Self {
         const fn larger(a: usize, b: usize) -> usize {
             if a > b { a } else { b }
         }
-        let panel = PANEL_ROWS * (cols + cols.div_ceil(32) * 5 * 4);
+        let panel = PANEL_ROWS * larger(cols.div_ceil(32), 8) * (32 + 6 * 4);
         let rows = 4 * 4 * cols;
         let share = larger(panel, rows).div_ceil(Line::BYTES) + 4;
         #[cfg(target_arch = "x86_64")]

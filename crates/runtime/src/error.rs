@@ -266,7 +266,7 @@ impl fmt::Display for Error {
             ),
             Self::NothingToPack { path } => write!(
                 f,
-                "{} has no quantized matrix that is not packed already; use the file as it is",
+                "{} has no quantized matrix that packing would make faster; use the file as it is",
                 path.display()
             ),
             Self::Header { path, error } => write!(f, "cannot write {}: {error}", path.display()),

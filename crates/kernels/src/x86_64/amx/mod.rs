@@ -12,4 +12,4 @@ pub use super::avx512::{
 };
 #[cfg(feature = "std")]
 pub use engine::is_permitted;
-pub use integers::{LEAST_TOKENS, lines, takes, tiled_rows};
+pub use integers::{LEAST_TOKENS, lines, tiled_rows};

@@ -6,7 +6,7 @@
 mod attention;
 mod elementwise;
 mod floats;
-mod integers;
+pub(super) mod integers;
 mod lanes;
 pub(super) mod lanes8;
 

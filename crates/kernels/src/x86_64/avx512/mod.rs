@@ -4,7 +4,7 @@
 
 mod attention;
 mod elementwise;
-mod integers;
+pub(super) mod integers;
 
 pub use super::avx2::{dequantize, float_rows, quantize, rms_norm, rope, to_f16};
 pub use attention::{attend, merge};
