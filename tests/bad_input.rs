@@ -208,8 +208,8 @@ fn a_file_that_breaks_the_rules() {
         ("missing", new().rename(query, "blk.0.attn_x.weight"), &["`blk.0.attn_q.weight` is missing", AGAIN]),
         (
             "architecture",
-            new().text("general.architecture", "mamba"),
-            &["the architecture `mamba` is not supported; supported are: llama"],
+            new().text("general.architecture", "bloom"),
+            &["the architecture `bloom` is not supported; supported are: apertus"],
         ),
         (
             "hostile-name",
