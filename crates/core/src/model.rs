@@ -191,9 +191,8 @@ impl<'a> Model<'a> {
             Weight::Qkv if has_own_cache => Presence::Maybe,
             Weight::Qkv => Presence::Never,
             Weight::Q => needed(!has_own_cache || !is_fused()),
-            Weight::K => needed(has_own_cache && !is_fused()),
             Weight::V if self.spec.values_may_be_keys && has_own_cache => Presence::Maybe,
-            Weight::V => needed(has_own_cache && !is_fused()),
+            Weight::K | Weight::V => needed(has_own_cache && !is_fused()),
             Weight::Output => Presence::Always,
             Weight::Gate => needed(dense && self.spec.gate == Gate::Separate),
             Weight::Up | Weight::Down => needed(dense),
@@ -220,12 +219,12 @@ impl<'a> Model<'a> {
         }))
     }
 
-    /// Hands every vector of a layer to `each`: what it is, itself and its length.
+    /// Hands every vector of a layer to `each`.
     pub(crate) fn each_vector(
         &self,
         number: usize,
         layer: &Layer,
-        each: &mut dyn FnMut(LayerVector, Vector<'a>, usize) -> Result<(), Error>,
+        each: &mut EachOfLayer<'_, 'a>,
     ) -> Result<(), Error> {
         let h = &self.hyperparameters;
         for NormTensor { norm, tensor, presence } in self.spec.norms {
@@ -272,11 +271,8 @@ impl<'a> Model<'a> {
         Ok(())
     }
 
-    /// Hands every vector that belongs to no layer to `each`: what it is and itself.
-    pub(crate) fn each_global_vector(
-        &self,
-        each: &mut dyn FnMut(GlobalVector, &[Vector<'a>]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    /// Hands every vector that belongs to no layer to `each`.
+    pub(crate) fn each_global_vector(&self, each: &mut EachGlobal<'_, 'a>) -> Result<(), Error> {
         let h = &self.hyperparameters;
         let named = |name, len| find(&self.gguf, name, Presence::Maybe)?.map(|t| vector(&t, len)).transpose();
         let plain = self.spec.norms.iter().any(|norm| norm.norm == Norm::Output && norm.tensor.is_empty());
@@ -316,6 +312,12 @@ impl<'a> Model<'a> {
         self.spec.qk_norm
     }
 }
+
+/// What is handed a layer's vectors: which it is, itself and its length.
+pub(crate) type EachOfLayer<'f, 'a> = dyn FnMut(LayerVector, Vector<'a>, usize) -> Result<(), Error> + 'f;
+
+/// What is handed the vectors of no layer: which it is and itself, or the two from which one is chosen.
+pub(crate) type EachGlobal<'f, 'a> = dyn FnMut(GlobalVector, &[Vector<'a>]) -> Result<(), Error> + 'f;
 
 /// A vector of a layer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

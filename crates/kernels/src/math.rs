@@ -99,11 +99,11 @@ pub fn silu(x: f32) -> f32 {
 }
 
 /// The factor of x in the exponent of [`gelu`]: `2 sqrt(2 / pi)`.
-pub const GELU_LINEAR: f32 = 1.595_769_1;
+pub const GELU_LINEAR: f32 = 1.595_769_2;
 /// That of x^3: 0.044715 times the other.
 pub const GELU_CUBIC: f32 = 0.071_354_814;
 
-/// x / (1 + e^-z) with `z = x (1.5957691 + 0.07135481 x^2)`: GELU with a tanh in place of the error function (Hendrycks and
+/// x / (1 + e^-z) with `z = x (1.5957692 + 0.07135481 x^2)`: GELU with a tanh in place of the error function (Hendrycks and
 /// Gimpel 2016, arXiv:1606.08415), by `(1 + tanh u) / 2 = 1 / (1 + e^-2u)`.
 #[inline]
 pub fn gelu(x: f32) -> f32 {

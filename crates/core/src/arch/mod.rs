@@ -38,6 +38,7 @@ use crate::model::{Keys, Norm};
 
 /// What tells one transformer from another.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each says one thing that a transformer does or does not")]
 pub struct Spec {
     /// `general.architecture`, which is also the prefix of its keys.
     pub name: &'static str,

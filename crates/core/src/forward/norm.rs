@@ -144,12 +144,12 @@ impl<'a> Pass<'_, 'a> {
             if !late {
                 arriving.at(t, x, lines)?;
             }
-            enter(level, input, e, lines, |out, _| match &norm {
-                Some(norm) => norms.apply(x, norm, out),
-                None => {
-                    out.copy_from_slice(x);
-                    Ok(())
+            enter(level, input, e, lines, |out, _| {
+                if let Some(norm) = &norm {
+                    return norms.apply(x, norm, out);
                 }
+                out.copy_from_slice(x);
+                Ok(())
             })?;
             if late { arriving.at(t, x, lines) } else { Ok(()) }
         })

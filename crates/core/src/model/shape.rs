@@ -260,7 +260,7 @@ impl Hyperparameters {
 
     /// The pairs that all ropes turn together.
     pub(crate) const fn pairs(&self) -> usize {
-        (self.ropes[0].dims + self.ropes[1].dims) / 2
+        self.ropes[0].dims / 2 + self.ropes[1].dims / 2
     }
 }
 
