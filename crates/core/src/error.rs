@@ -176,7 +176,10 @@ impl fmt::Display for Error {
             }
             Self::BadValue { key, expected } => write!(f, "the key {key} must be {expected}"),
             Self::UnknownRopeScaling(name) => {
-                write!(f, "the rope scaling {name} is not supported; supported are: none linear yarn")
+                write!(
+                    f,
+                    "the rope scaling {name} is not supported; supported are: none linear yarn longrope"
+                )
             }
             Self::MissingTensor(name) => {
                 write!(f, "the tensor {name} is missing: the file is incomplete or of another architecture")

@@ -37,7 +37,6 @@ pub fn attend(
             if from >= to {
                 continue;
             }
-            let mut max = f32::NEG_INFINITY;
             for position in from..to {
                 let product = if quantized {
                     quantized_dot(&head.keys, position, &Quantized { q, d, sums })
@@ -47,8 +46,10 @@ pub fn attend(
                 };
                 let score = product * head.scale;
                 scores[position % CHUNK] = score;
-                max = max.max(score);
             }
+            let attended_scores = &mut scores[from % CHUNK..][..to - from];
+            attention::bend(attended_scores, head.cap, queries.slope(row), from);
+            let max = attended_scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let mut weights = [0.0; LANES];
             chunk_out.fill(0.0);
             for position in from..to {

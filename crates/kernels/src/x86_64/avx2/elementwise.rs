@@ -1,9 +1,12 @@
 //! What happens to a row of activations between matrices, eight values at a time.
 
-use super::lanes::{Bf16, F16, Stored, dots, fma, load, store};
+use super::lanes::{Bf16, F16, Stored, dots, fma, fold, load, store};
 use crate::activations::{BLOCK, HALF, QuantizedMut};
 use crate::elementwise::{NotFinite, Rotation};
-use crate::math::{EXP_OVERFLOW, EXP_POLYNOMIAL, EXP_UNDERFLOW, LN2_HIGH, LN2_LOW, ROUND};
+use crate::math::{
+    EXP_OVERFLOW, EXP_POLYNOMIAL, EXP_UNDERFLOW, GELU_CUBIC, GELU_LINEAR, LN2_HIGH, LN2_LOW, ROUND,
+};
+use crate::reference::lanes::LANES;
 use crate::{Format, reference};
 use core::arch::x86_64::{
     __m256, __m256i, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_TO_NEAREST_INT, _mm_storeu_si128, _mm256_add_epi32,
@@ -51,6 +54,21 @@ pub fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
         store(out, _mm256_mul_ps(silu, load(up)));
     }
     reference::silu_mul(gate_rest, up_rest, out_rest);
+}
+
+/// GELU by tanh.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn gelu(x: &[f32], out: &mut [f32]) {
+    let (xs, x_rest) = x.as_chunks::<8>();
+    let (outs, out_rest) = out.as_chunks_mut::<8>();
+    for (out, x) in outs.iter_mut().zip(xs) {
+        let x = load(x);
+        let factor =
+            _mm256_fmadd_ps(_mm256_mul_ps(x, x), _mm256_set1_ps(GELU_CUBIC), _mm256_set1_ps(GELU_LINEAR));
+        let e = exp(_mm256_xor_ps(_mm256_mul_ps(x, factor), _mm256_set1_ps(-0.0)));
+        store(out, _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0), e)));
+    }
+    reference::gelu(x_rest, out_rest);
 }
 
 /// The weights of a row.
@@ -167,6 +185,54 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<
     }
     for (out, (x, weight)) in out_rest.iter_mut().zip(x_rest.iter().zip(weight_rest)) {
         *out = x * r * weight;
+    }
+    Ok(())
+}
+
+/// LayerNorm: `c * r * weight`, and `+ bias` where there is one, with `c = x - Σ x / n` and
+/// `r = 1 / sqrt(Σ c² / n + eps)`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn layer_norm(
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    eps: f32,
+    out: &mut [f32],
+) -> Result<(), NotFinite> {
+    let n = x.len() as f32;
+    let (whole, rest) = x.as_chunks::<LANES>();
+    // What is left over is as if zeros followed: to a sum of squares, or to a sum that is not -0, they add nothing.
+    let mut last = [0.0; LANES];
+    last[..rest.len()].copy_from_slice(rest);
+    let halves = |x: &[f32; LANES]| {
+        let (halves, _) = x.as_chunks::<8>();
+        [load(&halves[0]), load(&halves[1])]
+    };
+    let mut sums = [_mm256_set1_ps(0.0); 2];
+    for x in whole.iter().chain([&last]).map(halves) {
+        sums = [_mm256_add_ps(sums[0], x[0]), _mm256_add_ps(sums[1], x[1])];
+    }
+    let mean = fold(sums) / n;
+    last[..rest.len()].iter_mut().for_each(|x| *x -= mean);
+    let centred = |x| _mm256_sub_ps(x, _mm256_set1_ps(mean));
+    let mut squares = [_mm256_set1_ps(0.0); 2];
+    for x in whole.iter().map(halves) {
+        let c = [centred(x[0]), centred(x[1])];
+        squares = [_mm256_fmadd_ps(c[0], c[0], squares[0]), _mm256_fmadd_ps(c[1], c[1], squares[1])];
+    }
+    let c = halves(&last);
+    squares = [_mm256_fmadd_ps(c[0], c[0], squares[0]), _mm256_fmadd_ps(c[1], c[1], squares[1])];
+    let squares = fold(squares);
+    if !squares.is_finite() {
+        return Err(NotFinite);
+    }
+    let r = 1.0 / libm::sqrtf(squares / n + eps);
+    // Without sums across lanes and without fma: the compiler makes vectors of it.
+    for (out, (x, weight)) in out.iter_mut().zip(x.iter().zip(weight)) {
+        *out = (x - mean) * r * weight;
+    }
+    for (out, bias) in out.iter_mut().zip(bias.unwrap_or_default()) {
+        *out += bias;
     }
     Ok(())
 }

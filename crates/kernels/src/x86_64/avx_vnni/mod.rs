@@ -4,5 +4,7 @@
 
 mod integers;
 
-pub use super::avx2::{attend, dequantize, float_rows, merge, quantize, rms_norm, rope, silu_mul, to_f16};
+pub use super::avx2::{
+    attend, dequantize, float_rows, gelu, layer_norm, merge, quantize, rms_norm, rope, silu_mul, to_f16,
+};
 pub use integers::quantized_rows;
