@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
-use stonechat_gguf::{Gguf, writer::Writer};
+use stonechat_gguf::{Gguf, TensorType, writer::Writer};
 use tempfile::TempDir;
 
 const MODEL: &str = "models/llama_k/llama_k-Q8_0.gguf";
@@ -345,6 +345,11 @@ fn flags_out_of_range() {
 
 /// A golden llama under another architecture's name, with that architecture's keys, and with some more.
 fn llama_as(architecture: &str, more: &[(&str, u32)]) -> Vec<u8> {
+    llama_with(architecture, more, None)
+}
+
+/// The same, with one more tensor of one number.
+fn llama_with(architecture: &str, more: &[(&str, u32)], tensor: Option<&str>) -> Vec<u8> {
     let bytes = fs::read(golden(MODEL)).expect("a golden");
     let gguf = Gguf::parse(&bytes).expect("a GGUF file");
     let mut writer = Writer::new();
@@ -358,6 +363,10 @@ fn llama_as(architecture: &str, more: &[(&str, u32)]) -> Vec<u8> {
     }
     for tensor in gguf.tensors() {
         writer.tensor(tensor.name, &tensor.dims, tensor.ty, tensor.data).expect("what the file had");
+    }
+    let (f32, one) = (TensorType::from_id(0).expect("the first type"), 1f32.to_le_bytes());
+    if let Some(name) = tensor {
+        writer.tensor(name, &[1], f32, &one).expect("a new tensor");
     }
     writer.finish().expect("a GGUF file")
 }
@@ -384,6 +393,16 @@ fn a_llama_that_claims_another_architecture() {
     missing("gpt2", &["no key `gpt2.attention.layer_norm_epsilon`"]);
     missing("phi3", &["`blk.0.ffn_up.weight` has 256 rows of 256", "ask for 512 rows of 256"]);
     missing("apertus", &["`blk.0.attn_q_norm.weight` is missing"]);
+}
+
+/// A factor beside a matrix, or a bias of a matrix that is not there, would change every number.
+#[test]
+fn a_tensor_that_must_not_be_passed_over() {
+    let folder = Folder::new();
+    for name in ["blk.0.attn_q.scale", "blk.0.attn_qkv.bias"] {
+        let file = folder.file("stray.gguf", &llama_with("llama", &[], Some(name)));
+        refused(&["plan", &file], 1, &[&file, name, "changes what the model computes"]);
+    }
 }
 
 #[test]

@@ -147,7 +147,7 @@ impl Pass<'_, '_> {
                     elementwise::scale(logits, h.logit_scale);
                 }
                 if h.logit_cap > 0.0 {
-                    elementwise::soft_cap(logits, h.logit_cap);
+                    elementwise::soft_cap(level, logits, h.logit_cap);
                 }
                 Ok(())
             });

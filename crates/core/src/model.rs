@@ -57,6 +57,9 @@ impl<'a> Model<'a> {
         let mut spec =
             *arch::find(architecture).ok_or(Error::UnknownArchitecture(Name::new(architecture)))?;
         let keys = Keys { gguf, prefix: spec.name };
+        if keys.opt_bool("attention.causal")? == Some(false) {
+            return Err(keys.bad("attention.causal", "true: models that look ahead do not generate"));
+        }
         (spec.adapt)(&keys, &mut spec)?;
         let embedding = tensor(gguf, "token_embd.weight")?;
         let vocabulary = usize::try_from(shape(&embedding)[0]).unwrap_or(0);
@@ -102,7 +105,15 @@ impl<'a> Model<'a> {
                 }
             }
             for weight in Weight::ALL {
-                self.weight(number, &layer, weight)?;
+                let matrix = self.weight(number, &layer, weight)?;
+                // A factor beside a matrix, or a bias of a part of one, would change every number.
+                let strays: &[_] = if matrix.is_some() { &["scale", "input_scale"] } else { &["bias"] };
+                for kind in strays {
+                    let name = in_layer(number, weight.name(), kind);
+                    if self.gguf.tensor(&name).is_some() {
+                        return Err(Error::StrayTensor(Name::new(&name)));
+                    }
+                }
             }
             self.each_vector(number, &layer, &mut |_, _, _| Ok(()))?;
             for name in self.spec.biases {
@@ -186,7 +197,8 @@ impl<'a> Model<'a> {
         let (experts, dense) = (layer.has_experts(), !layer.has_experts());
         let shares_experts = experts && self.hyperparameters.experts.shared > 0;
         let has_own_cache = layer.source().is_none();
-        let is_fused = || self.gguf.tensor(&in_layer(number, Weight::Qkv.name(), "weight")).is_some();
+        let has = |weight: Weight| self.gguf.tensor(&in_layer(number, weight.name(), "weight")).is_some();
+        let is_fused = || has(Weight::Qkv);
         match weight {
             Weight::Qkv if has_own_cache => Presence::Maybe,
             Weight::Qkv => Presence::Never,
@@ -196,7 +208,10 @@ impl<'a> Model<'a> {
             Weight::Output => Presence::Always,
             Weight::Gate => needed(dense && self.spec.gate == Gate::Separate),
             Weight::Up | Weight::Down => needed(dense),
-            Weight::Router | Weight::ExpertGate | Weight::ExpertUp | Weight::ExpertDown => needed(experts),
+            Weight::Router | Weight::ExpertDown => needed(experts),
+            Weight::ExpertGateUp if experts => Presence::Maybe,
+            Weight::ExpertGateUp => Presence::Never,
+            Weight::ExpertGate | Weight::ExpertUp => needed(experts && !has(Weight::ExpertGateUp)),
             Weight::SharedRouter => needed(shares_experts && self.spec.routing.shared == Shared::Weighted),
             Weight::SharedGate | Weight::SharedUp | Weight::SharedDown => needed(shares_experts),
             Weight::InputGate | Weight::InputProjection => needed(self.layer_inputs.is_some()),

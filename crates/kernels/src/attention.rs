@@ -64,9 +64,15 @@ impl Queries<'_> {
 
 /// What happens to scaled scores of consecutive positions, the first of which is `first`, before the softmax: the soft
 /// cap, then ALiBi (Press et al. 2021, arXiv:2108.12409). The same at every level.
-pub(crate) fn bend(scores: &mut [f32], cap: f32, (slope, position): (f32, usize), first: usize) {
+pub(crate) fn bend(
+    level: Level,
+    scores: &mut [f32],
+    cap: f32,
+    (slope, position): (f32, usize),
+    first: usize,
+) {
     if cap != 0.0 {
-        crate::elementwise::soft_cap(scores, cap);
+        crate::elementwise::soft_cap(level, scores, cap);
     }
     if slope != 0.0 {
         for (i, score) in scores.iter_mut().enumerate() {

@@ -118,15 +118,12 @@ impl Activation {
     fn of(self, x: f32) -> f32 {
         match self {
             Self::Silu => math::silu(x),
-            Self::Gelu => math::gelu(x),
+            Self::Gelu => math::swish(x, math::GELU[0], math::GELU[1]),
             Self::GeluErf => math::gelu_erf(x),
             Self::ReluSquared => math::relu_squared(x),
             Self::Xielu(p) if x > 0.0 => p.positive * x * x + p.beta * x,
             Self::Xielu(p) => (libm::expm1f(if x < p.eps { x } else { p.eps }) - x) * p.negative + p.beta * x,
-            Self::ClampedSilu => {
-                let x = if x < 7.0 { x } else { 7.0 };
-                x / (1.0 + math::exp(-1.702 * x))
-            }
+            Self::ClampedSilu => math::swish(if x < 7.0 { x } else { 7.0 }, 1.702, 0.0),
         }
     }
 }
@@ -142,7 +139,15 @@ pub fn activate(level: Level, activation: Activation, gate: &[f32], up: Option<&
     }
     assert_eq!(gate.len(), out.len(), "an output for each value");
     match activation {
-        Activation::Gelu => crate::dispatch!(level, gelu(gate, out)),
+        Activation::Gelu => {
+            out.copy_from_slice(gate);
+            let [linear, cubic] = math::GELU;
+            crate::dispatch!(level, swish(out, linear, cubic));
+        }
+        Activation::ClampedSilu => {
+            out.iter_mut().zip(gate).for_each(|(out, gate)| *out = if *gate < 7.0 { *gate } else { 7.0 });
+            crate::dispatch!(level, swish(out, 1.702, 0.0));
+        }
         _ => out.iter_mut().zip(gate).for_each(|(out, gate)| *out = activation.of(*gate)),
     }
     let Some(up) = up else { return };
@@ -190,7 +195,7 @@ pub fn scale(x: &mut [f32], factor: f32) {
     x.iter_mut().for_each(|x| *x *= factor);
 }
 
-/// `x = cap tanh(x / cap)`, which stays below `cap`.
-pub fn soft_cap(x: &mut [f32], cap: f32) {
-    x.iter_mut().for_each(|x| *x = cap * math::tanh(*x / cap));
+/// `x = cap tanh(x / cap)`, which stays below `cap`; tanh is [`math::tanh`].
+pub fn soft_cap(level: Level, x: &mut [f32], cap: f32) {
+    crate::dispatch!(level, soft_cap(x, cap));
 }

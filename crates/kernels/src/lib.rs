@@ -42,7 +42,7 @@
 //! **Norms.** RMSNorm: `(x·r)·weight`, `r = 1 / sqrt(Σ x² / n + eps)`. LayerNorm: `c = x - Σ x / n` with the sum in 16
 //! lanes by addition, `r = 1 / sqrt(Σ c² / n + eps)`, `(c·r)·weight`, and `+ bias` where there is one.
 //!
-//! **Activations** of the feed-forward part are the functions of [`math`], one product with `up` after them; those of
+//! **Activations** of the feed-forward part are the functions of [`math`] (GELU by tanh is [`math::swish`] with [`math::GELU`]), one product with `up` after them; those of
 //! [`Activation`](elementwise::Activation) that are not there are written out in its documentation, from left to right.
 //!
 //! **Quantized keys and values** ([`KvFormat`]) have blocks of 32 along a head. `q8_0`: int8 as an activation is

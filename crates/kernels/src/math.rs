@@ -98,18 +98,16 @@ pub fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
 }
 
-/// The factor of x in the exponent of [`gelu`]: `2 sqrt(2 / pi)`.
-pub const GELU_LINEAR: f32 = 1.595_769_2;
-/// That of x^3: 0.044715 times the other.
-pub const GELU_CUBIC: f32 = 0.071_354_814;
-
-/// x / (1 + e^-z) with `z = x (1.5957692 + 0.07135481 x^2)`: GELU with a tanh in place of the error function (Hendrycks and
-/// Gimpel 2016, arXiv:1606.08415), by `(1 + tanh u) / 2 = 1 / (1 + e^-2u)`.
+/// x / (1 + e^-z) with `z = x (linear + cubic x^2)` (Ramachandran et al. 2017, arXiv:1710.05941, for `cubic` 0).
 #[inline]
-pub fn gelu(x: f32) -> f32 {
-    let z = x * fma(x * x, GELU_CUBIC, GELU_LINEAR);
+pub fn swish(x: f32, linear: f32, cubic: f32) -> f32 {
+    let z = x * fma(x * x, cubic, linear);
     x / (1.0 + exp(-z))
 }
+
+/// What makes [`swish`] GELU with a tanh in place of the error function (Hendrycks and Gimpel 2016, arXiv:1606.08415), by
+/// `(1 + tanh u) / 2 = 1 / (1 + e^-2u)`: `2 sqrt(2 / pi)`, and 0.044715 times that.
+pub const GELU: [f32; 2] = [1.595_769_2, 0.071_354_814];
 
 /// `(x / 2) (1 + erf(x / sqrt 2))`, GELU as it is defined.
 #[inline]

@@ -391,6 +391,30 @@ fn activations_have_the_bits_of_the_reference() {
     }
 }
 
+#[test]
+fn soft_caps_have_the_bits_of_the_reference_and_are_those_of_their_formula() {
+    let random = &mut Random(13);
+    for n in (1..=40).chain([5000]) {
+        let x = random.many(n, Random::wild);
+        for cap in [0.5, 30.0, 50.0] {
+            let mut expected = x.clone();
+            elementwise::soft_cap(Level::REFERENCE, &mut expected, cap);
+            for (x, found) in x.iter().zip(&expected) {
+                let exact = f64::from(cap) * (f64::from(*x) / f64::from(cap)).tanh();
+                assert!(
+                    (f64::from(*found) - exact).abs() < 2e-7 * f64::from(cap),
+                    "{x} capped at {cap}: {found}"
+                );
+            }
+            for level in levels() {
+                let mut actual = x.clone();
+                elementwise::soft_cap(level, &mut actual, cap);
+                assert_bits(level, &expected, &actual, "soft cap");
+            }
+        }
+    }
+}
+
 /// Each against its formula in float64.
 #[test]
 fn activations_are_what_their_papers_say() {

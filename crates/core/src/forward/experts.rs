@@ -42,6 +42,9 @@ pub(crate) struct ExpertBuffers<'a> {
 /// How many experts of one token are computed as one stack of matrices.
 const STACK: usize = 8;
 
+/// The matrices of gate and up: two, or one.
+const GATE_AND_UP: [Weight; 3] = [Weight::ExpertGate, Weight::ExpertUp, Weight::ExpertGateUp];
+
 impl Pass<'_, '_> {
     /// delta[t] = Σ w y(input[t]) over the experts that token t chooses, and the shared one.
     pub(super) fn experts(&mut self, layer: usize, tokens: usize) -> Result<(), NotFinite> {
@@ -102,23 +105,23 @@ impl Pass<'_, '_> {
         let Buffers { input, experts, wide, scratch, scratch_size, .. } = &mut *self.buffers;
         let mut scratch = Scratch::new(scratch, *scratch_size);
         let ids = &experts.ids[..x.used];
-        let expert = |weight, id: u32| weights.expert(layer, weight, id as usize, x.count);
         for (ids, wide) in ids.chunks(STACK).zip(wide.chunks_mut(STACK * 2 * f)) {
             let mut stack: heapless::Vec<Matrix<'_>, { 2 * STACK }> = heapless::Vec::new();
             for id in ids {
-                stack.extend([expert(Weight::ExpertGate, *id), expert(Weight::ExpertUp, *id)]);
+                stack
+                    .extend(GATE_AND_UP.iter().filter_map(|part| weights.expert(layer, *part, *id, x.count)));
             }
             matmul(level, workers, &stack, &input.read(1, e), &mut wide[..ids.len() * 2 * f], &mut scratch);
         }
         for (choice, id) in ids.iter().enumerate() {
-            add_biases(&weights, layer, *id, &mut wide[choice * 2 * f..][..2 * f], f);
+            add_biases(&weights, layer, &GATE_AND_UP, *id, &mut wide[choice * 2 * f..][..2 * f], &x);
         }
         hidden.enter(x.used, wide, &mut experts.input, workers, &mut scratch, false)?;
         for (choice, id) in ids.iter().enumerate() {
-            let (down, out) = (expert(Weight::ExpertDown, *id), &mut experts.out[choice * e..][..e]);
-            let row = experts.input.read_row(choice, f);
-            matmul(level, workers, &[down], &row, out, &mut scratch);
-            add_bias(&weights, layer, Weight::ExpertDown, *id, out);
+            let down = weights.expert(layer, Weight::ExpertDown, *id, x.count);
+            let (row, out) = (experts.input.read_row(choice, f), &mut experts.out[choice * e..][..e]);
+            matmul(level, workers, down.as_slice(), &row, out, &mut scratch);
+            add_biases(&weights, layer, &[Weight::ExpertDown], *id, out, &x);
             experts.rows[choice] = choice as u32;
         }
         Ok(())
@@ -147,19 +150,19 @@ impl Pass<'_, '_> {
             }
             let chosen = &experts.tokens[first..next];
             experts.input.copy_rows(input, chosen, e, workers, &mut scratch)?;
-            let expert = |weight| weights.expert(layer, weight, id as usize, x.count);
-            let stack = [expert(Weight::ExpertGate), expert(Weight::ExpertUp)];
+            let expert = |weight: &Weight| weights.expert(layer, *weight, id, x.count);
+            let stack: heapless::Vec<Matrix<'_>, 2> = GATE_AND_UP.iter().filter_map(expert).collect();
             let wide = &mut wide[..count * 2 * f];
             matmul(level, workers, &stack, &experts.input.read(count, e), wide, &mut scratch);
             for row in wide.chunks_exact_mut(2 * f) {
-                add_biases(&weights, layer, id, row, f);
+                add_biases(&weights, layer, &GATE_AND_UP, id, row, &x);
             }
             hidden.enter(count, wide, &mut experts.input, workers, &mut scratch, false)?;
             let out = &mut experts.out[first * e..next * e];
-            let down = [expert(Weight::ExpertDown)];
-            matmul(level, workers, &down, &experts.input.read(count, f), out, &mut scratch);
+            let down = expert(&Weight::ExpertDown);
+            matmul(level, workers, down.as_slice(), &experts.input.read(count, f), out, &mut scratch);
             for row in out.chunks_exact_mut(e) {
-                add_bias(&weights, layer, Weight::ExpertDown, id, row);
+                add_biases(&weights, layer, &[Weight::ExpertDown], id, row, &x);
             }
         }
         Ok(())
@@ -181,18 +184,23 @@ impl Pass<'_, '_> {
     }
 }
 
-/// Adds an expert's bias to a row.
-fn add_bias(weights: &Weights<'_>, layer: usize, weight: Weight, id: u32, row: &mut [f32]) {
-    if let Some(bias) = weights.bias(layer, weight) {
-        elementwise::add(row, &bias[id as usize * row.len()..][..row.len()]);
+/// Adds an expert's biases to the row that its matrices of this stack gave.
+fn add_biases(
+    weights: &Weights<'_>,
+    layer: usize,
+    stack: &[Weight],
+    id: u32,
+    mut row: &mut [f32],
+    x: &Experts,
+) {
+    for weight in stack {
+        let rows = weights.matrix(layer, *weight).map_or(0, |all| all.rows() / x.count);
+        let (part, rest) = row.split_at_mut(rows);
+        if let Some(bias) = weights.bias(layer, *weight) {
+            elementwise::add(part, &bias[id as usize * rows..][..rows]);
+        }
+        row = rest;
     }
-}
-
-/// Adds an expert's biases to a row of gate and up.
-fn add_biases(weights: &Weights<'_>, layer: usize, id: u32, row: &mut [f32], f: usize) {
-    let (gate, up) = row.split_at_mut(f);
-    add_bias(weights, layer, Weight::ExpertGate, id, gate);
-    add_bias(weights, layer, Weight::ExpertUp, id, up);
 }
 
 /// Chooses experts by what the router says of them, and weighs them. See the [module](self).

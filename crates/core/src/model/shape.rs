@@ -385,7 +385,7 @@ fn read_experts(keys: &Keys<'_, '_>, spec: &Spec) -> Result<Experts, Error> {
         Some(length) => length,
         None => keys.size("feed_forward_length", MOST_WIDTH)?,
     };
-    let widest = feed_forward.max(keys.size("embedding_length", MOST_WIDTH)?);
+    let widest = (2 * feed_forward).max(keys.size("embedding_length", MOST_WIDTH)?);
     if count.checked_mul(widest).is_none_or(|rows| u32::try_from(rows).is_err()) {
         return Err(keys.bad("expert_count", "of a size that a model can have"));
     }

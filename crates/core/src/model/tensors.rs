@@ -22,6 +22,8 @@ pub(crate) enum Weight {
     /// The matrices of all experts, one after another.
     ExpertGate,
     ExpertUp,
+    /// Gate and up of each expert in one.
+    ExpertGateUp,
     ExpertDown,
     /// Of the expert that all tokens share.
     SharedRouter,
@@ -48,6 +50,7 @@ impl Weight {
         Self::Router,
         Self::ExpertGate,
         Self::ExpertUp,
+        Self::ExpertGateUp,
         Self::ExpertDown,
         Self::SharedRouter,
         Self::SharedGate,
@@ -70,6 +73,7 @@ impl Weight {
             Self::Router => "ffn_gate_inp",
             Self::ExpertGate => "ffn_gate_exps",
             Self::ExpertUp => "ffn_up_exps",
+            Self::ExpertGateUp => "ffn_gate_up_exps",
             Self::ExpertDown => "ffn_down_exps",
             Self::SharedRouter => "ffn_gate_inp_shexp",
             Self::SharedGate => "ffn_gate_shexp",
@@ -95,6 +99,7 @@ impl Weight {
             Self::Down => [e, layer.feed_forward()],
             Self::Router => [x.count, e],
             Self::ExpertGate | Self::ExpertUp => [x.count * x.feed_forward, e],
+            Self::ExpertGateUp => [x.count * 2 * x.feed_forward, e],
             Self::ExpertDown => [x.count * e, x.feed_forward],
             Self::SharedRouter => [1, e],
             Self::SharedGate | Self::SharedUp => [x.shared, e],
@@ -106,7 +111,7 @@ impl Weight {
 
     /// Whether the matrix is one of each expert, and a token meets only some of them.
     pub const fn is_of_experts(self) -> bool {
-        matches!(self, Self::ExpertGate | Self::ExpertUp | Self::ExpertDown)
+        matches!(self, Self::ExpertGate | Self::ExpertUp | Self::ExpertGateUp | Self::ExpertDown)
     }
 }
 

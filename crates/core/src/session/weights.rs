@@ -100,13 +100,13 @@ impl<'a> Weights<'a> {
         Some(matrix.expect("the table was made from checked matrices"))
     }
 
-    /// The matrix of one of `count` experts.
-    pub fn expert(&self, layer: usize, weight: Weight, expert: usize, count: usize) -> Matrix<'a> {
-        let all = self.matrix(layer, weight).expect("a layer of experts has their matrices");
+    /// The matrix of one of `count` experts, if the layer has such matrices.
+    pub fn expert(&self, layer: usize, weight: Weight, expert: u32, count: usize) -> Option<Matrix<'a>> {
+        let all = self.matrix(layer, weight)?;
         let (rows, len) = (all.rows() / count, all.bytes().len() / count);
-        let bytes = &all.bytes()[expert * len..][..len];
-        Matrix::with_layout(all.format(), all.layout(), rows, all.cols(), bytes)
-            .expect("experts have whole groups of rows")
+        let bytes = &all.bytes()[expert as usize * len..][..len];
+        let matrix = Matrix::with_layout(all.format(), all.layout(), rows, all.cols(), bytes);
+        Some(matrix.expect("experts have whole groups of rows"))
     }
 
     pub fn bias(&self, layer: usize, weight: Weight) -> Option<&'a [f32]> {

@@ -278,18 +278,32 @@ pub fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
     reference::silu_mul(gate_rest, up_rest, out_rest);
 }
 
-/// GELU by tanh.
+/// `x = x / (1 + e^-z)` with `z = x (linear + cubic x^2)`.
 #[target_feature(enable = "neon")]
-pub fn gelu(x: &[f32], out: &mut [f32]) {
-    let (x, x_rest) = x.as_chunks::<4>();
-    let (out, out_rest) = out.as_chunks_mut::<4>();
-    let (linear, cubic) = (vdupq_n_f32(math::GELU_LINEAR), vdupq_n_f32(math::GELU_CUBIC));
-    for (out, x) in out.iter_mut().zip(x) {
-        let x = load(x);
-        let z = vmulq_f32(x, vfmaq_f32(linear, vmulq_f32(x, x), cubic));
-        store(out, vdivq_f32(x, vaddq_f32(vdupq_n_f32(1.0), exp(vnegq_f32(z)))));
+pub fn swish(x: &mut [f32], linear: f32, cubic: f32) {
+    let (xs, rest) = x.as_chunks_mut::<4>();
+    for x in xs {
+        let v = load(x);
+        let z = vmulq_f32(v, vfmaq_f32(vdupq_n_f32(linear), vmulq_f32(v, v), vdupq_n_f32(cubic)));
+        store(x, vdivq_f32(v, vaddq_f32(vdupq_n_f32(1.0), exp(vnegq_f32(z)))));
     }
-    reference::gelu(x_rest, out_rest);
+    reference::swish(rest, linear, cubic);
+}
+
+/// `x = cap tanh(x / cap)`.
+#[target_feature(enable = "neon")]
+pub fn soft_cap(x: &mut [f32], cap: f32) {
+    let (xs, rest) = x.as_chunks_mut::<4>();
+    let one = vdupq_n_f32(1.0);
+    for x in xs {
+        let y = vdivq_f32(load(x), vdupq_n_f32(cap));
+        let t = exp(vmulq_f32(vdupq_n_f32(-2.0), vabsq_f32(y)));
+        let tanh = vdivq_f32(vsubq_f32(one, t), vaddq_f32(one, t));
+        // The sign is that of y.
+        let tanh = vbslq_f32(vdupq_n_u32(0x8000_0000), y, tanh);
+        store(x, vmulq_f32(vdupq_n_f32(cap), tanh));
+    }
+    reference::soft_cap(rest, cap);
 }
 
 /// To half precision.

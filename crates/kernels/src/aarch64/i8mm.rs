@@ -9,7 +9,8 @@ use crate::{Line, Matrix, Workers};
 use core::ops::Range;
 
 pub use super::dotprod::{
-    attend, dequantize, float_rows, gelu, layer_norm, merge, quantize, rms_norm, rope, silu_mul, to_f16,
+    attend, dequantize, float_rows, layer_norm, merge, quantize, rms_norm, rope, silu_mul, soft_cap, swish,
+    to_f16,
 };
 
 /// Rows of a quantized matrix times int8 activations.

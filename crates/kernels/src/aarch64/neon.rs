@@ -8,7 +8,9 @@ use crate::{Line, Matrix};
 use core::ops::Range;
 
 pub use super::attention::{attend, merge};
-pub use super::elementwise::{dequantize, gelu, layer_norm, quantize, rms_norm, rope, silu_mul, to_f16};
+pub use super::elementwise::{
+    dequantize, layer_norm, quantize, rms_norm, rope, silu_mul, soft_cap, swish, to_f16,
+};
 pub use super::float::float_rows;
 
 /// Rows of a quantized matrix times int8 activations.

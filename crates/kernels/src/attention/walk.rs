@@ -74,9 +74,10 @@ pub unsafe fn attend<S: Steps>(
     let (d, scratch) = carve::<f32>(scratch, quantized / BLOCK);
     let (sums, _) = carve::<i16>(scratch, quantized / HALF);
     let mut int8 = QuantizedMut { q, d, sums };
+    // SAFETY: the caller's promise.
+    let level = unsafe { Level::assume(S::LEVEL) };
     if quantized > 0 {
-        // SAFETY: the caller's promise.
-        elementwise::quantize(unsafe { Level::assume(S::LEVEL) }, queries.rows, &mut int8)?;
+        elementwise::quantize(level, queries.rows, &mut int8)?;
     }
 
     let bends = head.cap != 0.0 || !queries.slopes.is_empty();
@@ -113,7 +114,7 @@ pub unsafe fn attend<S: Steps>(
                 let places = attended(row).start - whole.start..attended(row).end - whole.start;
                 if bends {
                     let first = attended(row).start;
-                    super::bend(&mut scores[places.clone()], head.cap, queries.slope(row), first);
+                    super::bend(level, &mut scores[places.clone()], head.cap, queries.slope(row), first);
                 }
                 // SAFETY: the caller's promise; the places lie in the chunk.
                 *result = unsafe { S::soften(scores, places) };

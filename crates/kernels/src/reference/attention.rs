@@ -2,6 +2,7 @@
 
 use super::blocks::f16_at;
 use super::lanes::{self, LANES};
+use crate::Level;
 use crate::activations::{BLOCK, HALF, Quantized, QuantizedMut};
 use crate::attention::{self, CHUNK, Head, Partial, Queries};
 use crate::elementwise::NotFinite;
@@ -48,7 +49,7 @@ pub fn attend(
                 scores[position % CHUNK] = score;
             }
             let attended_scores = &mut scores[from % CHUNK..][..to - from];
-            attention::bend(attended_scores, head.cap, queries.slope(row), from);
+            attention::bend(Level::REFERENCE, attended_scores, head.cap, queries.slope(row), from);
             let max = attended_scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let mut weights = [0.0; LANES];
             chunk_out.fill(0.0);

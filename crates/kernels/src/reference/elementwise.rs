@@ -118,11 +118,14 @@ pub fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
     }
 }
 
-/// GELU by tanh.
-pub fn gelu(x: &[f32], out: &mut [f32]) {
-    for (out, x) in out.iter_mut().zip(x) {
-        *out = math::gelu(*x);
-    }
+/// `x = x / (1 + e^-z)` with `z = x (linear + cubic x^2)`.
+pub fn swish(x: &mut [f32], linear: f32, cubic: f32) {
+    x.iter_mut().for_each(|x| *x = math::swish(*x, linear, cubic));
+}
+
+/// `x = cap tanh(x / cap)`.
+pub fn soft_cap(x: &mut [f32], cap: f32) {
+    x.iter_mut().for_each(|x| *x = cap * math::tanh(*x / cap));
 }
 
 /// To half precision.

@@ -3,19 +3,17 @@
 use super::lanes::{Bf16, F16, Stored, dots, fma, fold, load, store};
 use crate::activations::{BLOCK, HALF, QuantizedMut};
 use crate::elementwise::{NotFinite, Rotation};
-use crate::math::{
-    EXP_OVERFLOW, EXP_POLYNOMIAL, EXP_UNDERFLOW, GELU_CUBIC, GELU_LINEAR, LN2_HIGH, LN2_LOW, ROUND,
-};
+use crate::math::{EXP_OVERFLOW, EXP_POLYNOMIAL, EXP_UNDERFLOW, LN2_HIGH, LN2_LOW, ROUND};
 use crate::reference::lanes::LANES;
 use crate::{Format, reference};
 use core::arch::x86_64::{
     __m256, __m256i, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_TO_NEAREST_INT, _mm_storeu_si128, _mm256_add_epi32,
-    _mm256_add_ps, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps,
-    _mm256_cmp_ps, _mm256_cvtps_epi32, _mm256_cvtps_ph, _mm256_div_ps, _mm256_fmadd_ps, _mm256_fmsub_ps,
-    _mm256_max_epi32, _mm256_mul_ps, _mm256_packs_epi16, _mm256_packs_epi32, _mm256_permute4x64_pd,
-    _mm256_permutevar8x32_epi32, _mm256_sad_epu8, _mm256_set1_epi8, _mm256_set1_ps, _mm256_setr_epi32,
-    _mm256_setzero_si256, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_storeu_si256, _mm256_sub_ps,
-    _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm256_xor_ps, _mm256_xor_si256,
+    _mm256_add_ps, _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256,
+    _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtps_epi32, _mm256_cvtps_ph, _mm256_div_ps, _mm256_fmadd_ps,
+    _mm256_fmsub_ps, _mm256_max_epi32, _mm256_mul_ps, _mm256_or_ps, _mm256_packs_epi16, _mm256_packs_epi32,
+    _mm256_permute4x64_pd, _mm256_permutevar8x32_epi32, _mm256_sad_epu8, _mm256_set1_epi8, _mm256_set1_ps,
+    _mm256_setr_epi32, _mm256_setzero_si256, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_storeu_si256,
+    _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm256_xor_ps, _mm256_xor_si256,
 };
 use core::arch::x86_64::{_mm256_castpd_ps, _mm256_castps_pd};
 
@@ -56,19 +54,33 @@ pub fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
     reference::silu_mul(gate_rest, up_rest, out_rest);
 }
 
-/// GELU by tanh.
+/// `x = x / (1 + e^-z)` with `z = x (linear + cubic x^2)`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn gelu(x: &[f32], out: &mut [f32]) {
-    let (xs, x_rest) = x.as_chunks::<8>();
-    let (outs, out_rest) = out.as_chunks_mut::<8>();
-    for (out, x) in outs.iter_mut().zip(xs) {
-        let x = load(x);
-        let factor =
-            _mm256_fmadd_ps(_mm256_mul_ps(x, x), _mm256_set1_ps(GELU_CUBIC), _mm256_set1_ps(GELU_LINEAR));
-        let e = exp(_mm256_xor_ps(_mm256_mul_ps(x, factor), _mm256_set1_ps(-0.0)));
-        store(out, _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0), e)));
+pub fn swish(x: &mut [f32], linear: f32, cubic: f32) {
+    let (xs, rest) = x.as_chunks_mut::<8>();
+    let (linears, cubics) = (_mm256_set1_ps(linear), _mm256_set1_ps(cubic));
+    for x in xs {
+        let v = load(x);
+        let z = _mm256_mul_ps(v, _mm256_fmadd_ps(_mm256_mul_ps(v, v), cubics, linears));
+        let e = exp(_mm256_xor_ps(z, _mm256_set1_ps(-0.0)));
+        store(x, _mm256_div_ps(v, _mm256_add_ps(_mm256_set1_ps(1.0), e)));
     }
-    reference::gelu(x_rest, out_rest);
+    reference::swish(rest, linear, cubic);
+}
+
+/// `x = cap tanh(x / cap)`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn soft_cap(x: &mut [f32], cap: f32) {
+    let (xs, rest) = x.as_chunks_mut::<8>();
+    let (sign, one) = (_mm256_set1_ps(-0.0), _mm256_set1_ps(1.0));
+    for x in xs {
+        let y = _mm256_div_ps(load(x), _mm256_set1_ps(cap));
+        let t = exp(_mm256_mul_ps(_mm256_set1_ps(-2.0), _mm256_andnot_ps(sign, y)));
+        let tanh = _mm256_div_ps(_mm256_sub_ps(one, t), _mm256_add_ps(one, t));
+        let tanh = _mm256_or_ps(tanh, _mm256_and_ps(sign, y));
+        store(x, _mm256_mul_ps(_mm256_set1_ps(cap), tanh));
+    }
+    reference::soft_cap(rest, cap);
 }
 
 /// The weights of a row.
