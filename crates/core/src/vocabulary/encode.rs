@@ -4,6 +4,7 @@ use core::ops::ControlFlow;
 
 use super::error::Error;
 use super::merge::{Merge, NO_TOKEN, Symbols, WORDS_PER_BYTE};
+use super::pretokenize::Whole;
 use super::spm::Unit;
 use super::{Bpe, Model, Spm, TokenKind, Vocabulary, bpe, spm};
 
@@ -149,7 +150,7 @@ impl<'a> Vocabulary<'a> {
         scratch: &mut [u32],
         sink: &mut Sink<'_>,
     ) -> Result<(), Stop> {
-        if bpe.pre.ignore_merges {
+        if bpe.pre.whole == Whole::All {
             let is_it = |id| bpe::is_written(self.tokens.text(id), piece);
             let whole = self.index.find(bpe::hash_written(piece), is_it);
             if let Some(id) = whole.filter(|&id| self.tokens.is_plain(id)) {

@@ -25,6 +25,7 @@ mod keys;
 pub mod limits;
 mod load;
 mod merge;
+mod pattern;
 mod pretokenize;
 mod special;
 mod spm;
