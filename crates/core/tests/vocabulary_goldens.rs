@@ -59,7 +59,8 @@ fn vocabularies_of_our_own_give_the_tokens_of_other_tokenizers() {
 #[test]
 fn llama_cpps_own_tests_give_llama_cpps_tokens() {
     let Some(folder) = golden("llama.cpp's tests") else { return };
-    for name in ["gpt-2", "llama-bpe", "llama-spm", "qwen2", "phi-3", "starcoder", "deepseek-llm"] {
+    for name in ["gpt-2", "llama-bpe", "llama-spm", "qwen2", "phi-3", "starcoder", "deepseek-llm", "bert-bge"]
+    {
         let base = folder.join("vocab").join(format!("ggml-vocab-{name}.gguf"));
         let input = String::from_utf8(read(&base.with_extension("gguf.inp"))).unwrap();
         let output = String::from_utf8(read(&base.with_extension("gguf.out"))).unwrap();

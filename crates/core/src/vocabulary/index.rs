@@ -5,6 +5,7 @@
 
 use super::error::Error;
 use super::limits;
+use super::unicode::len_at;
 
 /// The low 24 bits of a word: an id or a rank.
 const ID: u32 = (1 << ID_BITS) - 1;
@@ -34,6 +35,13 @@ impl Hash {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
         self
+    }
+
+    /// A word of `words`, and a bit in it.
+    #[inline]
+    fn bit(self, words: usize) -> (usize, u32) {
+        let mixed = mix(self.0);
+        (scale(mixed, words), 1 << (mixed & 31))
     }
 
     /// The slot to begin with, of `slots`, and eight other bits.
@@ -106,6 +114,43 @@ impl<'a> TokenIndexBuilder<'a> {
 
     pub(super) fn finish(self) -> TokenIndex<'a> {
         TokenIndex { slots: self.slots }
+    }
+}
+
+/// Hashes of every beginning of a token, as bits: whoever spells a text can stop where no token goes on. Bits may
+/// coincide, so that it is now and then said of a text that it begins a token when it does not.
+pub(super) struct Prefixes<'a> {
+    bits: &'a [u32],
+}
+
+impl<'a> Prefixes<'a> {
+    /// Words of memory for this number of tokens: four to six bits of each word are set.
+    pub(super) const fn words(tokens: usize) -> usize {
+        tokens
+    }
+
+    /// Notes all beginnings of `texts` that end with a character, in memory of [`words`](Self::words).
+    pub(super) fn new<'t>(bits: &'a mut [u32], texts: impl Iterator<Item = &'t [u8]>) -> Self {
+        bits.fill(0);
+        for text in texts {
+            let mut hash = Hash::EMPTY;
+            let mut at = 0;
+            while at < text.len() {
+                let len = len_at(text, at);
+                hash = hash.with(&text[at..at + len]);
+                at += len;
+                let (word, bit) = hash.bit(bits.len());
+                bits[word] |= bit;
+            }
+        }
+        Self { bits }
+    }
+
+    /// Whether a token may begin with the text of this hash.
+    #[inline]
+    pub(super) fn contains(&self, hash: Hash) -> bool {
+        let (word, bit) = hash.bit(self.bits.len());
+        self.bits.get(word).is_some_and(|&bits| bits & bit != 0)
     }
 }
 

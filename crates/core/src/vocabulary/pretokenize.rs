@@ -25,8 +25,7 @@ pub(super) struct PreTokenizer {
     rules: &'static [Rule],
     pub(super) whole: Whole,
     pub(super) spelling: Spelling,
-    /// Texts begin with BOS unless the file says otherwise.
-    pub(super) add_bos: bool,
+    pub(super) bos: Bos,
 }
 
 /// Which pieces become a token as a whole if there is one, even if no merges lead to it.
@@ -36,6 +35,17 @@ pub(super) enum Whole {
     All,
     /// Those that consist of line ends.
     LineEnds,
+}
+
+/// Whether texts begin with BOS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Bos {
+    /// If the file says so.
+    IfAsked,
+    /// Unless the file says otherwise.
+    UnlessRefused,
+    /// Whatever the file says: some files of these models are wrong.
+    Always,
 }
 
 /// What the pairs are pairs of.
@@ -176,7 +186,7 @@ const CASED_WORDS: Rule = rule!(r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-�
 
 /// What most rows have in common.
 const PLAIN: PreTokenizer =
-    PreTokenizer { names: &[], rules: &[], whole: Whole::None, spelling: Spelling::Bytes, add_bos: false };
+    PreTokenizer { names: &[], rules: &[], whole: Whole::None, spelling: Spelling::Bytes, bos: Bos::IfAsked };
 
 /// Every pre-tokenizer that is known: all that llama.cpp knows, but for `whitespace`, which is a tokenizer of its own.
 static PRE_TOKENIZERS: &[PreTokenizer] = &[
@@ -233,7 +243,7 @@ static PRE_TOKENIZERS: &[PreTokenizer] = &[
         ],
         rules: &[LLAMA3],
         whole: Whole::All,
-        add_bos: true,
+        bos: Bos::UnlessRefused,
         ..PLAIN
     },
     PreTokenizer { names: &["glm4", "glm5"], rules: &[LLAMA3], whole: Whole::All, ..PLAIN },
@@ -261,7 +271,13 @@ static PRE_TOKENIZERS: &[PreTokenizer] = &[
     PreTokenizer { names: &["bailingmoe", "bailingmoe2", "llada-moe"], rules: &[BAILING], ..PLAIN },
     PreTokenizer { names: &["exaone-moe"], rules: &[EXAONE_MOE], ..PLAIN },
     PreTokenizer { names: &["laguna"], rules: &[LINES, QWEN2], ..PLAIN },
-    PreTokenizer { names: &["tekken"], rules: &[TEKKEN], whole: Whole::All, add_bos: true, ..PLAIN },
+    PreTokenizer {
+        names: &["tekken"],
+        rules: &[TEKKEN],
+        whole: Whole::All,
+        bos: Bos::UnlessRefused,
+        ..PLAIN
+    },
     PreTokenizer {
         names: &["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"],
         rules: &[GPT4O],
@@ -335,7 +351,7 @@ static PRE_TOKENIZERS: &[PreTokenizer] = &[
             rule!(r"[\p{P}!-/:-@\[-`{-~]"),
             GPT2,
         ],
-        add_bos: true,
+        bos: Bos::UnlessRefused,
         ..PLAIN
     },
     PreTokenizer {
@@ -343,7 +359,7 @@ static PRE_TOKENIZERS: &[PreTokenizer] = &[
         rules: &[LINES],
         whole: Whole::LineEnds,
         spelling: Spelling::Characters,
-        add_bos: true,
+        bos: Bos::Always,
     },
     PreTokenizer { names: &["sarvam-moe"], rules: &[LINES], spelling: Spelling::Characters, ..PLAIN },
 ];
