@@ -67,13 +67,28 @@ impl Unigram<'_> {
         each: &mut dyn FnMut(&[u8], bool) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut after_space = true;
-        let mut put = |part: &[u8]| {
+        let mut hand_out = |part: &[u8]| {
             let space = part == SPACE;
             let begins = self.words && space && !after_space;
             after_space = space;
             each(part, begins)
         };
-        let mut prefix = self.add_space;
+        // Where spaces are merged, none ends the text, even if it was written as `▁` already.
+        let mut held = 0usize;
+        let mut put = |part: &[u8]| {
+            if self.merge_spaces && part == SPACE {
+                held += 1;
+                return Ok(());
+            }
+            for _ in 0..core::mem::take(&mut held) {
+                hand_out(SPACE)?;
+            }
+            hand_out(part)
+        };
+        if self.add_space && !self.merge_spaces && !text.is_empty() {
+            put(SPACE)?;
+        }
+        let mut first = true;
         let mut in_word = false;
         let mut at = 0;
         while at < text.len() {
@@ -89,10 +104,10 @@ impl Unigram<'_> {
                 let (c, rest) = part.split_at(len_at(part, 0));
                 part = rest;
                 if c != b" " {
-                    if !in_word && (prefix || self.merge_spaces) {
+                    if !in_word && self.merge_spaces && (self.add_space || !first) {
                         put(SPACE)?;
-                        prefix = false;
                     }
+                    first = false;
                     in_word = true;
                     put(c)?;
                 } else {

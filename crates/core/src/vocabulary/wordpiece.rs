@@ -63,6 +63,9 @@ impl Word {
         let mut ids = heapless::Vec::new();
         let mut start = 0;
         while start < word.len() {
+            // The sign of a beginning within a word is a character of it; what goes on from it as a token does not.
+            let sign = start > 0 && word[start..].starts_with(SPACE);
+            let max_len = if sign { SPACE.len() } else { max_len };
             let mut best = None;
             let mut hash = Hash::EMPTY;
             let mut end = start;
