@@ -242,25 +242,62 @@ fn index_tokens<'a>(tokens: &Tokens<'a>, slots: &'a mut [u32]) -> Result<TokenIn
     Ok(builder.finish())
 }
 
+/// Merges that are looked up together. Each costs several places in memory that nothing else has touched: asked for
+/// one merge after another, the processor would wait for each in turn.
+const TOGETHER: usize = 16;
+
 fn index_merges<'a>(
     merges: &Array<'_>,
     tokens: &Tokens<'_>,
     index: &TokenIndex<'_>,
     slots: &'a mut [u32],
 ) -> Result<MergeIndex<'a>, Error> {
-    let mut builder = MergeIndex::build(slots);
-    for (rank, (_, text)) in (0..).zip(merges.strings()?) {
-        let (left, right) = split_merge(text).ok_or(Error::BadMerge { rank })?;
-        let hash = Hash::EMPTY.with(left);
-        let left_id = index.find(hash, |id| tokens.text(id) == left);
-        let right_id = index.find(Hash::EMPTY.with(right), |id| tokens.text(id) == right);
-        let merged_id = index.find(hash.with(right), |id| tokens.text(id).strip_prefix(left) == Some(right));
-        let (Some(left), Some(right), Some(merged)) = (left_id, right_id, merged_id) else {
-            return Err(Error::UnknownMerge { rank });
-        };
-        builder.insert(left, right, rank, merged)?;
+    let mut builder = MergeIndex::build(slots, merges.len());
+    let mut texts = merges.strings()?;
+    let mut last = 0;
+    let mut first_rank = 0;
+    loop {
+        let mut batch = heapless::Vec::<_, TOGETHER>::new();
+        for (rank, (_, text)) in (first_rank..).zip(texts.by_ref().take(TOGETHER)) {
+            let parts = split_merge(text).ok_or(Error::BadMerge { rank })?;
+            let hashes = [Hash::EMPTY.with(parts.0), Hash::EMPTY.with(parts.1)];
+            // There is room: no more were taken.
+            let _ = batch.push((parts, hashes));
+        }
+        if batch.is_empty() {
+            return Ok(builder.finish());
+        }
+        let mut ids = [[NO_TOKEN; 2]; TOGETHER];
+        for (ids, (_, hashes)) in ids.iter_mut().zip(&batch) {
+            *ids = hashes.map(|hash| index.likely(hash));
+        }
+        let texts_of = ids.map(|ids| ids.map(|id| tokens.text(id)));
+        let mut pairs = heapless::Vec::<_, TOGETHER>::new();
+        for (rank, ((left, right), hashes)) in (first_rank..).zip(&batch) {
+            let at = pairs.len();
+            let find = |text: &[u8], side: usize| {
+                if texts_of[at][side] == text && !text.is_empty() {
+                    return Some(ids[at][side]);
+                }
+                index.find(hashes[side], |id| tokens.text(id) == text)
+            };
+            // Lists are in the order of the tokens that they give, as a rule.
+            let is_it = |id: u32| tokens.text(id).strip_prefix(*left) == Some(*right);
+            let merged = [last, last + 1].into_iter().find(|&id| is_it(id));
+            let merged = merged.or_else(|| index.find(hashes[0].with(right), is_it));
+            let (left, right) = (find(left, 0), find(right, 1));
+            let (Some(left), Some(right), Some(merged)) = (left, right, merged) else {
+                return Err(Error::UnknownMerge { rank });
+            };
+            last = merged;
+            let _ = pairs.push((left, right, merged));
+        }
+        builder.touch(pairs.iter().map(|&(left, right, _)| (left, right)));
+        for (rank, (left, right, merged)) in (first_rank..).zip(pairs) {
+            builder.insert(left, right, rank, merged)?;
+        }
+        first_rank += batch.len() as u32;
     }
-    Ok(builder.finish())
 }
 
 /// The ids that tokens have by convention, where the file states none.
