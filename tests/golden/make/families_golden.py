@@ -5,13 +5,14 @@ Ids are those of the `tokenizers` library and of sentencepiece; nothing here nee
 models' own tokenizer.json files state them.
 """
 
+import collections
 import io
 import json
 from pathlib import Path
 
 import gguf
 import sentencepiece
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from texts import TEXTS
 from vocabularies import BYTE, CONTROL, CORPUS, NORMAL, UNKNOWN
@@ -228,15 +229,26 @@ def byte_level():
 
 def wordpiece():
     """BERT's tokenizer, with small letters and without."""
-    trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    trained.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
-    trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=900, special_tokens=special, show_progress=False, limit_alphabet=300)
+    # Not trained, because the library's trainer gives another vocabulary each time: the characters and the most
+    # frequent parts of words.
+    cutter = pre_tokenizers.BertPreTokenizer()
     folded = normalizers.BertNormalizer(lowercase=True)
     lines = CORPUS.read_text(encoding="utf-8").splitlines() + ALL
-    trained.train_from_iterator(lines + [folded.normalize_str(line) for line in lines], trainer)
-    vocab = sorted(trained.get_vocab().items(), key=lambda item: item[1])
+    parts = collections.Counter()
+    for line in lines + [folded.normalize_str(line) for line in lines]:
+        for word, _ in cutter.pre_tokenize_str(line):
+            for start in range(len(word)):
+                for end in range(start + 1, min(len(word), start + 8) + 1):
+                    parts["##" * (start > 0) + word[start:end]] += 1
+    single = lambda part: len(part.removeprefix("##")) == 1
+    letters = sorted(part for part in parts if single(part) and ord(part[-1]) < 0x3400)
+    longer = sorted((part for part in parts if not single(part)), key=lambda part: (-parts[part], part))
+    vocab = list({token: id for id, token in enumerate([*special, *letters, *longer[:600]])}.items())
+    trained = Tokenizer(models.WordPiece(vocab=dict(vocab), unk_token="[UNK]"))
+    trained.add_special_tokens(special)
+    trained.pre_tokenizer = cutter
+    trained.encode_special_tokens = True
     # As GGUF files have it: the beginning of a word is marked, not what goes on.
     phantom = lambda token: token[2:] if token.startswith("##") else "\u2581" + token
     kinds = [UNKNOWN if token == "[UNK]" else CONTROL if token in special else NORMAL for token, _ in vocab]
@@ -257,6 +269,13 @@ def wordpiece():
         trained.normalizer = normalizers.BertNormalizer(**options)
         texts = [*ALL, "long" * 25, "long" * 25 + "x", "한글 각 İI ǅ ΑΣ"]
         result[name] = [trained.encode(text, add_special_tokens=False).ids for text in texts]
+    # The same tokenizer as the library keeps it.
+    trained.normalizer = normalizers.BertNormalizer(lowercase=True)
+    trained.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    (OUT / "wordpiece").mkdir(exist_ok=True)
+    trained.save(str(OUT / "wordpiece" / "tokenizer.json"), pretty=False)
     return result, texts
 
 
@@ -309,8 +328,10 @@ def characters():
     # Lines apart, as GGUF's readers have them.
     lines = pre_tokenizers.Split(Regex(r"[^\n]+|[\n]+"), "isolated")
     trained.pre_tokenizer = lines
-    trainer = trainers.BpeTrainer(vocab_size=500, show_progress=False, limit_alphabet=60, max_token_length=8)
-    trained.train_from_iterator(CORPUS.read_text(encoding="utf-8").splitlines(), trainer)
+    trainer = trainers.BpeTrainer(vocab_size=500, show_progress=False, max_token_length=8)
+    # All else is left to the byte tokens.
+    latin = [line for line in CORPUS.read_text(encoding="utf-8").splitlines() if all(ord(c) < 0x250 for c in line)]
+    trained.train_from_iterator(latin, trainer)
     merges = merges_of(trained)
     special = ["<pad>", "<eos>", "<bos>", "<unk>"]
     bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]

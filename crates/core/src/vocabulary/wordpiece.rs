@@ -73,7 +73,10 @@ impl Word {
                 let len = len_at(word, end);
                 hash = hash.with(&word[end..end + len]);
                 end += len;
-                if let Some(id) = find(hash, &word[start..end]) {
+                // The sign alone is a token that goes on; nothing can begin a word and be empty.
+                if end > SPACE.len()
+                    && let Some(id) = find(hash, &word[start..end])
+                {
                     best = Some((id, end));
                 }
             }
