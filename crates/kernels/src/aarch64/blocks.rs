@@ -2,22 +2,32 @@
 //!
 //! The layouts are described in [`crate::reference::blocks`] and [`crate::layout`]. Each format only says how its
 //! integer weights come out of vectors of bytes, and its scales and minima, row by row, into the lanes of others; a
-//! [`Source`] knows where the bytes of four rows are.
+//! [`Source`] knows where the bytes of four rows are. Formats with one scale for 16 to 128 weights are in `small`, those
+//! of 256 in `k`.
+
+mod k;
+mod small;
+
+pub use k::{IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, TQ2_0};
+pub use small::{IQ4_NL, MXFP4, NVFP4, Q1_0, Q2_0, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 
 use super::dot::Weights;
 use super::source::Source;
 use crate::Format;
+use crate::codebooks;
 use core::arch::aarch64::*;
 
 /// The scales of 32 weights of four rows, a row in each lane.
 #[derive(Clone, Copy)]
 pub struct Scales {
-    /// The scale of all.
+    /// The scale of all, or of what [`Packed::SPLIT`] leaves to it.
     pub d: float32x4_t,
     /// The integer scale of each half, where [`Packed::SCALES`] says that there are any.
     pub halves: [int32x4_t; 2],
     /// The minimum, where there is one.
     pub minimum: float32x4_t,
+    /// What the second half has for itself, where [`Packed::SPLIT`] says so.
+    pub second: float32x4_t,
 }
 
 /// How many integer scales 32 weights have.
@@ -31,6 +41,42 @@ pub enum IntegerScales {
     Two,
 }
 
+/// Which number each half of 32 weights has for itself, so that it takes two steps of an accumulator.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// None.
+    None,
+    /// The scale.
+    Scale,
+    /// The minimum.
+    Minimum,
+}
+
+/// The bytes of half of the weights of a part: sixteen of one row, or four of each of four rows. Weight i stands for the
+/// i-th of the half, wherever in a vector it is.
+///
+/// # Safety
+/// The methods need NEON, whole blocks, and fields that the format has.
+pub trait Bytes: Copy {
+    /// Byte `at + i` for weight i.
+    unsafe fn at(self, at: usize) -> uint8x16_t;
+
+    /// Byte `at + i % 8` for weight i.
+    unsafe fn twice(self, at: usize) -> uint8x16_t;
+
+    /// Byte `at + T::OF[i]` for weight i: of the word at `at`.
+    unsafe fn pick<T: Table>(self, at: usize) -> uint8x16_t;
+
+    /// `T::OF[i]` for weight i.
+    unsafe fn each<T: Table>(self) -> uint8x16_t;
+}
+
+/// A number for each of sixteen weights.
+pub trait Table {
+    /// The numbers.
+    const OF: [u8; 16];
+}
+
 /// A block format.
 ///
 /// # Safety
@@ -39,17 +85,23 @@ pub trait Packed {
     /// Its name.
     const FORMAT: Format;
     /// The bytes of a block.
-    const BYTES: usize;
+    const BYTES: usize = Self::FORMAT.block_bytes();
     /// The number of times 32 weights in a block.
-    const PARTS: usize;
+    const PARTS: usize = Self::FORMAT.block_len() / 32;
     /// What is to be subtracted from the weights that `weights` gives.
     const OFFSET: i8 = 0;
+    /// The bits of a signed number that hold any weight, before and after subtraction: 5, 6 or 8.
+    const BITS: usize = 5;
     /// Whether weights are as small as [`super::dot::Dot`] asks for, before and after subtraction.
-    const NARROW: bool = true;
+    const NARROW: bool = Self::BITS == 5;
     /// Whether there are minima.
     const MINIMUM: bool = false;
     /// Which integer scales there are.
     const SCALES: IntegerScales = IntegerScales::None;
+    /// Which number there are two of.
+    const SPLIT: Split = Split::None;
+    /// A format of which the constants that follow `OFFSET` are the same: products of unpacked rows are one for both.
+    type Alike: Packed;
     /// What is unpacked once for a block.
     type Shared: Copy;
 
@@ -59,232 +111,92 @@ pub trait Packed {
     /// The scales of a part.
     unsafe fn scales<const PART: usize>(shared: &Self::Shared) -> Scales;
 
-    /// Half of the weights of a part, of which each stands in one byte, or in the same place of several: `load` gives
-    /// those that the weights have at some byte of the block and after it.
-    unsafe fn half<const PART: usize, const HALF: usize>(load: impl Fn(usize) -> uint8x16_t) -> int8x16_t;
+    /// Half of the weights of a part.
+    unsafe fn half<const PART: usize, const HALF: usize>(bytes: impl Bytes) -> int8x16_t;
 
     /// The weights of a part of one row.
     #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn weights<const PART: usize>(block: *const u8) -> Weights {
-        // SAFETY: what a format asks for lies in the block, as promised by the caller.
-        let load = |at: usize| unsafe { vld1q_u8(block.add(at)) };
         // SAFETY: as promised by the caller.
-        unsafe { [Self::half::<PART, 0>(load), Self::half::<PART, 1>(load)] }
+        unsafe { [Self::half::<PART, 0>(Row(block)), Self::half::<PART, 1>(Row(block))] }
     }
 }
 
-/// 32 int8, one f16 scale.
-pub struct Q8_0;
-
-impl Packed for Q8_0 {
-    const FORMAT: Format = Format::Q8_0;
-    const BYTES: usize = 34;
-    const PARTS: usize = 1;
-    const NARROW: bool = false;
-    type Shared = Scales;
-
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn shared<S: Source>(blocks: S) -> Scales {
-        // SAFETY: the scale stands at 0.
-        scale_alone(unsafe { blocks.halves(0) })
-    }
-
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn scales<const PART: usize>(shared: &Scales) -> Scales {
-        *shared
-    }
-
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn half<const PART: usize, const HALF: usize>(load: impl Fn(usize) -> uint8x16_t) -> int8x16_t {
-        vreinterpretq_s8_u8(load(2 + 16 * HALF))
-    }
-}
-
-/// 32 int4 around 8, one f16 scale.
-pub struct Q4_0;
-
-impl Packed for Q4_0 {
-    const FORMAT: Format = Format::Q4_0;
-    const BYTES: usize = 18;
-    const PARTS: usize = 1;
-    const OFFSET: i8 = 8;
-    type Shared = Scales;
-
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn shared<S: Source>(blocks: S) -> Scales {
-        // SAFETY: the scale stands at 0.
-        scale_alone(unsafe { blocks.halves(0) })
-    }
-
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn scales<const PART: usize>(shared: &Scales) -> Scales {
-        *shared
-    }
-
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn half<const PART: usize, const HALF: usize>(load: impl Fn(usize) -> uint8x16_t) -> int8x16_t {
-        nibbles::<HALF>(load(2))
-    }
-}
-
-/// 32 int4, one f16 scale and one f16 minimum.
-pub struct Q4_1;
-
-impl Packed for Q4_1 {
-    const FORMAT: Format = Format::Q4_1;
-    const BYTES: usize = 20;
-    const PARTS: usize = 1;
-    const MINIMUM: bool = true;
-    type Shared = Scales;
-
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn shared<S: Source>(blocks: S) -> Scales {
-        // SAFETY: the scale stands at 0, the minimum at 2.
-        let [d, minimum] = unsafe { blocks.two_halves(0) };
-        Scales { minimum, ..scale_alone(d) }
-    }
-
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn scales<const PART: usize>(shared: &Scales) -> Scales {
-        *shared
-    }
-
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn half<const PART: usize, const HALF: usize>(load: impl Fn(usize) -> uint8x16_t) -> int8x16_t {
-        nibbles::<HALF>(load(4))
-    }
-}
-
-/// 256 int4 in 8 sub-blocks with 6-bit scales and minima.
-pub struct Q4_K;
-
-/// The scales and minima of a block of `Q4_K`: byte i of a lane belongs to part i, or to part 4 + i.
-#[derive(Clone, Copy)]
-pub struct Q4KShared {
-    d: float32x4_t,
-    dmin: float32x4_t,
-    scales: [uint32x4_t; 2],
-    minima: [uint32x4_t; 2],
-}
-
-impl Packed for Q4_K {
-    const FORMAT: Format = Format::Q4_K;
-    const BYTES: usize = 144;
-    const PARTS: usize = 8;
-    const MINIMUM: bool = true;
-    const SCALES: IntegerScales = IntegerScales::One;
-    type Shared = Q4KShared;
-
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn shared<S: Source>(blocks: S) -> Q4KShared {
-        // SAFETY: d at 0, dmin at 2, packed scales in bytes 4..16.
-        let ([d, dmin], low, high, rest) =
-            unsafe { (blocks.two_halves(0), blocks.words(4), blocks.words(8), blocks.words(12)) };
-        let six = vdupq_n_u32(0x3f3f_3f3f);
-        let top = vdupq_n_u32(0x3030_3030);
-        let four = vdupq_n_u32(0x0f0f_0f0f);
-        let join = |rest: uint32x4_t, tops: uint32x4_t| {
-            vorrq_u32(vandq_u32(rest, four), vandq_u32(vshrq_n_u32::<2>(tops), top))
-        };
-        Q4KShared {
-            d,
-            dmin,
-            scales: [vandq_u32(low, six), join(rest, low)],
-            minima: [vandq_u32(high, six), join(vshrq_n_u32::<4>(rest), high)],
+/// Does something for each part of a block of a format: `PART` is a constant in it.
+macro_rules! each_part {
+    ($format:ident, $part:ident => $do:block) => {
+        each_part!(one 0, $part, $do);
+        if $format::PARTS > 1 {
+            each_part!(one 1, $part, $do);
         }
-    }
-
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn scales<const PART: usize>(shared: &Q4KShared) -> Scales {
-        let scale = vreinterpretq_s32_u32(byte::<PART>(shared.scales[PART / 4]));
-        let minimum = vcvtq_f32_u32(byte::<PART>(shared.minima[PART / 4]));
-        Scales { d: shared.d, halves: [scale; 2], minimum: vnegq_f32(vmulq_f32(shared.dmin, minimum)) }
-    }
-
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn half<const PART: usize, const HALF: usize>(load: impl Fn(usize) -> uint8x16_t) -> int8x16_t {
-        // Two parts share 32 bytes.
-        let bytes = load(16 + PART / 2 * 32 + 16 * HALF);
-        if PART.is_multiple_of(2) { low(bytes) } else { high(bytes) }
-    }
-}
-
-/// 256 int6 around 32 in 16 sub-blocks with 8-bit scales.
-pub struct Q6_K;
-
-/// The scales of a block of `Q6_K`: byte i % 4 of the lanes of vector i / 4 belongs to half i.
-#[derive(Clone, Copy)]
-pub struct Q6KShared {
-    d: float32x4_t,
-    scales: [uint32x4_t; 4],
-}
-
-impl Packed for Q6_K {
-    const FORMAT: Format = Format::Q6_K;
-    const BYTES: usize = 210;
-    const PARTS: usize = 8;
-    const SCALES: IntegerScales = IntegerScales::Two;
-    type Shared = Q6KShared;
-
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn shared<S: Source>(blocks: S) -> Q6KShared {
-        // SAFETY: d at 208, scales in bytes 192..208.
-        unsafe {
-            let scales = [192, 196, 200, 204].map(|at| blocks.words(S::place(Format::Q6_K, at)));
-            Q6KShared { d: blocks.halves(S::place(Format::Q6_K, 208)), scales }
+        if $format::PARTS > 2 {
+            each_part!(one 2, $part, $do);
+            each_part!(one 3, $part, $do);
         }
+        if $format::PARTS > 4 {
+            each_part!(one 4, $part, $do);
+            each_part!(one 5, $part, $do);
+            each_part!(one 6, $part, $do);
+            each_part!(one 7, $part, $do);
+        }
+    };
+    (one $number:literal, $part:ident, $do:block) => {{
+        const $part: usize = $number;
+        $do
+    }};
+}
+pub(super) use each_part;
+
+/// The block of one row.
+#[derive(Clone, Copy)]
+struct Row(*const u8);
+
+impl Bytes for Row {
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn at(self, at: usize) -> uint8x16_t {
+        // SAFETY: what a format asks for lies in the block, as promised by the caller.
+        unsafe { vld1q_u8(self.0.add(at)) }
     }
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn scales<const PART: usize>(shared: &Q6KShared) -> Scales {
-        let scales = vreinterpretq_s32_u32(shared.scales[PART / 2]);
-        let halves = if PART.is_multiple_of(2) {
-            [vshlq_n_s32::<24>(scales), vshlq_n_s32::<16>(scales)]
-        } else {
-            [vshlq_n_s32::<8>(scales), scales]
-        };
-        Scales { halves: halves.map(|scale| vshrq_n_s32::<24>(scale)), ..scale_alone(shared.d) }
+    unsafe fn twice(self, at: usize) -> uint8x16_t {
+        // SAFETY: as above; it is aligned to nothing.
+        vreinterpretq_u8_u64(vdupq_n_u64(unsafe { self.0.add(at).cast::<u64>().read_unaligned() }))
     }
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn half<const PART: usize, const HALF: usize>(load: impl Fn(usize) -> uint8x16_t) -> int8x16_t {
-        let (half, quarter) = (PART / 4, PART % 4);
-        // Two quarters share 32 of the bytes 0..128, four quarters 32 of the bytes 128..192.
-        let lows = load(half * 64 + quarter % 2 * 32 + 16 * HALF);
-        let tops = load(128 + half * 32 + 16 * HALF);
-        let low = if quarter < 2 { low(lows) } else { high(lows) };
-        let top = match quarter {
-            0 => vshlq_n_u8::<4>(tops),
-            1 => vshlq_n_u8::<2>(tops),
-            2 => tops,
-            _ => vshrq_n_u8::<2>(tops),
-        };
-        let top = vreinterpretq_s8_u8(vandq_u8(top, vdupq_n_u8(0x30)));
-        vsubq_s8(vorrq_s8(low, top), vdupq_n_s8(32))
+    unsafe fn pick<T: Table>(self, at: usize) -> uint8x16_t {
+        // SAFETY: as above.
+        let word = vdupq_n_u32(unsafe { self.0.add(at).cast::<u32>().read_unaligned() });
+        // SAFETY: the same promises.
+        vqtbl1q_u8(vreinterpretq_u8_u32(word), unsafe { self.each::<T>() })
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn each<T: Table>(self) -> uint8x16_t {
+        sixteen(&T::OF)
     }
 }
 
-/// A scale without integer scales and minimum.
+/// A scale without anything else.
 #[inline]
 #[target_feature(enable = "neon")]
 fn scale_alone(d: float32x4_t) -> Scales {
-    Scales { d, halves: [vdupq_n_s32(1); 2], minimum: vdupq_n_f32(0.0) }
+    let zero = vdupq_n_f32(0.0);
+    Scales { d, halves: [vdupq_n_s32(1); 2], minimum: zero, second: zero }
+}
+
+/// A vector of these numbers.
+#[inline]
+#[target_feature(enable = "neon")]
+pub fn sixteen(numbers: &[u8; 16]) -> uint8x16_t {
+    // SAFETY: sixteen bytes.
+    unsafe { vld1q_u8(numbers.as_ptr()) }
 }
 
 /// The low halves of bytes, or the high ones.
@@ -308,12 +220,81 @@ fn high(bytes: uint8x16_t) -> int8x16_t {
     vreinterpretq_s8_u8(vshrq_n_u8::<4>(bytes))
 }
 
-/// Byte `PART % 4` of each lane.
+/// Bytes shifted down by `N` bits.
 #[inline]
 #[target_feature(enable = "neon")]
-fn byte<const PART: usize>(lanes: uint32x4_t) -> uint32x4_t {
+fn down<const N: usize>(bytes: uint8x16_t) -> uint8x16_t {
+    match N {
+        0 => bytes,
+        1 => vshrq_n_u8::<1>(bytes),
+        2 => vshrq_n_u8::<2>(bytes),
+        3 => vshrq_n_u8::<3>(bytes),
+        4 => vshrq_n_u8::<4>(bytes),
+        5 => vshrq_n_u8::<5>(bytes),
+        6 => vshrq_n_u8::<6>(bytes),
+        _ => vshrq_n_u8::<7>(bytes),
+    }
+}
+
+/// 255 where bit `N` of a byte is clear, 0 where it is set.
+#[inline]
+#[target_feature(enable = "neon")]
+fn clear<const N: usize>(bytes: uint8x16_t) -> uint8x16_t {
+    let bytes = vreinterpretq_s8_u8(bytes);
+    let top = match N {
+        0 => vshlq_n_s8::<7>(bytes),
+        1 => vshlq_n_s8::<6>(bytes),
+        2 => vshlq_n_s8::<5>(bytes),
+        3 => vshlq_n_s8::<4>(bytes),
+        4 => vshlq_n_s8::<3>(bytes),
+        5 => vshlq_n_s8::<2>(bytes),
+        6 => vshlq_n_s8::<1>(bytes),
+        _ => bytes,
+    };
+    vcgezq_s8(top)
+}
+
+/// Bits 2i and 2i + 1 of bytes, where i is `N`.
+#[inline]
+#[target_feature(enable = "neon")]
+fn two_bits<const N: usize>(bytes: uint8x16_t) -> int8x16_t {
+    let bits = match N {
+        0 => bytes,
+        1 => vshrq_n_u8::<2>(bytes),
+        2 => vshrq_n_u8::<4>(bytes),
+        _ => return vreinterpretq_s8_u8(vshrq_n_u8::<6>(bytes)),
+    };
+    vreinterpretq_s8_u8(vandq_u8(bits, vdupq_n_u8(3)))
+}
+
+/// What numbers below 16 stand for.
+#[inline]
+#[target_feature(enable = "neon")]
+fn looked_up(levels: &[i8; 16], numbers: int8x16_t) -> int8x16_t {
+    // SAFETY: sixteen levels.
+    vqtbl1q_s8(unsafe { vld1q_s8(levels.as_ptr()) }, vreinterpretq_u8_s8(numbers))
+}
+
+/// The weights of `IQ4_NL` and `IQ4_XS` with these numbers.
+#[inline]
+#[target_feature(enable = "neon")]
+fn iq4(numbers: int8x16_t) -> int8x16_t {
+    looked_up(&codebooks::IQ4, numbers)
+}
+
+/// The weights of `MXFP4` and `NVFP4` with these numbers.
+#[inline]
+#[target_feature(enable = "neon")]
+fn e2m1(numbers: int8x16_t) -> int8x16_t {
+    looked_up(&codebooks::E2M1, numbers)
+}
+
+/// Byte `N % 4` of each lane.
+#[inline]
+#[target_feature(enable = "neon")]
+fn byte<const N: usize>(lanes: uint32x4_t) -> uint32x4_t {
     let mask = vdupq_n_u32(255);
-    match PART % 4 {
+    match N % 4 {
         0 => vandq_u32(lanes, mask),
         1 => vandq_u32(vshrq_n_u32::<8>(lanes), mask),
         2 => vandq_u32(vshrq_n_u32::<16>(lanes), mask),

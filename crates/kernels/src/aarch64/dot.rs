@@ -34,10 +34,14 @@ pub type Words = [int8x16_t; 8];
 /// # Safety
 /// Each method needs NEON, those of [`DotProduct`] and [`MatrixProduct`] also their instructions.
 pub trait Dot {
+    /// What multiplies one token alone.
+    type Single: Dot;
     /// 32 activations in the form in which they meet [`Words`].
     type Spread: Copy;
     /// Whether that takes many registers.
     const WIDE: bool;
+    /// Whether products are added in 16 bits, so that it matters how small weights are.
+    const SHORT: bool = false;
     /// Whether weights are asked for ahead. The cores that have more than NEON follow one stream by themselves.
     const PREFETCH: bool;
     /// The vectors of four rows that a register tile holds.
@@ -50,6 +54,14 @@ pub trait Dot {
 
     /// The dot products of four rows with the first and with the last 16 of 32 activations.
     unsafe fn row_halves(rows: &Rows, x: Weights) -> [int32x4_t; 2];
+
+    /// As `row_halves`, of weights in -63..=63.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn wide_row_halves(rows: &Rows, x: Weights) -> [int32x4_t; 2] {
+        // SAFETY: the same promises.
+        unsafe { Self::row_halves(rows, x) }
+    }
 
     /// Loads 32 activations.
     unsafe fn spread(x: *const i8) -> Self::Spread;
@@ -81,6 +93,17 @@ pub trait Dot {
         packed: *const i8,
         x: &[Weights; TOKENS],
     ) -> [[int32x4_t; TOKENS]; 2];
+
+    /// As `tile_halves`, of weights in -63..=63.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn wide_tile_halves<const TOKENS: usize>(
+        packed: *const i8,
+        x: &[Weights; TOKENS],
+    ) -> [[int32x4_t; TOKENS]; 2] {
+        // SAFETY: the same promises.
+        unsafe { Self::tile_halves(packed, x) }
+    }
 
     /// The sums of products over all blocks of a panel without integer scales, of four tokens with as many blocks: a
     /// hand-written loop, for a level where the compiler does not find enough registers.

@@ -3,7 +3,10 @@
 //! Four or sixteen values at a time; the values that are left over go through the scalar functions that define
 //! the results.
 
-use super::blocks::{IntegerScales, Packed, Q4_0, Q4_1, Q4_K, Q6_K, Q8_0};
+use super::blocks::{
+    IQ4_NL, IQ4_XS, IntegerScales, MXFP4, NVFP4, Packed, Q1_0, Q2_0, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0,
+    Q5_1, Q5_K, Q6_K, Q8_0, Split, TQ2_0, each_part,
+};
 use super::float::{Value, dots, exp, fold, load, store, zero_lanes};
 use crate::Format;
 use crate::activations::{BLOCK, HALF, QuantizedMut};
@@ -23,8 +26,20 @@ pub fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
             Format::Q8_0 => dequantize_blocks::<Q8_0>(bytes, out),
             Format::Q4_0 => dequantize_blocks::<Q4_0>(bytes, out),
             Format::Q4_1 => dequantize_blocks::<Q4_1>(bytes, out),
+            Format::Q5_0 => dequantize_blocks::<Q5_0>(bytes, out),
+            Format::Q5_1 => dequantize_blocks::<Q5_1>(bytes, out),
+            Format::IQ4_NL => dequantize_blocks::<IQ4_NL>(bytes, out),
+            Format::MXFP4 => dequantize_blocks::<MXFP4>(bytes, out),
+            Format::NVFP4 => dequantize_blocks::<NVFP4>(bytes, out),
+            Format::Q1_0 => dequantize_blocks::<Q1_0>(bytes, out),
+            Format::Q2_0 => dequantize_blocks::<Q2_0>(bytes, out),
+            Format::Q2_K => dequantize_blocks::<Q2_K>(bytes, out),
+            Format::Q3_K => dequantize_blocks::<Q3_K>(bytes, out),
             Format::Q4_K => dequantize_blocks::<Q4_K>(bytes, out),
+            Format::Q5_K => dequantize_blocks::<Q5_K>(bytes, out),
             Format::Q6_K => dequantize_blocks::<Q6_K>(bytes, out),
+            Format::IQ4_XS => dequantize_blocks::<IQ4_XS>(bytes, out),
+            Format::TQ2_0 => dequantize_blocks::<TQ2_0>(bytes, out),
             Format::F16 => {
                 let (chunks, rest) = out.as_chunks_mut::<4>();
                 for (out, halves) in chunks.iter_mut().zip(bytes.chunks_exact(8)) {
@@ -50,16 +65,7 @@ unsafe fn dequantize_blocks<F: Packed>(bytes: &[u8], out: &mut [f32]) {
         // SAFETY: a whole block; the parts are those of the format.
         unsafe {
             let shared = F::shared([block.as_ptr(); 4]);
-            dequantize_part::<F, 0>(block, &shared, parts);
-            if F::PARTS == 8 {
-                dequantize_part::<F, 1>(block, &shared, parts);
-                dequantize_part::<F, 2>(block, &shared, parts);
-                dequantize_part::<F, 3>(block, &shared, parts);
-                dequantize_part::<F, 4>(block, &shared, parts);
-                dequantize_part::<F, 5>(block, &shared, parts);
-                dequantize_part::<F, 6>(block, &shared, parts);
-                dequantize_part::<F, 7>(block, &shared, parts);
-            }
+            each_part!(F, PART => { dequantize_part::<F, PART>(block, &shared, parts) });
         }
     }
 }
@@ -78,10 +84,13 @@ unsafe fn dequantize_part<F: Packed, const PART: usize>(
     // SAFETY: as promised by the caller.
     let (scales, weights) = unsafe { (F::scales::<PART>(shared), F::weights::<PART>(block.as_ptr())) };
     let halves = parts[PART].as_chunks_mut::<HALF>().0;
-    for ((out, weights), integer) in halves.iter_mut().zip(weights).zip(scales.halves) {
+    let split =
+        |which: Split, first: float32x4_t| [first, if F::SPLIT == which { scales.second } else { first }];
+    let (d, minima) = (split(Split::Scale, scales.d), split(Split::Minimum, scales.minimum));
+    for (half, (out, weights)) in halves.iter_mut().zip(weights).enumerate() {
         let d = match F::SCALES {
-            IntegerScales::None => scales.d,
-            IntegerScales::One | IntegerScales::Two => vmulq_f32(scales.d, vcvtq_f32_s32(integer)),
+            IntegerScales::None => d[half],
+            IntegerScales::One | IntegerScales::Two => vmulq_f32(d[half], vcvtq_f32_s32(scales.halves[half])),
         };
         let weights = vsubq_s8(weights, vdupq_n_s8(F::OFFSET));
         let (low, high) = (vmovl_s8(vget_low_s8(weights)), vmovl_high_s8(weights));
@@ -94,7 +103,7 @@ unsafe fn dequantize_part<F: Packed, const PART: usize>(
         for (out, weights) in out.as_chunks_mut::<4>().0.iter_mut().zip(quarters) {
             let mut value = vmulq_f32(d, vcvtq_f32_s32(weights));
             if F::MINIMUM {
-                value = vaddq_f32(value, scales.minimum);
+                value = vaddq_f32(value, minima[half]);
             }
             store(out, value);
         }

@@ -1,10 +1,10 @@
 //! A panel: sixteen rows unpacked to bytes, which then meet the activations of many tokens.
 
-use super::blocks::{IntegerScales, Packed};
+use super::blocks::{IntegerScales, Packed, Split, each_part};
 use super::dot::{Dot, Weights};
 use super::fours::{Four, Fours};
 use super::rows::{LANES, Place, QUADS};
-use super::source::Source;
+use super::source::{Source, Walk};
 use crate::activations::{BLOCK, HALF, Quantized};
 use crate::split::Tile;
 use bytemuck::{Pod, Zeroable};
@@ -19,7 +19,8 @@ pub const TOKENS: usize = 4;
 struct QuadBlock {
     /// In the order of [`Dot::pack_rows`].
     weights: [i8; LANES * BLOCK],
-    /// In the order of [`Dot::down`], where only [`Dot::PAIRS`] has a second.
+    /// In the order of [`Dot::down`], where only [`Dot::PAIRS`] has a second. Where a format splits a number, what the
+    /// first half has and what the second has, row by row.
     d: [[f32; LANES]; 2],
     scales: [[i32; LANES]; 2],
     minimum: [f32; LANES],
@@ -41,22 +42,16 @@ pub struct PanelBlock([QuadBlock; QUADS]);
 /// The rows must be of as many times 32 weights of format `F` as the panel has blocks.
 #[inline]
 #[target_feature(enable = "neon")]
-pub unsafe fn unpack<D: Dot, F: Packed, S: Source>(mut rows: [S; QUADS], panel: &mut [PanelBlock]) {
+pub unsafe fn unpack<D: Dot, F: Packed, W: Walk>(mut rows: [W; QUADS], panel: &mut [PanelBlock]) {
     for panel in panel.chunks_exact_mut(F::PARTS) {
         for (i, rows) in rows.iter_mut().enumerate() {
             // SAFETY: the rows have a block here; the parts are those of the format.
             unsafe {
-                let shared = F::shared(*rows);
-                unpack_part::<D, F, S, 0>(*rows, &shared, &mut panel[0].0[i]);
-                if F::PARTS == 8 {
-                    unpack_part::<D, F, S, 1>(*rows, &shared, &mut panel[1].0[i]);
-                    unpack_part::<D, F, S, 2>(*rows, &shared, &mut panel[2].0[i]);
-                    unpack_part::<D, F, S, 3>(*rows, &shared, &mut panel[3].0[i]);
-                    unpack_part::<D, F, S, 4>(*rows, &shared, &mut panel[4].0[i]);
-                    unpack_part::<D, F, S, 5>(*rows, &shared, &mut panel[5].0[i]);
-                    unpack_part::<D, F, S, 6>(*rows, &shared, &mut panel[6].0[i]);
-                    unpack_part::<D, F, S, 7>(*rows, &shared, &mut panel[7].0[i]);
-                }
+                let block = rows.block();
+                let shared = F::shared(block);
+                each_part!(F, PART => {
+                    unpack_part::<D, F, W::Block, PART>(block, &shared, &mut panel[PART].0[i]);
+                });
                 *rows = rows.next(F::BYTES);
             }
         }
@@ -80,9 +75,9 @@ unsafe fn unpack_part<D: Dot, F: Packed, S: Source, const PART: usize>(
         vst1q_s8_x4(to.weights.as_mut_ptr(), int8x16x4_t(a, b, c, d));
         vst1q_s8_x4(to.weights.as_mut_ptr().add(64), int8x16x4_t(e, f, g, h));
         let scales = F::scales::<PART>(shared);
-        let d = D::down(scales.d);
+        let d = if F::SPLIT == Split::None { D::down(scales.d) } else { [scales.d, scales.second] };
         vst1q_f32(to.d[0].as_mut_ptr(), d[0]);
-        if D::PAIRS {
+        if D::PAIRS || F::SPLIT != Split::None {
             vst1q_f32(to.d[1].as_mut_ptr(), d[1]);
         }
         if F::SCALES != IntegerScales::None {
@@ -199,16 +194,23 @@ unsafe fn tile<D: Dot, F: Packed, const T: usize, const Q: usize>(
         for (block, panel) in panel.iter().enumerate() {
             // SAFETY: the tokens have this block.
             unsafe {
-                let xsums = D::across(tokens.map(|token| {
+                let halves = tokens.map(|token| {
                     let at = token * blocks + block;
                     let halves = x.sums.as_ptr().add(at * (BLOCK / HALF));
-                    let xsum = i32::from(*halves) + i32::from(*halves.add(1));
-                    *x.d.get_unchecked(at) * xsum as f32
-                }));
-                for (i, minima) in minima.iter_mut().enumerate() {
-                    let m = D::down(vld1q_f32(panel.0.get_unchecked(quad + i).minimum.as_ptr()));
-                    for i in 0..T {
-                        minima[i] = vfmaq_f32(minima[i], m[i % 2], xsums[i]);
+                    (*x.d.get_unchecked(at), [i32::from(*halves), i32::from(*halves.add(1))])
+                });
+                if F::SPLIT == Split::Minimum {
+                    let xsums = [0, 1].map(|half| D::across(halves.map(|(d, sums)| d * sums[half] as f32)));
+                    for (i, minima) in minima.iter_mut().enumerate() {
+                        let rows = panel.0.get_unchecked(quad + i);
+                        for (m, xsums) in [&rows.minimum, &rows.d[1]].into_iter().zip(&xsums) {
+                            add_minima::<D, T>(minima, m, xsums);
+                        }
+                    }
+                } else {
+                    let xsums = D::across(halves.map(|(d, sums)| d * (sums[0] + sums[1]) as f32));
+                    for (i, minima) in minima.iter_mut().enumerate() {
+                        add_minima::<D, T>(minima, &panel.0.get_unchecked(quad + i).minimum, &xsums);
                     }
                 }
             }
@@ -222,6 +224,21 @@ unsafe fn tile<D: Dot, F: Packed, const T: usize, const Q: usize>(
         *sums = unsafe { D::by_token(*sums) };
     }
     sums
+}
+
+/// Adds minima times the sums of activations.
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_minima<D: Dot, const T: usize>(
+    to: &mut [float32x4_t; T],
+    minimum: &[f32; LANES],
+    xsums: &[float32x4_t; T],
+) {
+    // SAFETY: four values.
+    let m = unsafe { D::down(vld1q_f32(minimum.as_ptr())) };
+    for i in 0..T {
+        to[i] = vfmaq_f32(to[i], m[i % 2], xsums[i]);
+    }
 }
 
 /// The sums of products of a tile.
@@ -239,6 +256,7 @@ unsafe fn products<D: Dot, F: Packed, const T: usize, const Q: usize>(
     let blocks = panel.len();
     if let Some(four) = four
         && F::SCALES == IntegerScales::None
+        && F::SPLIT == Split::None
         && T == TOKENS
         && Q == QUADS
     {
@@ -262,11 +280,14 @@ unsafe fn products<D: Dot, F: Packed, const T: usize, const Q: usize>(
             let dx = D::across(at.map(|at| *x.d.get_unchecked(at)));
             for (i, sums) in sums.iter_mut().enumerate() {
                 let rows = panel.0.get_unchecked(quad + i);
-                let isums = integer_sums::<D, F, T>(rows, &values);
-                let d = vectors_of_rows::<D>(&rows.d);
-                for i in 0..T {
-                    let scale = vmulq_f32(d[i % 2], dx[i]);
-                    sums[i] = vfmaq_f32(sums[i], scale, vcvtq_f32_s32(isums[i]));
+                if F::SPLIT == Split::Scale {
+                    let isums = halves_of::<D, F, T>(rows, &values);
+                    for (isums, d) in isums.iter().zip(&rows.d) {
+                        add_products(sums, isums, D::down(vld1q_f32(d.as_ptr())), &dx);
+                    }
+                } else {
+                    let isums = integer_sums::<D, F, T>(rows, &values);
+                    add_products(sums, &isums, vectors_of_rows::<D, F>(&rows.d), &dx);
                 }
             }
         }
@@ -285,13 +306,31 @@ unsafe fn load_x(x: *const i8) -> Weights {
     unsafe { [vld1q_s8(x), vld1q_s8(x.add(16))] }
 }
 
-/// Values of rows that lie in a panel as vectors of a tile meet them.
+/// Adds the integer sums of 32 products, or of 16, times the scales of rows and tokens.
 #[inline]
 #[target_feature(enable = "neon")]
-fn vectors_of_rows<D: Dot>(from: &[[f32; LANES]; 2]) -> [float32x4_t; 2] {
+fn add_products<const T: usize>(
+    to: &mut [float32x4_t; T],
+    isums: &[int32x4_t; T],
+    d: [float32x4_t; 2],
+    dx: &[float32x4_t; T],
+) {
+    for i in 0..T {
+        let scale = vmulq_f32(d[i % 2], dx[i]);
+        to[i] = vfmaq_f32(to[i], scale, vcvtq_f32_s32(isums[i]));
+    }
+}
+
+/// The scales of rows that lie in a panel as vectors of a tile meet them.
+#[inline]
+#[target_feature(enable = "neon")]
+fn vectors_of_rows<D: Dot, F: Packed>(from: &[[f32; LANES]; 2]) -> [float32x4_t; 2] {
     // SAFETY: four values each.
     unsafe {
         let first = vld1q_f32(from[0].as_ptr());
+        if F::SPLIT != Split::None {
+            return D::down(first);
+        }
         [first, if D::PAIRS { vld1q_f32(from[1].as_ptr()) } else { first }]
     }
 }
@@ -313,17 +352,27 @@ unsafe fn integer_sums<D: Dot, F: Packed, const T: usize>(
             let scale = vreinterpretq_f32_s32(vld1q_s32(rows.scales[half].as_ptr()));
             D::down(scale).map(|scale| vreinterpretq_s32_f32(scale))
         };
+        let whole = || {
+            if !(D::SHORT && F::BITS == 6) {
+                return D::tile(weights, x, F::NARROW);
+            }
+            let [mut sums, last] = halves_of::<D, F, T>(rows, x);
+            for (sum, last) in sums.iter_mut().zip(last) {
+                *sum = vaddq_s32(*sum, last);
+            }
+            sums
+        };
         match F::SCALES {
-            IntegerScales::None => D::tile(weights, x, F::NARROW),
+            IntegerScales::None => whole(),
             IntegerScales::One => {
-                let (mut sums, scale) = (D::tile(weights, x, F::NARROW), scale(0));
+                let (mut sums, scale) = (whole(), scale(0));
                 for i in 0..T {
                     sums[i] = vmulq_s32(sums[i], scale[i % 2]);
                 }
                 sums
             }
             IntegerScales::Two => {
-                let [mut sums, last] = D::tile_halves(weights, x);
+                let [mut sums, last] = halves_of::<D, F, T>(rows, x);
                 let scales = [scale(0), scale(1)];
                 for i in 0..T {
                     sums[i] = vmlaq_s32(vmulq_s32(sums[i], scales[0][i % 2]), last[i], scales[1][i % 2]);
@@ -332,4 +381,19 @@ unsafe fn integer_sums<D: Dot, F: Packed, const T: usize>(
             }
         }
     }
+}
+
+/// The sums of the first and of the last 16 products of four rows with each token.
+///
+/// # Safety
+/// As for [`multiply`].
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn halves_of<D: Dot, F: Packed, const T: usize>(
+    rows: &QuadBlock,
+    x: &[Weights; T],
+) -> [[int32x4_t; T]; 2] {
+    let weights = rows.weights.as_ptr();
+    // SAFETY: there are 128 weights.
+    unsafe { if F::BITS == 8 { D::wide_tile_halves(weights, x) } else { D::tile_halves(weights, x) } }
 }

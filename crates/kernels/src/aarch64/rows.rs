@@ -4,11 +4,14 @@
 //! sixteen rows are unpacked into a panel, which then meets all tokens, so that unpacking is shared. In both, four
 //! rows are the lanes of a vector, at the latest from the integer sum of a block on.
 
-use super::blocks::{IntegerScales, Packed, Q4_0, Q4_1, Q4_K, Q6_K, Q8_0, Scales};
+use super::blocks::{
+    IQ4_NL, IQ4_XS, IntegerScales, MXFP4, NVFP4, Packed, Q1_0, Q2_0, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0,
+    Q5_1, Q5_K, Q6_K, Q8_0, Scales, Split, TQ2_0, each_part,
+};
 use super::dot::Dot;
 use super::fours::Fours;
 use super::panel::{self, PanelBlock};
-use super::source::{Blocks, Quad, Source};
+use super::source::{Blocks, Quad, Source, Walk};
 use crate::activations::{BLOCK, Quantized};
 use crate::layout::GROUP;
 use crate::scratch::{Line, carve};
@@ -47,12 +50,32 @@ pub unsafe fn quantized_rows<D: Dot>(
             Format::Q8_0 => rows_of::<D, Q8_0>(matrix, rows, x, out, scratch),
             Format::Q4_0 => rows_of::<D, Q4_0>(matrix, rows, x, out, scratch),
             Format::Q4_1 => rows_of::<D, Q4_1>(matrix, rows, x, out, scratch),
+            Format::Q5_0 => rows_of::<D, Q5_0>(matrix, rows, x, out, scratch),
+            Format::Q5_1 => rows_of::<D, Q5_1>(matrix, rows, x, out, scratch),
+            Format::IQ4_NL => rows_of::<D, IQ4_NL>(matrix, rows, x, out, scratch),
+            Format::MXFP4 => rows_of::<D, MXFP4>(matrix, rows, x, out, scratch),
+            Format::NVFP4 => rows_of::<D, NVFP4>(matrix, rows, x, out, scratch),
+            Format::Q1_0 => rows_of::<D, Q1_0>(matrix, rows, x, out, scratch),
+            Format::Q2_0 => rows_of::<D, Q2_0>(matrix, rows, x, out, scratch),
+            Format::Q2_K => rows_of::<D, Q2_K>(matrix, rows, x, out, scratch),
+            Format::Q3_K => rows_of::<D, Q3_K>(matrix, rows, x, out, scratch),
             Format::Q4_K => rows_of::<D, Q4_K>(matrix, rows, x, out, scratch),
+            Format::Q5_K => rows_of::<D, Q5_K>(matrix, rows, x, out, scratch),
             Format::Q6_K => rows_of::<D, Q6_K>(matrix, rows, x, out, scratch),
+            Format::IQ4_XS => rows_of::<D, IQ4_XS>(matrix, rows, x, out, scratch),
+            Format::TQ2_0 => rows_of::<D, TQ2_0>(matrix, rows, x, out, scratch),
             // Formats without a kernel of this level.
             _ => reference::quantized_rows(matrix, rows, x.0, out, scratch),
         }
     }
+}
+
+/// Whether products of unpacked rows are the same for two formats.
+const fn is_alike<F: Packed, G: Packed>() -> bool {
+    F::BITS == G::BITS
+        && F::MINIMUM == G::MINIMUM
+        && F::SCALES as usize == G::SCALES as usize
+        && F::SPLIT as usize == G::SPLIT as usize
 }
 
 /// As [`quantized_rows`], for one format.
@@ -65,60 +88,117 @@ unsafe fn rows_of<D: Dot, F: Packed>(
     mut out: Tile<'_>,
     scratch: &mut [Line],
 ) {
+    const { assert!(is_alike::<F, F::Alike>(), "another format's products of unpacked rows") };
     let blocks = matrix.cols() / BLOCK;
+    let apart = |_: usize, rows: [usize; LANES]| rows.map(|row| matrix.row(row).as_ptr());
     if out.tokens() == 1 {
-        let token = Token::new::<F>(x, blocks, scratch);
-        let out = out.token(0);
-        match matrix.layout() {
-            Layout::Rows => {
-                for place in Place::apart(&rows, PLAIN * LANES) {
-                    let blocks_of = apart::<PLAIN>(matrix, &rows, place.column);
-                    // SAFETY: pointers at whole rows, and a token of as many blocks.
-                    let sums = unsafe { dots::<D, F, Blocks, PLAIN>(blocks_of, blocks, &token) };
-                    place.store(0, sums, out);
-                }
-            }
-            Layout::Rows16 => {
-                for (group, place) in Place::groups(&rows) {
-                    let quads = Quad::all(matrix.group(group).as_ptr());
-                    // SAFETY: a pointer at a whole group, and a token of as many blocks.
-                    let sums = unsafe { dots::<D, F, Quad, QUADS>(quads, blocks, &token) };
-                    place.store(0, sums, out);
-                }
+        // SAFETY: the same promises, and pointers at whole rows.
+        unsafe {
+            match matrix.layout() {
+                Layout::Rows => one_token::<D::Single, F, Blocks>(&rows, blocks, x, out, scratch, apart),
+                Layout::Rows16 => one_token_of_groups::<D::Single, F>(matrix, rows, x, out, scratch),
             }
         }
         return;
     }
-    let (panel, _) = carve::<PanelBlock>(scratch, blocks);
     match matrix.layout() {
-        Layout::Rows => {
-            for place in Place::apart(&rows, GROUP) {
-                // SAFETY: pointers at whole rows, and as many activations as the caller promises.
-                unsafe {
-                    panel::unpack::<D, F, Blocks>(apart(matrix, &rows, place.column), panel);
-                    panel::multiply::<D, F>(panel, (x, fours), &mut out, &place);
-                }
-            }
-        }
+        // SAFETY: the same promises, and pointers at whole rows.
+        Layout::Rows => unsafe { tokens::<D, F, Blocks>(&rows, blocks, (x, fours), out, scratch, apart) },
         Layout::Rows16 => {
+            let (panel, _) = carve::<PanelBlock>(scratch, blocks);
             for (group, place) in Place::groups(&rows) {
                 // SAFETY: a pointer at a whole group, and as many activations as the caller promises.
                 unsafe {
                     panel::unpack::<D, F, Quad>(Quad::all(matrix.group(group).as_ptr()), panel);
-                    panel::multiply::<D, F>(panel, (x, fours), &mut out, &place);
+                    panel::multiply::<D, F::Alike>(panel, (x, fours), &mut out, &place);
                 }
             }
         }
     }
 }
 
-/// Pointers at plain rows from the one numbered `first` of `rows` on; past the end, the last again, whose results
-/// nobody stores.
-fn apart<const N: usize>(matrix: &Matrix<'_>, rows: &Range<usize>, first: usize) -> [Blocks; N] {
-    core::array::from_fn(|group| {
-        core::array::from_fn(|lane| {
-            matrix.row((rows.start + first + group * LANES + lane).min(rows.end - 1)).as_ptr()
-        })
+/// Rows that lie apart times one token: `walk` leads through four of them, the `i`-th four of those that are computed
+/// together.
+///
+/// # Safety
+/// `walk` must lead through `blocks` times 32 weights of format `F`, and the token have as many.
+#[inline(never)]
+#[target_feature(enable = "neon")]
+pub unsafe fn one_token<D: Dot, F: Packed, W: Walk>(
+    rows: &Range<usize>,
+    blocks: usize,
+    x: &Quantized<'_>,
+    mut out: Tile<'_>,
+    scratch: &mut [Line],
+    walk: impl Fn(usize, [usize; LANES]) -> W,
+) {
+    let token = Token::new::<F>(x, blocks, scratch);
+    let out = out.token(0);
+    for place in Place::apart(rows, PLAIN * LANES) {
+        let fours = apart_rows::<W, PLAIN>(rows, place.column, &walk);
+        // SAFETY: as promised by the caller.
+        let sums = unsafe { dots::<D, F, W, PLAIN>(fours, blocks, &token) };
+        place.store(0, sums, out);
+    }
+}
+
+/// Rows that lie in groups times one token.
+///
+/// # Safety
+/// As for [`quantized_rows`].
+#[inline(never)]
+#[target_feature(enable = "neon")]
+unsafe fn one_token_of_groups<D: Dot, F: Packed>(
+    matrix: &Matrix<'_>,
+    rows: Range<usize>,
+    x: &Quantized<'_>,
+    mut out: Tile<'_>,
+    scratch: &mut [Line],
+) {
+    let blocks = matrix.cols() / BLOCK;
+    let token = Token::new::<F>(x, blocks, scratch);
+    let out = out.token(0);
+    for (group, place) in Place::groups(&rows) {
+        let quads = Quad::all(matrix.group(group).as_ptr());
+        // SAFETY: a pointer at a whole group, and a token of as many blocks.
+        let sums = unsafe { dots::<D, F, Quad, QUADS>(quads, blocks, &token) };
+        place.store(0, sums, out);
+    }
+}
+
+/// Rows that lie apart times several tokens. `walk` is as in [`one_token`].
+///
+/// # Safety
+/// `walk` must lead through `blocks` times 32 weights of format `F`, and the tokens have as many.
+#[inline]
+#[target_feature(enable = "neon")]
+pub unsafe fn tokens<D: Dot, F: Packed, W: Walk>(
+    rows: &Range<usize>,
+    blocks: usize,
+    x: (&Quantized<'_>, Option<&Fours<'_>>),
+    mut out: Tile<'_>,
+    scratch: &mut [Line],
+    walk: impl Fn(usize, [usize; LANES]) -> W,
+) {
+    let (panel, _) = carve::<PanelBlock>(scratch, blocks);
+    for place in Place::apart(rows, GROUP) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            panel::unpack::<D, F, W>(apart_rows(rows, place.column, &walk), panel);
+            panel::multiply::<D, F::Alike>(panel, x, &mut out, &place);
+        }
+    }
+}
+
+/// What leads through plain rows from the one numbered `first` of `rows` on; past the end, the last again, whose
+/// results nobody stores.
+fn apart_rows<W, const N: usize>(
+    rows: &Range<usize>,
+    first: usize,
+    walk: impl Fn(usize, [usize; LANES]) -> W,
+) -> [W; N] {
+    core::array::from_fn(|i| {
+        walk(i, core::array::from_fn(|lane| (rows.start + first + i * LANES + lane).min(rows.end - 1)))
     })
 }
 
@@ -193,20 +273,33 @@ struct Token<'a> {
     d: &'a [f32],
     /// `-OFFSET * xsum` of each block in every lane, for formats with an offset.
     offsets: &'a [[i32; LANES]],
-    /// `dx * xsum` of each block, for formats with a minimum.
+    /// `dx * xsum` of each block, or of each half of one, for formats with a minimum.
     sums: &'a [f32],
 }
 
 impl<'a> Token<'a> {
     fn new<F: Packed>(x: &Quantized<'a>, blocks: usize, scratch: &'a mut [Line]) -> Self {
         let (offsets, scratch) = carve::<[i32; LANES]>(scratch, if F::OFFSET == 0 { 0 } else { blocks });
-        let (sums, _) = carve::<f32>(scratch, if F::MINIMUM { blocks } else { 0 });
+        let steps = match F::SPLIT {
+            _ if !F::MINIMUM => 0,
+            Split::Minimum => 2,
+            Split::None | Split::Scale => 1,
+        };
+        let (sums, _) = carve::<f32>(scratch, steps * blocks);
         let xsums = || x.sums.chunks_exact(2).map(|halves| i32::from(halves[0]) + i32::from(halves[1]));
         for (offset, xsum) in offsets.iter_mut().zip(xsums()) {
             *offset = [-i32::from(F::OFFSET) * xsum; LANES];
         }
-        for (sum, (xsum, d)) in sums.iter_mut().zip(xsums().zip(x.d)) {
-            *sum = d * xsum as f32;
+        if F::SPLIT == Split::Minimum {
+            for (sums, (xsums, d)) in sums.chunks_exact_mut(2).zip(x.sums.chunks_exact(2).zip(x.d)) {
+                for (sum, xsum) in sums.iter_mut().zip(xsums) {
+                    *sum = d * f32::from(*xsum);
+                }
+            }
+        } else {
+            for (sum, (xsum, d)) in sums.iter_mut().zip(xsums().zip(x.d)) {
+                *sum = d * xsum as f32;
+            }
         }
         Self { q: x.q, d: x.d, offsets, sums }
     }
@@ -224,8 +317,8 @@ struct Sums<const N: usize> {
 /// The rows must be of `blocks` times 32 weights of format `F`, and the token have as many.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn dots<D: Dot, F: Packed, S: Source, const N: usize>(
-    mut rows: [S; N],
+unsafe fn dots<D: Dot, F: Packed, W: Walk, const N: usize>(
+    mut rows: [W; N],
     blocks: usize,
     token: &Token<'_>,
 ) -> [float32x4_t; N] {
@@ -235,17 +328,11 @@ unsafe fn dots<D: Dot, F: Packed, S: Source, const N: usize>(
     while block < blocks {
         // SAFETY: the rows have a block here; the parts are those of the format.
         unsafe {
-            let shared = rows.map(|rows| F::shared(rows));
-            part::<D, F, S, 0, N>(&rows, &shared, token, block, &mut sums);
-            if F::PARTS == 8 {
-                part::<D, F, S, 1, N>(&rows, &shared, token, block, &mut sums);
-                part::<D, F, S, 2, N>(&rows, &shared, token, block, &mut sums);
-                part::<D, F, S, 3, N>(&rows, &shared, token, block, &mut sums);
-                part::<D, F, S, 4, N>(&rows, &shared, token, block, &mut sums);
-                part::<D, F, S, 5, N>(&rows, &shared, token, block, &mut sums);
-                part::<D, F, S, 6, N>(&rows, &shared, token, block, &mut sums);
-                part::<D, F, S, 7, N>(&rows, &shared, token, block, &mut sums);
-            }
+            let here = rows.map(|rows| rows.block());
+            let shared = here.map(|rows| F::shared(rows));
+            each_part!(F, PART => {
+                part::<D, F, W::Block, PART, N>(&here, &shared, token, block, &mut sums);
+            });
             rows = rows.map(|rows| rows.next(F::BYTES));
         }
         block += F::PARTS;
@@ -310,6 +397,15 @@ unsafe fn four<D: Dot, F: Packed, S: Source, const PART: usize, const N: usize, 
         };
         let start =
             if F::OFFSET == 0 { vdupq_n_s32(0) } else { vld1q_s32(token.offsets.get_unchecked(at).as_ptr()) };
+        let dx = *token.d.get_unchecked(at);
+        if F::SPLIT == Split::Scale {
+            let isums = rows[I].half_products::<D, F, PART>(x);
+            for (isum, d) in isums.into_iter().zip([scales.d, scales.second]) {
+                let scale = vmulq_n_f32(d, dx);
+                sums.products[I] = vfmaq_f32(sums.products[I], scale, vcvtq_f32_s32(in_order(isum)));
+            }
+            return;
+        }
         let isum = integer_sum::<F>(
             &scales,
             || rows[I].product::<D, F, PART>(start, x),
@@ -319,11 +415,16 @@ unsafe fn four<D: Dot, F: Packed, S: Source, const PART: usize, const N: usize, 
         // the registers, one.
         let crowded = F::PARTS == 1 && F::NARROW && (F::MINIMUM || D::WIDE);
         let isum = if crowded || I == 1 { in_order(isum) } else { isum };
-        let scale = vmulq_n_f32(scales.d, *token.d.get_unchecked(at));
+        let scale = vmulq_n_f32(scales.d, dx);
         sums.products[I] = vfmaq_f32(sums.products[I], scale, vcvtq_f32_s32(isum));
-        if F::MINIMUM {
-            let xsum = vdupq_n_f32(*token.sums.get_unchecked(at));
-            sums.minima[I] = vfmaq_f32(sums.minima[I], scales.minimum, xsum);
+        let minimum = |sum: float32x4_t, minimum: float32x4_t, at: usize| {
+            vfmaq_f32(sum, minimum, vdupq_n_f32(*token.sums.get_unchecked(at)))
+        };
+        if F::SPLIT == Split::Minimum {
+            sums.minima[I] = minimum(sums.minima[I], scales.minimum, 2 * at);
+            sums.minima[I] = minimum(sums.minima[I], scales.second, 2 * at + 1);
+        } else if F::MINIMUM {
+            sums.minima[I] = minimum(sums.minima[I], scales.minimum, at);
         }
     }
 }

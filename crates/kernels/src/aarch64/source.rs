@@ -3,11 +3,12 @@
 //! Rows that lie apart come as sixteen bytes of one row, and their sums have to be folded. Rows that stand side by
 //! side come as four bytes of each of four rows: a row is a lane from the start.
 
-use super::blocks::Packed;
+use super::blocks::{Bytes, Packed, Table, sixteen};
 use super::dot::{Dot, Rows, Weights, Words};
 use crate::Format;
 use crate::layout::{self, GROUP};
 use core::arch::{aarch64::*, asm};
+use core::marker::PhantomData;
 
 /// The same block of four rows.
 ///
@@ -23,11 +24,11 @@ pub trait Source: Copy {
     /// The half-precision numbers at byte `at`, where no word stands.
     unsafe fn halves(self, at: usize) -> float32x4_t;
 
+    /// The single bytes at byte `at`, where no word stands.
+    unsafe fn bytes(self, at: usize) -> uint32x4_t;
+
     /// The words at byte `at`.
     unsafe fn words(self, at: usize) -> uint32x4_t;
-
-    /// The next block, `bytes` bytes a row.
-    unsafe fn next(self, bytes: usize) -> Self;
 
     /// Asks for what follows in a while in place of a part.
     fn prefetch<F: Packed, const PART: usize>(self);
@@ -58,8 +59,40 @@ pub trait Source: Copy {
     }
 }
 
+/// What leads through the blocks of four rows.
+///
+/// # Safety
+/// As for [`Source`].
+pub trait Walk: Copy {
+    /// What a block is read from.
+    type Block: Source;
+
+    /// The block, until the next is asked for.
+    unsafe fn block(self) -> Self::Block;
+
+    /// What leads on from the next block, `bytes` bytes a row from this one.
+    unsafe fn next(self, bytes: usize) -> Self;
+}
+
 /// Four rows that lie apart: a pointer at the block of each.
 pub type Blocks = [*const u8; 4];
+
+impl Walk for Blocks {
+    type Block = Self;
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn block(self) -> Self {
+        self
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn next(self, bytes: usize) -> Self {
+        // SAFETY: as promised by the caller.
+        unsafe { self.map(|block| block.add(bytes)) }
+    }
+}
 
 /// The weights of a part of four rows that lie apart.
 ///
@@ -92,18 +125,20 @@ impl Source for Blocks {
 
     #[inline]
     #[target_feature(enable = "neon")]
+    unsafe fn bytes(self, at: usize) -> uint32x4_t {
+        // SAFETY: as promised by the caller.
+        let [a, b, c, d] = unsafe { self.map(|block| u32::from(block.add(at).read())) };
+        let bytes = vsetq_lane_u32::<1>(b, vdupq_n_u32(a));
+        vsetq_lane_u32::<3>(d, vsetq_lane_u32::<2>(c, bytes))
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
     unsafe fn words(self, at: usize) -> uint32x4_t {
         // SAFETY: as promised by the caller; blocks are aligned to nothing.
         let [a, b, c, d] = unsafe { self.map(|block| block.add(at).cast::<u32>().read_unaligned()) };
         let words = vsetq_lane_u32::<1>(b, vdupq_n_u32(a));
         vsetq_lane_u32::<3>(d, vsetq_lane_u32::<2>(c, words))
-    }
-
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn next(self, bytes: usize) -> Self {
-        // SAFETY: as promised by the caller.
-        unsafe { self.map(|block| block.add(bytes)) }
     }
 
     /// Rows that lie apart are streams that the CPU follows by itself.
@@ -125,14 +160,26 @@ impl Source for Blocks {
         x: &Weights,
     ) -> int32x4_t {
         // SAFETY: as promised by the caller.
-        unsafe { vaddq_s32(start, D::rows(&rows::<F, PART>(self), *x, F::NARROW)) }
+        unsafe {
+            let rows = rows::<F, PART>(self);
+            let sums = if D::SHORT && F::BITS == 6 {
+                let [first, last] = D::row_halves(&rows, *x);
+                vaddq_s32(first, last)
+            } else {
+                D::rows(&rows, *x, F::NARROW)
+            };
+            vaddq_s32(start, sums)
+        }
     }
 
     #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn half_products<D: Dot, F: Packed, const PART: usize>(self, x: &Weights) -> [int32x4_t; 2] {
         // SAFETY: as promised by the caller.
-        unsafe { D::row_halves(&rows::<F, PART>(self), *x) }
+        unsafe {
+            let rows = rows::<F, PART>(self);
+            if F::BITS == 8 { D::wide_row_halves(&rows, *x) } else { D::row_halves(&rows, *x) }
+        }
     }
 
     #[inline]
@@ -188,22 +235,108 @@ impl Quad {
     #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn weights<F: Packed, const PART: usize>(self) -> Words {
-        // SAFETY: as promised by the caller, four bytes of each row at a time.
+        // SAFETY: as promised by the caller, four weights of each row at a time.
         unsafe {
-            let load = |i: usize| {
-                move |at: usize| vreinterpretq_u8_u32(self.words(Self::place(F::FORMAT, at + 4 * i)))
-            };
             [
-                F::half::<PART, 0>(load(0)),
-                F::half::<PART, 0>(load(1)),
-                F::half::<PART, 0>(load(2)),
-                F::half::<PART, 0>(load(3)),
-                F::half::<PART, 1>(load(0)),
-                F::half::<PART, 1>(load(1)),
-                F::half::<PART, 1>(load(2)),
-                F::half::<PART, 1>(load(3)),
+                F::half::<PART, 0>(Word::<F, 0>::of(self)),
+                F::half::<PART, 0>(Word::<F, 1>::of(self)),
+                F::half::<PART, 0>(Word::<F, 2>::of(self)),
+                F::half::<PART, 0>(Word::<F, 3>::of(self)),
+                F::half::<PART, 1>(Word::<F, 0>::of(self)),
+                F::half::<PART, 1>(Word::<F, 1>::of(self)),
+                F::half::<PART, 1>(Word::<F, 2>::of(self)),
+                F::half::<PART, 1>(Word::<F, 3>::of(self)),
             ]
         }
+    }
+}
+
+/// Weights 4I..4I+4 of half a part of four rows.
+struct Word<F, const I: usize> {
+    quad: Quad,
+    format: PhantomData<F>,
+}
+
+impl<F, const I: usize> Clone for Word<F, I> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F, const I: usize> Copy for Word<F, I> {}
+
+impl<F: Packed, const I: usize> Word<F, I> {
+    /// Those of these rows.
+    #[inline]
+    const fn of(quad: Quad) -> Self {
+        Self { quad, format: PhantomData }
+    }
+
+    /// The words at byte `at` of a block as ggml lays it.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn words(self, at: usize) -> uint8x16_t {
+        // SAFETY: as promised by the caller.
+        vreinterpretq_u8_u32(unsafe { self.quad.words(Quad::place(F::FORMAT, at)) })
+    }
+}
+
+impl<F: Packed, const I: usize> Bytes for Word<F, I> {
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn at(self, at: usize) -> uint8x16_t {
+        // SAFETY: as promised by the caller.
+        unsafe { self.words(at + 4 * I) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn twice(self, at: usize) -> uint8x16_t {
+        // SAFETY: as promised by the caller.
+        unsafe { self.words(at + I % 2 * 4) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn pick<T: Table>(self, at: usize) -> uint8x16_t {
+        // Of the word of each row, not of the first alone.
+        let places = const { four_times(&T::OF, I, 4) };
+        // SAFETY: as promised by the caller.
+        vqtbl1q_u8(unsafe { self.words(at) }, sixteen(&places))
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn each<T: Table>(self) -> uint8x16_t {
+        sixteen(&const { four_times(&T::OF, I, 0) })
+    }
+}
+
+/// Numbers 4i..4i+4 of sixteen, four times over, each time `more` more.
+const fn four_times(numbers: &[u8; 16], i: usize, more: u8) -> [u8; 16] {
+    let mut all = [0; 16];
+    let mut lane = 0;
+    while lane < 16 {
+        all[lane] = numbers[4 * i + lane % 4].wrapping_add(lane as u8 / 4 * more);
+        lane += 1;
+    }
+    all
+}
+
+impl Walk for Quad {
+    type Block = Self;
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn block(self) -> Self {
+        self
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn next(self, bytes: usize) -> Self {
+        // SAFETY: as promised by the caller.
+        Self { block: unsafe { self.block.add(bytes * GROUP) }, ..self }
     }
 }
 
@@ -225,16 +358,18 @@ impl Source for Quad {
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn words(self, at: usize) -> uint32x4_t {
-        // SAFETY: the words of 16 rows stand side by side.
-        unsafe { vld1q_u32(self.block.add(at * GROUP + self.index * 16).cast()) }
+    unsafe fn bytes(self, at: usize) -> uint32x4_t {
+        // SAFETY: the bytes of 16 rows stand side by side.
+        let four = unsafe { self.block.add(at * GROUP + self.index * 4).cast::<u32>().read_unaligned() };
+        let bytes = vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)));
+        vmovl_u16(vget_low_u16(bytes))
     }
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn next(self, bytes: usize) -> Self {
-        // SAFETY: as promised by the caller.
-        Self { block: unsafe { self.block.add(bytes * GROUP) }, ..self }
+    unsafe fn words(self, at: usize) -> uint32x4_t {
+        // SAFETY: the words of 16 rows stand side by side.
+        unsafe { vld1q_u32(self.block.add(at * GROUP + self.index * 16).cast()) }
     }
 
     #[inline]
@@ -261,7 +396,15 @@ impl Source for Quad {
         x: &D::Spread,
     ) -> int32x4_t {
         // SAFETY: as promised by the caller.
-        unsafe { D::words(start, &self.weights::<F, PART>(), x, F::NARROW) }
+        unsafe {
+            let words = self.weights::<F, PART>();
+            if D::SHORT && F::BITS == 6 {
+                let [first, last] = D::word_halves(&words, x);
+                vaddq_s32(vaddq_s32(start, first), last)
+            } else {
+                D::words(start, &words, x, F::NARROW)
+            }
+        }
     }
 
     #[inline]

@@ -10,6 +10,7 @@ use core::arch::{aarch64::*, asm};
 pub struct DotProduct;
 
 impl Dot for DotProduct {
+    type Single = Self;
     type Spread = Weights;
     const WIDE: bool = false;
     const PREFETCH: bool = false;

@@ -13,6 +13,7 @@ use core::arch::{aarch64::*, asm};
 pub struct MatrixProduct;
 
 impl Dot for MatrixProduct {
+    type Single = DotProduct;
     type Spread = Weights;
     const WIDE: bool = false;
     const PREFETCH: bool = false;

@@ -29,6 +29,13 @@ fn fold_narrow([a, b, c, d]: [int16x8_t; 4]) -> int32x4_t {
     vpaddlq_s16(vpaddq_s16(vpaddq_s16(a, b), vpaddq_s16(c, d)))
 }
 
+/// The same of weights in -63..=63, of which 4 products of at most 63 * 127 fit 16 bits.
+#[inline]
+#[target_feature(enable = "neon")]
+fn fold_wide([a, b, c, d]: [int16x8_t; 4]) -> int32x4_t {
+    vpaddq_s32(vpaddlq_s16(vpaddq_s16(a, b)), vpaddlq_s16(vpaddq_s16(c, d)))
+}
+
 /// Two rows in each vector, four sums for each.
 type WordSums = [int16x8_t; 2];
 
@@ -44,9 +51,11 @@ fn products<const N: usize>(words: &[int8x16_t], x: &[int8x16_t]) -> WordSums {
 }
 
 impl Dot for Widening {
+    type Single = Self;
     /// Each word of activations, four times over.
     type Spread = Words;
     const WIDE: bool = true;
+    const SHORT: bool = true;
     const PREFETCH: bool = true;
     const TALL: usize = 2;
     const PAIRS: bool = false;
@@ -64,6 +73,13 @@ impl Dot for Widening {
     #[target_feature(enable = "neon")]
     unsafe fn row_halves(rows: &Rows, x: Weights) -> [int32x4_t; 2] {
         let half = |half: usize| fold_narrow(rows.map(|row| half_sums(row[half], x[half])));
+        [half(0), half(1)]
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn wide_row_halves(rows: &Rows, x: Weights) -> [int32x4_t; 2] {
+        let half = |half: usize| fold_wide(rows.map(|row| half_sums(row[half], x[half])));
         [half(0), half(1)]
     }
 
@@ -158,15 +174,39 @@ impl Dot for Widening {
         packed: *const i8,
         x: &[Weights; TOKENS],
     ) -> [[int32x4_t; TOKENS]; 2] {
-        // SAFETY: the caller gives 128 packed weights.
-        let rows = unsafe { load_rows(packed) };
-        let mut sums = [[vdupq_n_s32(0); TOKENS]; 2];
-        for (i, x) in x.iter().enumerate() {
-            // SAFETY: NEON is there.
-            [sums[0][i], sums[1][i]] = unsafe { Self::row_halves(&rows, *x) };
-        }
-        sums
+        // SAFETY: the caller gives 128 packed weights, and NEON is there.
+        unsafe { by_half(packed, x, |rows, x| Self::row_halves(rows, x)) }
     }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn wide_tile_halves<const TOKENS: usize>(
+        packed: *const i8,
+        x: &[Weights; TOKENS],
+    ) -> [[int32x4_t; TOKENS]; 2] {
+        // SAFETY: the caller gives 128 packed weights, and NEON is there.
+        unsafe { by_half(packed, x, |rows, x| Self::wide_row_halves(rows, x)) }
+    }
+}
+
+/// The sums that `halves` gives of packed rows and each token.
+///
+/// # Safety
+/// `packed` must point at 128 weights.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn by_half<const TOKENS: usize>(
+    packed: *const i8,
+    x: &[Weights; TOKENS],
+    halves: impl Fn(&Rows, Weights) -> [int32x4_t; 2],
+) -> [[int32x4_t; TOKENS]; 2] {
+    // SAFETY: as promised by the caller.
+    let rows = unsafe { load_rows(packed) };
+    let mut sums = [[vdupq_n_s32(0); TOKENS]; 2];
+    for (i, x) in x.iter().enumerate() {
+        [sums[0][i], sums[1][i]] = halves(&rows, *x);
+    }
+    sums
 }
 
 /// Four rows of 32 weights, one after another.
