@@ -91,7 +91,13 @@ fn summary(file: &MappedFile, gguf: &Gguf<'_>, level: Level) -> Vec<(&'static st
                 h.kv_heads,
                 h.feed_forward
             );
-            lines.push(("architecture", shape));
+            let experts = match h.experts.count {
+                0 => String::new(),
+                count => {
+                    format!(", {count} experts of {} ({} a token)", h.experts.feed_forward, h.experts.used)
+                }
+            };
+            lines.push(("architecture", shape + &experts));
             lines.push(("context", format!("{} tokens at most", h.context)));
         }
         Err(_) => {

@@ -16,6 +16,8 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
     let gguf = engine::open(&file)?;
     let model = Model::from_gguf(&gguf).map_err(|error| Failure::in_model(file.path(), error))?;
     let plan = args.engine.plan(file.path(), &model, 1)?;
+    // What a token reads of the file: all of it but for experts that it does not choose, and other tokens' embeddings.
+    let token = model.cost().map_err(|error| Failure::in_model(file.path(), error))?.bytes(1, 1);
     let limits = plan.limits();
     let mut out = stdout().lock();
     if args.json {
@@ -24,7 +26,7 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
         let report = json!({
             "context": limits.context, "batch": limits.batch, "threads": limits.threads,
             "kv": [limits.keys.as_str(), limits.values.as_str()],
-            "regions": regions, "arena_bytes": plan.bytes(), "mapped_bytes": file.len(),
+            "regions": regions, "arena_bytes": plan.bytes(), "mapped_bytes": file.len(), "token_bytes": token,
         });
         writeln!(out, "{report}")?;
         return Ok(());
@@ -40,10 +42,11 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
     )?;
     let line =
         |name: &str, bytes: usize| format!("{name:<24} {bytes:>14} {:>9.1} MiB", bytes as f64 / 1_048_576.0);
-    for region in plan.regions() {
+    for region in plan.regions().iter().filter(|region| region.bytes > 0) {
         writeln!(out, "  {}", line(region.name, region.bytes))?;
     }
     writeln!(out, "  {}", line("arena", plan.bytes()))?;
     writeln!(out, "  {}", line("file, mapped in place", file.len()))?;
+    writeln!(out, "  {}", line("of it read by a token", token as usize))?;
     Ok(())
 }

@@ -64,9 +64,9 @@ impl Model<'_> {
             (Matrices::default(), Matrices::default(), Matrices::default());
         let h = self.hyperparameters();
         for number in 0..h.layers {
-            let layer = self.layer(number)?;
+            let layer = self.view(number)?;
             for weight in Weight::ALL {
-                if let Some(matrix) = self.weight(number, &layer, weight)? {
+                if let Some(matrix) = layer.weight(weight)? {
                     if weight.is_of_experts() { &mut experts } else { &mut layers }.add(&matrix);
                 }
             }

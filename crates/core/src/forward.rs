@@ -201,6 +201,7 @@ struct Product<'p, 'a> {
 
 impl Product<'_, '_> {
     /// `out[t] = stack input[t]`, biases added.
+    #[inline(never)]
     fn of(
         &self,
         stack: &[Weight],

@@ -96,30 +96,26 @@ impl<'a> Model<'a> {
         let h = &self.hyperparameters;
         self.each_global_vector(&mut |_, _| Ok(()))?;
         for number in 0..h.layers {
-            let layer = self.layer(number)?;
-            if let Some(source) = layer.source() {
-                let source = self.layer(source)?;
-                if (source.kv_heads(), source.head_dim()) != (layer.kv_heads(), layer.head_dim()) {
+            let layer = self.view(number)?;
+            if let Some(source) = layer.shape.source() {
+                let (source, own) = (self.layer(source)?, &layer.shape);
+                if (source.kv_heads(), source.head_dim()) != (own.kv_heads(), own.head_dim()) {
                     let expected = "the same in layers that share keys and values";
                     return Err(self.keys().bad("attention.head_count_kv", expected));
                 }
             }
             for weight in Weight::ALL {
-                let matrix = self.weight(number, &layer, weight)?;
+                let matrix = layer.weight(weight)?;
                 // A factor beside a matrix, or a bias of a part of one, would change every number.
                 let strays: &[_] = if matrix.is_some() { &["scale", "input_scale"] } else { &["bias"] };
-                for kind in strays {
-                    let name = in_layer(number, weight.name(), kind);
-                    if self.gguf.tensor(&name).is_some() {
-                        return Err(Error::StrayTensor(Name::new(&name)));
-                    }
+                if let Some(stray) = strays.iter().find_map(|kind| layer.tensor(weight.name(), kind)) {
+                    return Err(Error::StrayTensor(Name::new(stray.name)));
                 }
             }
-            self.each_vector(number, &layer, &mut |_, _, _| Ok(()))?;
+            layer.each_vector(&mut |_, _, _| Ok(()))?;
             for name in self.spec.biases {
-                let is_there = |kind| self.gguf.tensor(&in_layer(number, name, kind)).is_some();
-                if is_there("weight") && !is_there("bias") {
-                    return Err(Error::MissingTensor(Name::new(&in_layer(number, name, "bias"))));
+                if layer.tensor(name, "weight").is_some() {
+                    layer.needed(name, "bias")?;
                 }
             }
             self.activation(number)?;
@@ -170,52 +166,16 @@ impl<'a> Model<'a> {
         Layer::read(&self.keys(), &self.spec, &self.hyperparameters, number)
     }
 
-    /// A matrix of a layer, if it has it.
-    pub(crate) fn weight(
-        &self,
-        number: usize,
-        layer: &Layer,
-        weight: Weight,
-    ) -> Result<Option<Matrix<'a>>, Error> {
-        let name = in_layer(number, weight.name(), "weight");
-        let Some(tensor) = find(&self.gguf, &name, self.presence(number, layer, weight))? else {
-            return Ok(None);
-        };
-        let expected = weight.shape(&self.hyperparameters, layer);
-        let matrix = matrix(&tensor, expected)?;
-        let rows = expected[0] / self.hyperparameters.experts.count.max(1);
-        let group = matrix.layout().group();
-        if weight.is_of_experts() && !rows.is_multiple_of(group) {
-            return Err(Error::PartialGroup { tensor: Name::new(tensor.name), rows, group });
+    /// A layer with its tensors.
+    pub(crate) fn view(&self, number: usize) -> Result<LayerView<'_, 'a>, Error> {
+        let mut prefix = Path::new();
+        let _ = write!(prefix, "blk.{number}.");
+        let mut tensors = heapless::Vec::new();
+        for tensor in self.gguf.tensors().filter(|tensor| tensor.name.starts_with(&*prefix)) {
+            // What does not fit is missing, should it be needed.
+            let _ = tensors.push(tensor);
         }
-        Ok(Some(matrix))
-    }
-
-    /// Whether a layer has a matrix.
-    fn presence(&self, number: usize, layer: &Layer, weight: Weight) -> Presence {
-        let needed = |needed| if needed { Presence::Always } else { Presence::Never };
-        let (experts, dense) = (layer.has_experts(), !layer.has_experts());
-        let shares_experts = experts && self.hyperparameters.experts.shared > 0;
-        let has_own_cache = layer.source().is_none();
-        let has = |weight: Weight| self.gguf.tensor(&in_layer(number, weight.name(), "weight")).is_some();
-        let is_fused = || has(Weight::Qkv);
-        match weight {
-            Weight::Qkv if has_own_cache => Presence::Maybe,
-            Weight::Qkv => Presence::Never,
-            Weight::Q => needed(!has_own_cache || !is_fused()),
-            Weight::V if self.spec.values_may_be_keys && has_own_cache => Presence::Maybe,
-            Weight::K | Weight::V => needed(has_own_cache && !is_fused()),
-            Weight::Output => Presence::Always,
-            Weight::Gate => needed(dense && self.spec.gate == Gate::Separate),
-            Weight::Up | Weight::Down => needed(dense),
-            Weight::Router | Weight::ExpertDown => needed(experts),
-            Weight::ExpertGateUp if experts => Presence::Maybe,
-            Weight::ExpertGateUp => Presence::Never,
-            Weight::ExpertGate | Weight::ExpertUp => needed(experts && !has(Weight::ExpertGateUp)),
-            Weight::SharedRouter => needed(shares_experts && self.spec.routing.shared == Shared::Weighted),
-            Weight::SharedGate | Weight::SharedUp | Weight::SharedDown => needed(shares_experts),
-            Weight::InputGate | Weight::InputProjection => needed(self.layer_inputs.is_some()),
-        }
+        Ok(LayerView { model: self, number, prefix: prefix.len(), shape: self.layer(number)?, tensors })
     }
 
     /// What makes the hidden vector of a layer.
@@ -234,62 +194,10 @@ impl<'a> Model<'a> {
         }))
     }
 
-    /// Hands every vector of a layer to `each`.
-    pub(crate) fn each_vector(
-        &self,
-        number: usize,
-        layer: &Layer,
-        each: &mut EachOfLayer<'_, 'a>,
-    ) -> Result<(), Error> {
-        let h = &self.hyperparameters;
-        for NormTensor { norm, tensor, presence } in self.spec.norms {
-            let of_cache = matches!(norm, Norm::Key | Norm::Value);
-            if *norm == Norm::Output
-                || *norm == Norm::InputPost && self.layer_inputs.is_none()
-                || of_cache && layer.source().is_some()
-                || *norm == Norm::Hidden && layer.has_experts()
-            {
-                continue;
-            }
-            let len = norm.len(h, layer, self.spec.qk_norm);
-            if tensor.is_empty() {
-                each(LayerVector::Norm(*norm), Vector::Ones, len)?;
-                continue;
-            }
-            let name = in_layer(number, tensor, "weight");
-            let Some(weight) = find(&self.gguf, &name, *presence)? else { continue };
-            each(LayerVector::Norm(*norm), vector(&weight, len)?, len)?;
-            if let Some(bias) = self.gguf.tensor(&in_layer(number, tensor, "bias")) {
-                each(LayerVector::NormBias(*norm), vector(&bias, len)?, len)?;
-            }
-        }
-        for weight in Weight::ALL {
-            if self.presence(number, layer, weight) == Presence::Never {
-                continue;
-            }
-            if let Some(bias) = self.gguf.tensor(&in_layer(number, weight.name(), "bias")) {
-                let len = weight.shape(h, layer)[0];
-                each(LayerVector::Bias(weight), vector(&bias, len)?, len)?;
-            }
-        }
-        if let Some(sinks) = find(&self.gguf, &in_layer(number, "attn_sinks", "weight"), self.spec.sinks)? {
-            each(LayerVector::Sinks, vector(&sinks, layer.heads())?, layer.heads())?;
-        }
-        let selection = self.spec.routing.selection_bias;
-        let selection = if layer.has_experts() { selection } else { Presence::Never };
-        if let Some(bias) = find(&self.gguf, &in_layer(number, "exp_probs_b", "bias"), selection)? {
-            each(LayerVector::SelectionBias, vector(&bias, h.experts.count)?, h.experts.count)?;
-        }
-        if let Some(scale) = self.gguf.tensor(&in_layer(number, "layer_output_scale", "weight")) {
-            each(LayerVector::OutputScale, vector(&scale, 1)?, 1)?;
-        }
-        Ok(())
-    }
-
     /// Hands every vector that belongs to no layer to `each`.
     pub(crate) fn each_global_vector(&self, each: &mut EachGlobal<'_, 'a>) -> Result<(), Error> {
         let h = &self.hyperparameters;
-        let named = |name, len| find(&self.gguf, name, Presence::Maybe)?.map(|t| vector(&t, len)).transpose();
+        let named = |name, len| self.gguf.tensor(name).map(|tensor| vector(&tensor, len)).transpose();
         let plain = self.spec.norms.iter().any(|norm| norm.norm == Norm::Output && norm.tensor.is_empty());
         let weight = if plain {
             Vector::Ones
@@ -328,6 +236,139 @@ impl<'a> Model<'a> {
     }
 }
 
+/// More tensors than a layer that runs has.
+const MOST_TENSORS: usize = 64;
+
+/// A layer of a model: its shape and its tensors, which are looked for once.
+pub(crate) struct LayerView<'m, 'a> {
+    model: &'m Model<'a>,
+    number: usize,
+    /// The length of `blk.N.`.
+    prefix: usize,
+    pub shape: Layer,
+    tensors: heapless::Vec<Tensor<'a>, MOST_TENSORS>,
+}
+
+impl<'a> LayerView<'_, 'a> {
+    /// The tensor `blk.N.name.kind`.
+    #[inline(never)]
+    fn tensor(&self, name: &str, kind: &str) -> Option<&Tensor<'a>> {
+        self.tensors.iter().find(|tensor| {
+            let rest = tensor.name[self.prefix..].strip_prefix(name);
+            rest.and_then(|rest| rest.strip_prefix('.')) == Some(kind)
+        })
+    }
+
+    /// The same, or an error that says that it is missing.
+    #[inline(never)]
+    fn needed(&self, name: &str, kind: &str) -> Result<&Tensor<'a>, Error> {
+        self.tensor(name, kind).ok_or_else(|| {
+            let mut path = Path::new();
+            let _ = write!(path, "blk.{}.{name}.{kind}", self.number);
+            Error::MissingTensor(Name::new(&path))
+        })
+    }
+
+    /// A tensor that a file has always, maybe, or never.
+    fn find(&self, name: &str, kind: &str, presence: Presence) -> Result<Option<&Tensor<'a>>, Error> {
+        match presence {
+            Presence::Never => Ok(None),
+            Presence::Maybe => Ok(self.tensor(name, kind)),
+            Presence::Always => self.needed(name, kind).map(Some),
+        }
+    }
+
+    /// A matrix, if the layer has it.
+    #[inline(never)]
+    pub fn weight(&self, weight: Weight) -> Result<Option<Matrix<'a>>, Error> {
+        let Some(tensor) = self.find(weight.name(), "weight", self.presence(weight))? else {
+            return Ok(None);
+        };
+        let h = &self.model.hyperparameters;
+        let expected = weight.shape(h, &self.shape);
+        let matrix = matrix(tensor, expected)?;
+        let rows = expected[0] / h.experts.count.max(1);
+        let group = matrix.layout().group();
+        if weight.is_of_experts() && !rows.is_multiple_of(group) {
+            return Err(Error::PartialGroup { tensor: Name::new(tensor.name), rows, group });
+        }
+        Ok(Some(matrix))
+    }
+
+    /// Whether a layer has a matrix.
+    #[inline(never)]
+    fn presence(&self, weight: Weight) -> Presence {
+        let (layer, model) = (&self.shape, self.model);
+        let needed = |needed| if needed { Presence::Always } else { Presence::Never };
+        let (experts, dense) = (layer.has_experts(), !layer.has_experts());
+        let shares_experts = experts && model.hyperparameters.experts.shared > 0;
+        let has_own_cache = layer.source().is_none();
+        let has = |weight: Weight| self.tensor(weight.name(), "weight").is_some();
+        let is_fused = || has(Weight::Qkv);
+        match weight {
+            Weight::Qkv if has_own_cache => Presence::Maybe,
+            Weight::Q => needed(!has_own_cache || !is_fused()),
+            Weight::V if model.spec.values_may_be_keys && has_own_cache => Presence::Maybe,
+            Weight::K | Weight::V => needed(has_own_cache && !is_fused()),
+            Weight::Output => Presence::Always,
+            Weight::Gate => needed(dense && model.spec.gate == Gate::Separate),
+            Weight::Up | Weight::Down => needed(dense),
+            Weight::Router | Weight::ExpertDown => needed(experts),
+            Weight::ExpertGateUp if experts => Presence::Maybe,
+            Weight::Qkv | Weight::ExpertGateUp => Presence::Never,
+            Weight::ExpertGate | Weight::ExpertUp => needed(experts && !has(Weight::ExpertGateUp)),
+            Weight::SharedRouter => needed(shares_experts && model.spec.routing.shared == Shared::Weighted),
+            Weight::SharedGate | Weight::SharedUp | Weight::SharedDown => needed(shares_experts),
+            Weight::InputGate | Weight::InputProjection => needed(model.layer_inputs.is_some()),
+        }
+    }
+
+    /// Hands every vector of the layer to `each`.
+    pub fn each_vector(&self, each: &mut EachOfLayer<'_, 'a>) -> Result<(), Error> {
+        let (h, spec, layer) = (&self.model.hyperparameters, &self.model.spec, &self.shape);
+        for NormTensor { norm, tensor, presence } in spec.norms {
+            let of_cache = matches!(norm, Norm::Key | Norm::Value);
+            if *norm == Norm::Output
+                || *norm == Norm::InputPost && self.model.layer_inputs.is_none()
+                || of_cache && layer.source().is_some()
+                || *norm == Norm::Hidden && layer.has_experts()
+            {
+                continue;
+            }
+            let len = norm.len(h, layer, spec.qk_norm);
+            if tensor.is_empty() {
+                each(LayerVector::Norm(*norm), Vector::Ones, len)?;
+                continue;
+            }
+            let Some(weight) = self.find(tensor, "weight", *presence)? else { continue };
+            each(LayerVector::Norm(*norm), vector(weight, len)?, len)?;
+            if let Some(bias) = self.tensor(tensor, "bias") {
+                each(LayerVector::NormBias(*norm), vector(bias, len)?, len)?;
+            }
+        }
+        for weight in Weight::ALL {
+            if let (Some(bias), true) =
+                (self.tensor(weight.name(), "bias"), self.presence(weight) != Presence::Never)
+            {
+                let len = weight.shape(h, layer)[0];
+                each(LayerVector::Bias(weight), vector(bias, len)?, len)?;
+            }
+        }
+        let selection = if layer.has_experts() { spec.routing.selection_bias } else { Presence::Never };
+        let others = [
+            ("attn_sinks", "weight", spec.sinks, LayerVector::Sinks, layer.heads()),
+            ("exp_probs_b", "bias", selection, LayerVector::SelectionBias, h.experts.count),
+            ("layer_output_scale", "weight", Presence::Maybe, LayerVector::OutputScale, 1),
+        ];
+        for (name, kind, presence, which, len) in others {
+            if let Some(tensor) = self.find(name, kind, presence)? {
+                each(which, vector(tensor, len)?, len)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What is handed a layer's vectors: which it is, itself and its length.
 pub(crate) type EachOfLayer<'f, 'a> = dyn FnMut(LayerVector, Vector<'a>, usize) -> Result<(), Error> + 'f;
 
@@ -358,26 +399,12 @@ pub(crate) enum GlobalVector {
     RopeFactors,
 }
 
-/// `blk.{layer}.{name}.{kind}`.
-fn in_layer(layer: usize, name: &str, kind: &str) -> Path {
-    let mut path = Path::new();
-    let _ = write!(path, "blk.{layer}.{name}.{kind}");
-    path
-}
-
+#[inline(never)]
 fn tensor<'a>(gguf: &Gguf<'a>, name: &str) -> Result<Tensor<'a>, Error> {
     gguf.tensor(name).ok_or(Error::MissingTensor(Name::new(name)))
 }
 
-/// A tensor that a file has always, maybe, or never.
-fn find<'a>(gguf: &Gguf<'a>, name: &str, presence: Presence) -> Result<Option<Tensor<'a>>, Error> {
-    match presence {
-        Presence::Never => Ok(None),
-        Presence::Maybe => Ok(gguf.tensor(name)),
-        Presence::Always => tensor(gguf, name).map(Some),
-    }
-}
-
+#[inline(never)]
 fn matrix<'a>(tensor: &Tensor<'a>, expected: [usize; 2]) -> Result<Matrix<'a>, Error> {
     let name = Name::new(tensor.name);
     let (format, layout) = Layout::of_id(tensor.ty.id())
@@ -394,6 +421,7 @@ fn matrix<'a>(tensor: &Tensor<'a>, expected: [usize; 2]) -> Result<Matrix<'a>, E
 }
 
 /// A tensor of `len` values, in whatever dimensions.
+#[inline(never)]
 fn vector<'a>(tensor: &Tensor<'a>, len: usize) -> Result<Vector<'a>, Error> {
     let [rows, cols] = shape(tensor);
     let expected = match usize::try_from(rows) {
@@ -409,6 +437,7 @@ fn vector<'a>(tensor: &Tensor<'a>, len: usize) -> Result<Vector<'a>, Error> {
 }
 
 /// Rows and columns; rows are all dimensions but the first.
+#[inline(never)]
 fn shape(tensor: &Tensor<'_>) -> [u64; 2] {
     let cols = tensor.dims.row_len();
     let elements = tensor.dims.elements().unwrap_or(0);

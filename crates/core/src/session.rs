@@ -245,9 +245,9 @@ fn has_float_matrices(model: &Model<'_>) -> Result<bool, Error> {
     let mut found = model.head().format().is_float();
     found |= model.layer_inputs().is_some_and(|inputs| inputs.projection.format().is_float());
     for number in 0..model.hyperparameters().layers {
-        let layer = model.layer(number)?;
+        let layer = model.view(number)?;
         for weight in Weight::ALL {
-            found |= model.weight(number, &layer, weight)?.is_some_and(|matrix| matrix.format().is_float());
+            found |= layer.weight(weight)?.is_some_and(|matrix| matrix.format().is_float());
         }
     }
     Ok(found)

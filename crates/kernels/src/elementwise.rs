@@ -20,6 +20,7 @@ pub enum Rotation {
 ///
 /// # Panics
 /// If `bytes` is not `out.len()` weights of `format`.
+#[inline(never)]
 pub fn dequantize(level: Level, format: Format, bytes: &[u8], out: &mut [f32]) {
     assert_eq!(format.row_bytes(out.len()), Some(bytes.len()), "whole blocks of {format}");
     crate::dispatch!(level, dequantize(format, bytes, out));
@@ -29,6 +30,7 @@ pub fn dequantize(level: Level, format: Format, bytes: &[u8], out: &mut [f32]) {
 ///
 /// # Panics
 /// If the buffers contradict each other or the row is not whole blocks of 32.
+#[inline(never)]
 pub fn quantize(level: Level, x: &[f32], out: &mut QuantizedMut<'_>) -> Result<(), NotFinite> {
     assert!(x.len().is_multiple_of(BLOCK) && out.q.len() == x.len(), "whole blocks");
     assert!(
@@ -42,6 +44,7 @@ pub fn quantize(level: Level, x: &[f32], out: &mut QuantizedMut<'_>) -> Result<(
 ///
 /// # Panics
 /// If the lengths differ.
+#[inline(never)]
 pub fn rms_norm(level: Level, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
     assert!(x.len() == weight.len() && x.len() == out.len(), "a weight and an output for each value");
     crate::dispatch!(level, rms_norm(x, weight, eps, out))
@@ -51,6 +54,7 @@ pub fn rms_norm(level: Level, x: &[f32], weight: &[f32], eps: f32, out: &mut [f3
 ///
 /// # Panics
 /// If the lengths differ.
+#[inline(never)]
 pub fn layer_norm(
     level: Level,
     x: &[f32],
@@ -68,6 +72,7 @@ pub fn layer_norm(
 ///
 /// # Panics
 /// If a head is shorter than the rotation or the heads are not whole.
+#[inline(never)]
 pub fn rope(level: Level, rotation: Rotation, cos: &[f32], sin: &[f32], head_dim: usize, heads: &mut [f32]) {
     assert!(cos.len() == sin.len() && cos.len() * 2 <= head_dim, "an angle for each pair");
     assert!(heads.len().is_multiple_of(head_dim), "whole heads");
@@ -133,6 +138,7 @@ impl Activation {
 ///
 /// # Panics
 /// If the lengths differ.
+#[inline(never)]
 pub fn activate(level: Level, activation: Activation, gate: &[f32], up: Option<&[f32]>, out: &mut [f32]) {
     if let (Activation::Silu, Some(up)) = (activation, up) {
         return silu_mul(level, gate, up, out);
@@ -196,6 +202,7 @@ pub fn scale(x: &mut [f32], factor: f32) {
 }
 
 /// `x = cap tanh(x / cap)`, which stays below `cap`; tanh is [`math::tanh`].
+#[inline(never)]
 pub fn soft_cap(level: Level, x: &mut [f32], cap: f32) {
     crate::dispatch!(level, soft_cap(x, cap));
 }

@@ -86,6 +86,7 @@ struct Heads<'b> {
 
 impl<'b> Heads<'b> {
     /// The heads of a layer, of no token yet.
+    #[inline(never)]
     fn new(model: &Model<'_>, weights: Weights<'b>, level: Level, number: usize) -> Self {
         let (h, layer) = (model.hyperparameters(), weights.layer(number));
         let norm = |norm| weights.norm(number, norm);
@@ -127,6 +128,7 @@ impl<'b> Heads<'b> {
     }
 
     /// Heads from number `first` on, normalised each, to `out`.
+    #[inline(never)]
     fn normalise(
         &self,
         norm: &NormWeights<'_>,
@@ -148,6 +150,7 @@ impl<'b> Heads<'b> {
     }
 
     /// Heads of token `t` from number `first` on, normalised and rotated, to `out`.
+    #[inline(never)]
     fn rotate(
         &self,
         t: usize,
@@ -177,6 +180,7 @@ impl<'b> Heads<'b> {
     }
 
     /// The queries that token `t`, at `position`, asks of KV head `g`, to `out`.
+    #[inline(never)]
     fn queries(
         &self,
         t: usize,

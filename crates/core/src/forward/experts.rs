@@ -185,6 +185,7 @@ impl Pass<'_, '_> {
 }
 
 /// Adds an expert's biases to the row that its matrices of this stack gave.
+#[inline(never)]
 fn add_biases(
     weights: &Weights<'_>,
     layer: usize,
@@ -204,6 +205,7 @@ fn add_biases(
 }
 
 /// Chooses experts by what the router says of them, and weighs them. See the [module](self).
+#[inline(never)]
 fn route(
     x: &Experts,
     scores: &mut [f32],
@@ -276,6 +278,7 @@ fn route(
 const LEAST_SUM: f32 = 1.0 / 16_384.0;
 
 /// Softmax of a few numbers, summed in order.
+#[inline(never)]
 fn softmax(numbers: &mut [f32]) {
     let max = numbers.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     numbers.iter_mut().for_each(|number| *number = math::exp(*number - max));

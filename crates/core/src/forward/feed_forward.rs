@@ -24,6 +24,7 @@ pub(super) struct Hidden {
 
 impl Hidden {
     /// input[t] = activation(gate[t]) * up[t], for `rows` rows, also in f32 where `f32`.
+    #[inline(never)]
     pub fn enter(
         self,
         rows: usize,

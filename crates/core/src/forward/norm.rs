@@ -26,6 +26,7 @@ impl Norms {
     }
 
     /// `out = norm(x)`
+    #[inline(never)]
     pub fn apply(&self, x: &[f32], by: &NormWeights<'_>, out: &mut [f32]) -> Result<(), NotFinite> {
         match self.kind {
             NormKind::Rms => elementwise::rms_norm(self.level, x, by.weight, self.eps, out),
@@ -34,6 +35,7 @@ impl Norms {
     }
 
     /// `x = norm(x)`
+    #[inline(never)]
     pub fn in_place(&self, x: &mut [f32], by: &NormWeights<'_>, lines: &mut [Line]) -> Result<(), NotFinite> {
         let (copy, _) = carve::<f32>(lines, x.len());
         copy.copy_from_slice(x);
@@ -64,6 +66,7 @@ pub(super) struct Arriving<'t> {
 
 impl Arriving<'_> {
     /// Lets it arrive at row `t`.
+    #[inline(never)]
     pub fn at(&self, t: usize, x: &mut [f32], lines: &mut [Line]) -> Result<(), NotFinite> {
         let h = self.model.hyperparameters();
         let level = self.norms.level;

@@ -24,6 +24,7 @@ pub struct Keys<'g, 'a> {
 }
 
 impl<'a> Keys<'_, 'a> {
+    #[inline(never)]
     fn path(&self, key: &str) -> Path {
         let mut path = Path::new();
         let _ = write!(path, "{}.{key}", self.prefix);
@@ -31,11 +32,15 @@ impl<'a> Keys<'_, 'a> {
     }
 
     /// The error that a key has a value that it must not have.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn bad(&self, key: &str, expected: &'static str) -> Error {
         Error::BadValue { key: Name::new(&self.path(key)), expected }
     }
 
     /// The error that a key is not there.
+    #[cold]
+    #[inline(never)]
     pub(super) fn missing(&self, key: &str) -> Error {
         match self.gguf.u32(&self.path(key)) {
             Err(error) => error.into(),
@@ -48,14 +53,17 @@ impl<'a> Keys<'_, 'a> {
         self.gguf.tensor(name).is_some()
     }
 
+    #[inline(never)]
     pub(crate) fn bool(&self, key: &str) -> Result<bool, Error> {
         Ok(self.gguf.bool(&self.path(key))?)
     }
 
+    #[inline(never)]
     pub(crate) fn opt_bool(&self, key: &str) -> Result<Option<bool>, Error> {
         Ok(self.gguf.opt_bool(&self.path(key))?)
     }
 
+    #[inline(never)]
     pub(crate) fn opt_u32(&self, key: &str) -> Result<Option<u32>, Error> {
         Ok(self.gguf.opt_u32(&self.path(key))?)
     }
@@ -79,15 +87,18 @@ impl<'a> Keys<'_, 'a> {
     }
 
     /// A size, at least 1.
+    #[inline(never)]
     pub(super) fn size(&self, key: &str, most: usize) -> Result<usize, Error> {
         self.checked(key, self.gguf.u32(&self.path(key))?, most)
     }
 
+    #[inline(never)]
     pub(super) fn opt_size(&self, key: &str, most: usize) -> Result<Option<usize>, Error> {
         self.opt_u32(key)?.map(|value| self.checked(key, value, most)).transpose()
     }
 
     /// A size that may be 0, which is no size.
+    #[inline(never)]
     pub(super) fn opt_nonzero(&self, key: &str, most: usize) -> Result<Option<usize>, Error> {
         match self.opt_u32(key)? {
             None | Some(0) => Ok(None),
@@ -95,6 +106,7 @@ impl<'a> Keys<'_, 'a> {
         }
     }
 
+    #[inline(never)]
     fn checked(&self, key: &str, value: u32, most: usize) -> Result<usize, Error> {
         match value as usize {
             0 => Err(self.bad(key, "at least 1")),
@@ -104,6 +116,7 @@ impl<'a> Keys<'_, 'a> {
     }
 
     /// A value of a layer: that of an array, or the one for all.
+    #[inline(never)]
     fn in_layer(&self, key: &str, layer: usize) -> Result<Option<Value<'a>>, Error> {
         let Some(value) = self.gguf.get(&self.path(key)) else { return Ok(None) };
         let Some(array) = value.as_array() else { return Ok(Some(value)) };
@@ -111,6 +124,7 @@ impl<'a> Keys<'_, 'a> {
     }
 
     /// A size of a layer, at least 1.
+    #[inline(never)]
     pub(super) fn opt_size_in(&self, key: &str, layer: usize, most: usize) -> Result<Option<usize>, Error> {
         match self.in_layer(key, layer)? {
             None => Ok(None),
@@ -154,6 +168,7 @@ impl<'a> Keys<'_, 'a> {
     }
 
     /// A finite number.
+    #[inline(never)]
     pub(super) fn opt_float(&self, key: &str) -> Result<Option<f32>, Error> {
         match self.gguf.opt_f32(&self.path(key))? {
             Some(value) if !value.is_finite() => Err(self.bad(key, "a finite number")),
@@ -162,6 +177,7 @@ impl<'a> Keys<'_, 'a> {
     }
 
     /// A positive number.
+    #[inline(never)]
     pub(super) fn positive(&self, key: &str) -> Result<Option<f32>, Error> {
         match self.opt_float(key)? {
             Some(value) if value <= 0.0 => Err(self.bad(key, "a positive number")),
@@ -170,6 +186,7 @@ impl<'a> Keys<'_, 'a> {
     }
 
     /// A number that may be 0, for what is not done.
+    #[inline(never)]
     pub(super) fn at_least_0(&self, key: &str) -> Result<f32, Error> {
         match self.opt_float(key)? {
             Some(value) if value < 0.0 => Err(self.bad(key, "a positive number, or 0")),

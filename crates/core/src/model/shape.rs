@@ -266,6 +266,7 @@ impl Hyperparameters {
 
 impl Layer {
     /// Reads the shape of layer `number`.
+    #[inline(never)]
     pub(super) fn read(
         keys: &Keys<'_, '_>,
         spec: &Spec,
@@ -314,6 +315,7 @@ impl Layer {
 }
 
 /// The window of a layer, if it has one.
+#[inline(never)]
 fn window(keys: &Keys<'_, '_>, spec: &Spec, number: usize) -> Result<Option<usize>, Error> {
     const PATTERN: &str = "attention.sliding_window_pattern";
     let Windows::Layers { period, default } = spec.windows else { return Ok(None) };
@@ -331,6 +333,7 @@ fn window(keys: &Keys<'_, '_>, spec: &Spec, number: usize) -> Result<Option<usiz
 }
 
 /// The length of a head, of keys and values alike.
+#[inline(never)]
 fn head_dim(keys: &Keys<'_, '_>, embedding: usize, heads: usize, local: bool) -> Result<usize, Error> {
     let read =
         |local_key, key| match local.then(|| keys.opt_size(local_key, MOST_WIDTH)).transpose()?.flatten() {
@@ -351,6 +354,7 @@ fn head_dim(keys: &Keys<'_, '_>, embedding: usize, heads: usize, local: bool) ->
 }
 
 /// The layer whose keys and values a layer shares: the last that has its own, and a window likewise.
+#[inline(never)]
 fn source(keys: &Keys<'_, '_>, spec: &Spec, layers: usize, number: usize) -> Result<Option<usize>, Error> {
     const KEY: &str = "attention.shared_kv_layers";
     let Some(shared) = keys.opt_nonzero(KEY, MOST_LAYERS)? else { return Ok(None) };
@@ -369,12 +373,14 @@ fn source(keys: &Keys<'_, '_>, spec: &Spec, layers: usize, number: usize) -> Res
 }
 
 /// Whether a layer's feed-forward part is one of experts.
+#[inline(never)]
 fn has_experts(keys: &Keys<'_, '_>, h: &Hyperparameters, number: usize) -> Result<bool, Error> {
     let dense = keys.opt_u32("leading_dense_block_count")?.unwrap_or(0) as usize;
     let step = keys.opt_size("interleave_moe_layer_step", MOST_LAYERS)?.unwrap_or(1);
     Ok(h.experts.count > 0 && number >= dense && (number + 1).is_multiple_of(step))
 }
 
+#[inline(never)]
 fn read_experts(keys: &Keys<'_, '_>, spec: &Spec) -> Result<Experts, Error> {
     let Some(count) = keys.opt_nonzero("expert_count", MOST_EXPERTS)? else { return Ok(Experts::NONE) };
     let used = keys.size("expert_used_count", MOST_EXPERTS)?;
@@ -431,6 +437,7 @@ fn read_experts(keys: &Keys<'_, '_>, spec: &Spec) -> Result<Experts, Error> {
 }
 
 /// The rope of all layers, and that of layers with a window.
+#[inline(never)]
 fn read_ropes(keys: &Keys<'_, '_>, spec: &Spec, h: &Hyperparameters) -> Result<[Rope; 2], Error> {
     if spec.rope == RopeLayers::Nowhere {
         return Ok([Rope::NONE; 2]);
@@ -476,11 +483,13 @@ fn read_ropes(keys: &Keys<'_, '_>, spec: &Spec, h: &Hyperparameters) -> Result<[
 }
 
 /// The context that the model was trained on before it was stretched.
+#[inline(never)]
 fn original_context(keys: &Keys<'_, '_>, context: usize) -> Result<usize, Error> {
     const KEY: &str = "rope.scaling.original_context_length";
     Ok(keys.opt_size(KEY, u32::MAX as usize)?.unwrap_or(context))
 }
 
+#[inline(never)]
 fn read_scaling(keys: &Keys<'_, '_>) -> Result<Scaling, Error> {
     let factor = match keys.at_least_0("rope.scaling.factor")? {
         0.0 => keys.positive("rope.scale_linear")?.unwrap_or(1.0),

@@ -178,7 +178,7 @@ pub(crate) fn vectors_len(model: &Model<'_>) -> Result<usize, Error> {
         Ok(())
     })?;
     for number in 0..h.layers {
-        model.each_vector(number, &model.layer(number)?, &mut |_, _, len| {
+        model.view(number)?.each_vector(&mut |_, _, len| {
             sum += len;
             Ok(())
         })?;
@@ -206,6 +206,7 @@ struct Filler<'v> {
 }
 
 impl Filler<'_> {
+    #[inline(never)]
     fn take(&mut self, len: usize, fill: impl FnOnce(&mut [f32])) -> VectorRecord {
         let at = self.at;
         self.at += len;
@@ -213,6 +214,7 @@ impl Filler<'_> {
         VectorRecord { at: at as u32, len: len as u32 }
     }
 
+    #[inline(never)]
     fn put(&mut self, vector: Vector<'_>, len: usize) -> VectorRecord {
         let level = self.level;
         self.take(len, |out| match vector {
@@ -277,10 +279,10 @@ impl<'a> Weights<'a> {
 }
 
 fn fill_layer(model: &Model<'_>, number: usize, filler: &mut Filler<'_>) -> Result<LayerRecord, Error> {
-    let layer = model.layer(number)?;
-    let mut record = LayerRecord { layer, output_scale: 1.0, ..LayerRecord::zeroed() };
+    let layer = model.view(number)?;
+    let mut record = LayerRecord { layer: layer.shape, output_scale: 1.0, ..LayerRecord::zeroed() };
     for weight in Weight::ALL {
-        let Some(matrix) = model.weight(number, &layer, weight)? else { continue };
+        let Some(matrix) = layer.weight(weight)? else { continue };
         record.weights[weight as usize] = TensorRecord {
             offset: offset_in(model.gguf(), matrix.bytes()),
             bias: VectorRecord::default(),
@@ -290,7 +292,7 @@ fn fill_layer(model: &Model<'_>, number: usize, filler: &mut Filler<'_>) -> Resu
             padding: 0,
         };
     }
-    model.each_vector(number, &layer, &mut |which, vector, len| {
+    layer.each_vector(&mut |which, vector, len| {
         let at = filler.put(vector, len);
         match which {
             LayerVector::Norm(norm) => record.norms[norm as usize] = at,
