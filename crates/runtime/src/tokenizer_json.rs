@@ -119,6 +119,30 @@ mod tests {
     }
 
     #[test]
+    fn tokenizers_of_real_models_give_their_tokens() {
+        let Some(folder) = std::env::var_os("STONECHAT_GOLDEN").map(PathBuf::from) else {
+            println!("not asked to run; set STONECHAT_GOLDEN to the folder of golden data");
+            return;
+        };
+        let goldens = std::fs::read(folder.join("tokenizers/goldens.json")).unwrap();
+        let goldens: serde_json::Value = serde_json::from_slice(&goldens).unwrap();
+        for name in ["gpt2", "llama3_2", "qwen2_5"] {
+            let mut tokenizer =
+                TokenizerJson::open(&folder.join("tokenizers").join(name).join(NAME)).unwrap();
+            let ids = goldens["tokenizers"][name]["ids"].as_array().unwrap();
+            let pairs = goldens["texts"].as_array().unwrap().iter().zip(ids);
+            assert_eq!(pairs.len(), 142);
+            for (text, ids) in pairs {
+                let ids: Vec<_> =
+                    ids.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+                // The golden's author let control tokens count as such.
+                let found = tokenizer.encode(text.as_str().unwrap(), false, true).unwrap();
+                assert_eq!(found, ids, "{name}: {text}");
+            }
+        }
+    }
+
+    #[test]
     fn a_file_that_is_no_tokenizer_is_refused_in_one_sentence() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(NAME);
