@@ -2,7 +2,7 @@
 //!
 //! Each is a short file that says in a [`Spec`] what `forward` shall do, on top of what [`Spec::LLAMA`] says. What differs
 //! between files of one architecture is read from their keys, the same for all; the few cases in which a file changes
-//! more than numbers are an [`adapt`](Spec::adapt). Adding an architecture means adding a file here and a line to
+//! more than numbers are an `adapt`. Adding an architecture means adding a file here and a line to
 //! [`ALL`].
 
 mod apertus;
