@@ -223,6 +223,10 @@ pub struct LogitsArgs {
 
 /// `stonechat tokenize`.
 #[derive(Args, Debug)]
+#[cfg_attr(
+    feature = "tokenizer-json",
+    command(after_help = "The model may also be a tokenizer.json, or a folder with one.")
+)]
 pub struct TokenizeArgs {
     #[command(flatten)]
     pub model: ModelArgs,

@@ -141,7 +141,7 @@ fn made_up(model: &str) -> Vec<u8> {
         }
     }
     let mut writer = Writer::new();
-    let strings = |texts: &[String]| ArrayBuffer::new(texts.iter().map(|text| text.as_bytes()));
+    let strings = |texts: &[String]| ArrayBuffer::new(texts.iter().map(String::as_bytes));
     writer.metadata("tokenizer.ggml.model", model).unwrap();
     writer.metadata("tokenizer.ggml.pre", "llama-bpe").unwrap();
     writer.metadata("tokenizer.ggml.tokens", &strings(&tokens)).unwrap();

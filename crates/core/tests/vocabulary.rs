@@ -117,6 +117,14 @@ mod bpe {
     }
 
     #[test]
+    fn gemma_4_begins_with_bos_whatever_its_file_says() {
+        let mut builder = Builder::bpe("gpt-2", &["a b"]);
+        builder.model = "gemma4";
+        let file = builder.with_id("bos_token_id", 7).with_flag("add_bos_token", false).build();
+        with_vocabulary(&file, |vocabulary| assert!(vocabulary.add_bos()));
+    }
+
+    #[test]
     fn of_a_merge_that_is_listed_twice_the_first_place_counts() {
         let mut builder = Builder::bpe("gpt-2", &["a b", "b c"]);
         builder.merges.as_mut().unwrap().push(b"a b".to_vec());
@@ -220,8 +228,70 @@ mod spm {
     }
 }
 
+mod wordpiece {
+    use super::*;
+
+    const BOS: Encode = Encode { bos: true, special: false };
+
+    #[test]
+    fn a_word_becomes_the_longest_tokens_or_is_unknown_as_a_whole() {
+        let file = Builder::wordpiece(&["▁un", "▁unhap", "hap", "py", "▁!", "▁a"]).build();
+        with_vocabulary(&file, |vocabulary| {
+            assert_eq!(split(vocabulary, "UNhappy unhapx a!"), ["▁unhap", "py", "[UNK]", "▁a", "▁!"]);
+            assert_eq!(split(vocabulary, " \u{0} \u{200b}"), [""; 0]);
+            assert_eq!(decode(vocabulary, &plain(vocabulary, "unhappy a!")), b" unhappy a !");
+        });
+    }
+
+    #[test]
+    fn texts_begin_with_cls_and_end_with_sep_unless_the_file_says_otherwise() {
+        let ends = |builder: Builder| {
+            with_vocabulary(&builder.build(), |vocabulary| (vocabulary.add_bos(), vocabulary.ending()))
+        };
+        assert_eq!(ends(Builder::wordpiece(&["▁a"])), (true, Some(2)));
+        let neither =
+            Builder::wordpiece(&["▁a"]).with_flag("add_bos_token", false).with_flag("add_sep_token", false);
+        assert_eq!(ends(neither), (false, None));
+        with_vocabulary(&Builder::wordpiece(&["▁a"]).build(), |vocabulary| {
+            assert_eq!(encode(vocabulary, b"a", BOS), [1, 3]);
+            assert_eq!(vocabulary.sep(), Some(2));
+        });
+        // Of the other tokenizers, SentencePiece's unigram model asks for EOS.
+        assert_eq!(ends(Builder::unigram(&[("a", -1.0)])), (false, Some(2)));
+        assert_eq!(ends(Builder::spm(&[])), (true, None));
+    }
+}
+
 mod special {
     use super::*;
+
+    #[test]
+    fn white_space_after_a_token_of_phi_3_and_before_a_mask_is_left_out() {
+        let names = |name: &'static str, architecture: &'static str| {
+            let mut builder = Builder::bpe("gpt-2", &["a b"]);
+            builder.add("<|user|>", CONTROL);
+            builder.add("<|endoftext|>", CONTROL);
+            builder.add("<mask>", CONTROL);
+            builder.texts = vec![("general.name", name), ("general.architecture", architecture)];
+            builder.build()
+        };
+        let text = "a <|user|>\n b<|endoftext|> <mask> c";
+        with_vocabulary(&names("Phi-3 mini", "phi3"), |vocabulary| {
+            let tokens = split_special(vocabulary, text);
+            assert_eq!(tokens, ["a", "Ġ", "<|user|>", "b", "<|endoftext|>", "Ġ", "<mask>", "c"]);
+        });
+        with_vocabulary(&names("x", "nomic-bert-moe"), |vocabulary| {
+            let tokens = split_special(vocabulary, text);
+            assert_eq!(tokens, ["a", "Ġ", "<|user|>", "Ċ", "Ġ", "b", "<|endoftext|>", "<mask>", "Ġ", "c"]);
+        });
+        with_vocabulary(&names("x", "llama"), |vocabulary| {
+            let tokens = split_special(vocabulary, text);
+            assert_eq!(
+                tokens,
+                ["a", "Ġ", "<|user|>", "Ċ", "Ġ", "b", "<|endoftext|>", "Ġ", "<mask>", "Ġ", "c"]
+            );
+        });
+    }
 
     #[test]
     fn control_tokens_in_a_text_are_text_unless_asked_for() {
@@ -422,7 +492,9 @@ fn a_word_of_200_000_letters_or_spaces_takes_no_longer_than_many_short_ones() {
     let doubles: Vec<_> = ["a", "▁"].iter().flat_map(|unit| doubling(unit)).collect();
     let tokens: Vec<_> = doubles.iter().zip(0u8..).map(|(text, i)| (text.as_str(), -f32::from(i))).collect();
     let spm = Builder::spm(&tokens).build();
-    for file in [bpe, spm] {
+    let mut unigram = Builder::unigram(&tokens);
+    unigram.add("b", NORMAL);
+    for file in [bpe, spm, unigram.with_flag("add_space_prefix", true).build()] {
         with_vocabulary(&file, |vocabulary| {
             for text in ["a".repeat(200_000), " ".repeat(200_000), "ab".repeat(100_000)] {
                 // Some 50 ms; quadratic time would be minutes.
@@ -532,6 +604,28 @@ mod refusals {
         for (builder, expected) in cases {
             assert_eq!(refused(&builder.build()).to_string(), expected);
         }
+    }
+
+    #[test]
+    fn other_tokenizers_say_what_contradicts_itself_in_theirs() {
+        let mut unigram = Builder::unigram(&[("a", -1.0)]);
+        unigram.charsmap = Some(vec![8, 0, 0, 0, 1, 2, 3, 4, 0]);
+        assert_eq!(
+            refused(&unigram.build()).to_string(),
+            "the sizes within the vocabulary's normalization map (key `tokenizer.ggml.precompiled_charsmap`) contradict \
+             one another"
+        );
+        unigram.scores = None;
+        unigram.charsmap = None;
+        assert_eq!(refused(&unigram.build()).to_string(), "the file has no key `tokenizer.ggml.scores`");
+
+        let mut wordpiece = Builder::wordpiece(&["▁a"]).with_flag("add_sep_token", true);
+        wordpiece.ids.clear();
+        assert_eq!(
+            refused(&wordpiece.build()).to_string(),
+            "key `tokenizer.ggml.add_sep_token` is set, but the file does not say which token that is (key \
+             `tokenizer.ggml.seperator_token_id`)"
+        );
     }
 
     #[test]

@@ -112,23 +112,20 @@ fn every_pre_tokenizer_cuts_as_its_models_own_tokenizer() {
 
 #[test]
 fn other_tokenizers_give_the_tokens_of_the_libraries_they_come_from() {
-    const CASES: [(&str, &str, &[(&str, KeyValue<'_>)]); 6] = [
-        ("wordpiece", "wordpiece", &[]),
-        ("wordpiece cased", "wordpiece", &[("tokenizer.ggml.normalizer.lowercase", KeyValue::Flag(false))]),
-        (
-            "wordpiece accents",
-            "wordpiece",
-            &[("tokenizer.ggml.normalizer.strip_accents", KeyValue::Flag(false))],
-        ),
-        ("unigram", "unigram", &[]),
-        ("unigram spaces", "unigram_spaces", &[]),
-        ("characters", "characters", &[]),
+    let flag = |name: &'static str| vec![(name, KeyValue::Flag(false))];
+    let cases = [
+        ("wordpiece", "wordpiece", vec![]),
+        ("wordpiece cased", "wordpiece", flag("tokenizer.ggml.normalizer.lowercase")),
+        ("wordpiece accents", "wordpiece", flag("tokenizer.ggml.normalizer.strip_accents")),
+        ("unigram", "unigram", vec![]),
+        ("unigram spaces", "unigram_spaces", vec![]),
+        ("characters", "characters", vec![]),
     ];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tokenizers");
     let goldens = read_json(&folder.join("families.json"));
-    assert_eq!(goldens["tokenizers"].as_object().unwrap().len(), CASES.len());
-    for (name, file, changed) in CASES {
-        let file = with_keys(&read(&folder.join(format!("{file}.gguf"))), changed);
+    assert_eq!(goldens["tokenizers"].as_object().unwrap().len(), cases.len());
+    for (name, file, changed) in cases {
+        let file = with_keys(&read(&folder.join(format!("{file}.gguf"))), &changed);
         let golden = &goldens["tokenizers"][name];
         assert_eq!(differing(&file, &golden["texts"], &golden["ids"]), [""; 0], "{name}");
     }

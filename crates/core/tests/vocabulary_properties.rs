@@ -274,6 +274,9 @@ fn charsmap() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// Every tokenizer that files name.
+const MODELS: [&str; 5] = ["gpt2", "llama", "gemma4", "bert", "t5"];
+
 /// A vocabulary in which every part is right more often than not, and anything else the rest of the time.
 fn garbage() -> impl Strategy<Value = Builder> {
     const KEYS: &[&str] =
@@ -297,7 +300,7 @@ fn garbage() -> impl Strategy<Value = Builder> {
         1 => vec(any::<u8>(), 0..6),
     ];
     (
-        proptest::sample::select(&["gpt2", "llama", "gemma4", "bert", "t5"][..]),
+        proptest::sample::select(&MODELS[..]),
         proptest::option::weighted(
             0.95,
             proptest::sample::select(&["gpt-2", "llama-bpe", "deepseek-llm", "tiny_aya", "gemma4", "?"][..]),
@@ -342,6 +345,7 @@ fn garbage() -> impl Strategy<Value = Builder> {
                 ids: ids.into_iter().zip(values).collect(),
                 flags: flags.into_iter().zip(choices).collect(),
                 charsmap,
+                texts: Vec::new(),
             }
         })
 }
@@ -382,7 +386,6 @@ proptest! {
 fn garbage_is_not_always_refused() {
     use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    const MODELS: [&str; 5] = ["gpt2", "llama", "gemma4", "bert", "t5"];
     let mut used = [0; MODELS.len()];
     for _ in 0..1000 {
         let builder = garbage().new_tree(&mut runner).unwrap().current();

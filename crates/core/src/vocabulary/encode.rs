@@ -213,15 +213,15 @@ impl<'a> Vocabulary<'a> {
 
     fn encode_wordpiece(&self, wordpiece: WordPiece, text: &[u8], sink: &mut Sink<'_>) -> Result<(), Stop> {
         let find = |hash, text: &[u8]| self.find_plain(hash, text);
-        wordpiece.split(text, &mut |word| match word.tokens(self.max_len, find) {
-            Some(ids) => ids.into_iter().try_for_each(|id| sink.put(id)),
-            None => match self.unknown() {
-                Some(unknown) => sink.put(unknown),
-                None => {
-                    sink.encoded.dropped += word.len();
-                    Ok(())
-                }
-            },
+        wordpiece.split(text, &mut |word| {
+            if let Some(ids) = word.tokens(self.max_len, find) {
+                return ids.into_iter().try_for_each(|id| sink.put(id));
+            }
+            if let Some(unknown) = self.unknown() {
+                return sink.put(unknown);
+            }
+            sink.encoded.dropped += word.len();
+            Ok(())
         })
     }
 

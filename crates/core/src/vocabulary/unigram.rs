@@ -58,14 +58,13 @@ const fn room(words: usize) -> usize {
     len
 }
 
+/// Takes a sequence of bytes, and whether a word begins with it.
+type Receiver<'r, E> = dyn FnMut(&[u8], bool) -> Result<(), E> + 'r;
+
 impl Unigram<'_> {
     /// Normalizes a text and hands it out, byte sequence by byte sequence, until one is refused. With each comes
     /// whether a word begins with it.
-    pub(super) fn normalize<E>(
-        &self,
-        text: &[u8],
-        each: &mut dyn FnMut(&[u8], bool) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub(super) fn normalize<E>(&self, text: &[u8], each: &mut Receiver<'_, E>) -> Result<(), E> {
         let mut after_space = true;
         let mut hand_out = |part: &[u8]| {
             let space = part == SPACE;
@@ -103,19 +102,18 @@ impl Unigram<'_> {
             while !part.is_empty() {
                 let (c, rest) = part.split_at(len_at(part, 0));
                 part = rest;
-                if c != b" " {
-                    if !in_word && self.merge_spaces && (self.add_space || !first) {
-                        put(SPACE)?;
-                    }
-                    first = false;
-                    in_word = true;
-                    put(c)?;
-                } else {
+                if c == b" " {
                     in_word = false;
                     if !self.merge_spaces {
                         put(SPACE)?;
                     }
+                    continue;
                 }
+                if !in_word && self.merge_spaces && (self.add_space || !first) {
+                    put(SPACE)?;
+                }
+                (first, in_word) = (false, true);
+                put(c)?;
             }
         }
         Ok(())

@@ -70,6 +70,8 @@ pub struct Builder {
     pub ids: Vec<(&'static str, u32)>,
     pub flags: Vec<(&'static str, bool)>,
     pub charsmap: Option<Vec<u8>>,
+    /// Keys outside the tokenizer's own.
+    pub texts: Vec<(&'static str, &'static str)>,
 }
 
 impl Builder {
@@ -85,6 +87,7 @@ impl Builder {
             ids: Vec::new(),
             flags: Vec::new(),
             charsmap: None,
+            texts: Vec::new(),
         };
         for byte in 0..=255 {
             builder.add(&written(&[byte]), NORMAL);
@@ -108,6 +111,7 @@ impl Builder {
             ids: Vec::new(),
             flags: Vec::new(),
             charsmap: None,
+            texts: Vec::new(),
         };
         builder.add("<unk>", UNKNOWN);
         builder.add("<s>", CONTROL);
@@ -195,6 +199,9 @@ impl Builder {
             writer
                 .metadata(&key("precompiled_charsmap"), &ArrayBuffer::new(charsmap.iter().copied()))
                 .unwrap();
+        }
+        for &(key, text) in &self.texts {
+            writer.metadata(key, text).unwrap();
         }
         for &(name, id) in &self.ids {
             writer.metadata(&key(name), id).unwrap();
