@@ -3,11 +3,13 @@
 //! The layouts are described in [`crate::reference::blocks`] and [`crate::layout`]. Each format only says how its
 //! integer weights come out of vectors of bytes, and its scales and minima, row by row, into the lanes of others; a
 //! [`Source`] knows where the bytes of four rows are. Formats with one scale for 16 to 128 weights are in `small`, those
-//! of 256 in `k`.
+//! of 256 in `k`; `decoded` is what formats are brought to that are decoded row by row ([`super::lookup`]).
 
+mod decoded;
 mod k;
 mod small;
 
+pub use decoded::Decoded;
 pub use k::{IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, TQ2_0};
 pub use small::{IQ4_NL, MXFP4, NVFP4, Q1_0, Q2_0, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 

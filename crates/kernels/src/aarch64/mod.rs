@@ -13,6 +13,7 @@ pub mod dotprod;
 mod elementwise;
 mod float;
 pub mod i8mm;
+mod lookup;
 pub mod neon;
 mod panel;
 pub mod probe;

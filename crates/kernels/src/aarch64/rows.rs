@@ -9,6 +9,7 @@ use super::blocks::{
     Q5_1, Q5_K, Q6_K, Q8_0, Scales, Split, TQ2_0, each_part,
 };
 use super::dot::Dot;
+use super::lookup;
 use super::panel::{self, PanelBlock};
 use super::source::{Blocks, Quad, Source, Walk};
 use crate::activations::{BLOCK, Quantized};
@@ -23,7 +24,7 @@ use core::ops::Range;
 pub const LANES: usize = 4;
 /// The vectors of plain rows that meet one token together: a load of activations serves them all. More would be more
 /// streams than a CPU follows, and more pointers than there are registers.
-const PLAIN: usize = 2;
+pub const PLAIN: usize = 2;
 /// The vectors of sixteen rows.
 pub const QUADS: usize = GROUP / LANES;
 
@@ -61,8 +62,11 @@ pub unsafe fn quantized_rows<D: Dot>(
             Format::Q6_K => rows_of::<D, Q6_K>(matrix, rows, x, out, scratch),
             Format::IQ4_XS => rows_of::<D, IQ4_XS>(matrix, rows, x, out, scratch),
             Format::TQ2_0 => rows_of::<D, TQ2_0>(matrix, rows, x, out, scratch),
-            // Formats without a kernel of this level.
-            _ => reference::quantized_rows(matrix, rows, x, out, scratch),
+            format => match lookup::decoder(format) {
+                Some(decode) => lookup::quantized_rows::<D>(matrix, decode, &rows, x, out, scratch),
+                // Formats without a kernel of this level.
+                None => reference::quantized_rows(matrix, rows, x, out, scratch),
+            },
         }
     }
 }
