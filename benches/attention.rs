@@ -26,11 +26,12 @@ fn attention(criterion: &mut Criterion) {
     for format in KvFormat::ALL {
         let (keys, values) = filled(format, &mut random, DEPTHS[DEPTHS.len() - 1]);
         let cache = |bytes| Cache::new(format, HEAD_DIM, bytes).expect("whole groups");
-        let head = Head { keys: cache(&keys), values: cache(&values), scale: 0.125 };
+        let head = Head { keys: cache(&keys), values: cache(&values), scale: 0.125, cap: 0.0 };
         let mut group = criterion.benchmark_group(format!("attention-{}", format.as_str()));
         for depth in DEPTHS {
             group.throughput(Throughput::Bytes((2 * depth * head.keys.row_bytes()) as u64));
-            let queries = Queries { rows: &rows, heads: HEADS, position: depth - 1, window: usize::MAX };
+            let queries =
+                Queries { rows: &rows, heads: HEADS, position: depth - 1, window: usize::MAX, slopes: &[] };
             for level in common::levels() {
                 group.bench_function(BenchmarkId::new(level.name().as_str(), depth), |bencher| {
                     bencher.iter(|| {
@@ -38,7 +39,7 @@ fn attention(criterion: &mut Criterion) {
                         let chunks = 0..depth.div_ceil(CHUNK);
                         attend(level, &head, black_box(&queries), chunks, &mut partial, &mut scratch)
                             .expect("finite numbers");
-                        finish(&partial, &mut out);
+                        finish(&partial, &[], &mut out);
                     });
                 });
             }

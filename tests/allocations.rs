@@ -49,7 +49,7 @@ fn talk(session: &mut Session<'_>, pool: &Pool, buffer: &mut [u8], history: &mut
 fn check(path: &Path, modes: &[(ActivationMode, KvFormat)], levels: &[Level]) {
     let file = MappedFile::open(path).expect("a model");
     let gguf = Gguf::parse(&file).expect("a GGUF file");
-    let model = Model::from_gguf(&gguf).expect("a llama");
+    let model = Model::from_gguf(&gguf).expect("a model that runs");
     for threads in [1, 2, 3] {
         let pool = Pool::new(threads).expect("threads");
         for &(activations, kv) in modes {
@@ -86,4 +86,7 @@ fn nothing_is_allocated_once_a_session_exists() {
         check(&path, &[(q8, KvFormat::F16), (q8, KvFormat::F32), (f32, KvFormat::F32)], &levels);
     }
     check(common::smollm2(), &[(q8, KvFormat::F16)], &[Level::detect()]);
+    for model in common::further_models() {
+        check(&model, &[(q8, KvFormat::F16), (f32, KvFormat::F32)], &[Level::detect()]);
+    }
 }

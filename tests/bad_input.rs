@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
+use stonechat_gguf::{Gguf, TensorType, writer::Writer};
 use tempfile::TempDir;
 
 const MODEL: &str = "models/llama_k/llama_k-Q8_0.gguf";
@@ -197,8 +198,8 @@ fn a_file_that_breaks_the_rules() {
         ),
         (
             "format",
-            new().put(at(Field::Type), &16u32.to_le_bytes()),
-            &["`blk.0.attn_q.weight` has the format IQ2_XXS", "not supported; supported are: F32"],
+            new().put(at(Field::Type), &24u32.to_le_bytes()),
+            &["`blk.0.attn_q.weight` has the format I8", "not supported; supported are: F32"],
         ),
         (
             "no-format",
@@ -208,8 +209,8 @@ fn a_file_that_breaks_the_rules() {
         ("missing", new().rename(query, "blk.0.attn_x.weight"), &["`blk.0.attn_q.weight` is missing", AGAIN]),
         (
             "architecture",
-            new().text("general.architecture", "mamba"),
-            &["the architecture `mamba` is not supported; supported are: llama"],
+            new().text("general.architecture", "bloom"),
+            &["the architecture `bloom` is not supported; supported are: apertus"],
         ),
         (
             "hostile-name",
@@ -340,6 +341,96 @@ fn flags_out_of_range() {
     refused(&["perplexity", "-m", model, "-f", "no/text"], 1, &["there is no file no/text; check the path"]);
     refused(&["perplexity", "-m", model, "-f", model, "-c", "2"], 2, &["-c must be at least 4"]);
     refused(&["perplexity", "-m", model, "-f", model, "--chunks", "0"], 2, &["--chunks must be at least 1"]);
+}
+
+/// A golden llama under another architecture's name, with that architecture's keys, and with some more.
+fn llama_as(architecture: &str, more: &[(&str, u32)]) -> Vec<u8> {
+    llama_with(architecture, more, None)
+}
+
+/// The same, with one more tensor of one number.
+fn llama_with(architecture: &str, more: &[(&str, u32)], tensor: Option<&str>) -> Vec<u8> {
+    let bytes = fs::read(golden(MODEL)).expect("a golden");
+    let gguf = Gguf::parse(&bytes).expect("a GGUF file");
+    let mut writer = Writer::new();
+    writer.metadata("general.architecture", architecture).expect("a key");
+    for (key, value) in gguf.metadata().filter(|(key, _)| *key != "general.architecture") {
+        let key = key.replace("llama.", &format!("{architecture}."));
+        writer.metadata(&key, value).expect("what the file had");
+    }
+    for (key, value) in more {
+        writer.metadata(&format!("{architecture}.{key}"), *value).expect("a new key");
+    }
+    for tensor in gguf.tensors() {
+        writer.tensor(tensor.name, &tensor.dims, tensor.ty, tensor.data).expect("what the file had");
+    }
+    let (f32, one) = (TensorType::from_id(0).expect("the first type"), 1f32.to_le_bytes());
+    if let Some(name) = tensor {
+        writer.tensor(name, &[1], f32, &one).expect("a new tensor");
+    }
+    writer.finish().expect("a GGUF file")
+}
+
+/// Some are like Llama and run; all others lack something, and say what.
+#[test]
+fn a_llama_that_claims_another_architecture() {
+    let folder = Folder::new();
+    for spec in stonechat_core::arch::ALL {
+        let file = folder.file(&format!("{}.gguf", spec.name), &llama_as(spec.name, &[]));
+        let mut command = common::stonechat();
+        let output = command.args(["plan", &file]).output().expect("the program starts");
+        if !output.status.success() {
+            assert_refused(spec.name, &output, 1, &[&file]);
+        }
+    }
+    let missing = |architecture, words: &[&str]| {
+        let file = folder.file("missing.gguf", &llama_as(architecture, &[]));
+        refused(&["plan", &file], 1, &[&[&file[..]], words].concat());
+    };
+    missing("qwen2", &["`blk.0.attn_q.bias` is missing"]);
+    missing("qwen3", &["`blk.0.attn_q_norm.weight` is missing"]);
+    missing("gemma2", &["`blk.0.post_attention_norm.weight` is missing"]);
+    missing("gpt2", &["no key `gpt2.attention.layer_norm_epsilon`"]);
+    missing("phi3", &["`blk.0.ffn_up.weight` has 256 rows of 256", "ask for 512 rows of 256"]);
+    missing("apertus", &["`blk.0.attn_q_norm.weight` is missing"]);
+}
+
+/// A factor beside a matrix, or a bias of a matrix that is not there, would change every number.
+#[test]
+fn a_tensor_that_must_not_be_passed_over() {
+    let folder = Folder::new();
+    for name in ["blk.0.attn_q.scale", "blk.0.attn_qkv.bias"] {
+        let file = folder.file("stray.gguf", &llama_with("llama", &[], Some(name)));
+        refused(&["plan", &file], 1, &[&file, name, "changes what the model computes"]);
+    }
+}
+
+#[test]
+fn experts_and_windows_that_cannot_be() {
+    let folder = Folder::new();
+    let check = |more: &[(&str, u32)], words: &[&str]| {
+        let file = folder.file("experts.gguf", &llama_as("llama", more));
+        refused(&["plan", &file], 1, &[&[&file[..]], words].concat());
+    };
+    check(&[("expert_count", 4)], &["no key `llama.expert_used_count`"]);
+    check(
+        &[("expert_count", 4), ("expert_used_count", 5)],
+        &["`llama.expert_used_count` must be at most expert_count"],
+    );
+    check(
+        &[("expert_count", 4), ("expert_used_count", 0)],
+        &["`llama.expert_used_count` must be at least 1"],
+    );
+    check(&[("expert_count", 4), ("expert_used_count", 2)], &["`blk.0.ffn_gate_inp.weight` is missing"]);
+    let groups = [("expert_count", 4), ("expert_used_count", 2), ("expert_group_count", 3)];
+    check(&groups, &["`llama.expert_group_count` must be a divisor of expert_count"]);
+    let score = [("expert_count", 4), ("expert_used_count", 2), ("expert_gating_func", 9)];
+    check(&score, &["`llama.expert_gating_func` must be 1 (softmax)"]);
+    check(&[("nextn_predict_layers", 1)], &["`llama.nextn_predict_layers` must be less than block_count"]);
+    check(
+        &[("attention.shared_kv_layers", 1)],
+        &["`llama.attention.shared_kv_layers` must be such that earlier layers"],
+    );
 }
 
 #[test]

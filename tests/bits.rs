@@ -90,6 +90,24 @@ fn a_real_model_gives_the_recorded_bits_at_every_level_with_any_threads_and_batc
     assert_eq!(hash_of_smollm2(&["-t", "3", "-b", "3"]), SMOLLM2, "the level that is detected");
 }
 
+/// Every architecture of the folder of further goldens: windows, experts, norms and activations of all kinds.
+#[test]
+fn no_architecture_makes_bits_depend_on_level_threads_or_batch() {
+    for model in common::further_models() {
+        let hash = |arguments: &[&str]| {
+            let model = model.to_str().expect("a path in UTF-8");
+            common::stdout([&["logits", "--hash", "--all", "--ids", IDS, "-m", model], arguments].concat())
+        };
+        let expected = hash(&["--cpu", "reference", "-t", "1", "-b", "1"]);
+        for level in Level::available() {
+            for (threads, batch) in [("1", "1"), ("2", "7"), ("3", "64")] {
+                let arguments = ["--cpu", level.name().as_str(), "-t", threads, "-b", batch];
+                assert_eq!(hash(&arguments), expected, "{} with {arguments:?}", model.display());
+            }
+        }
+    }
+}
+
 /// The weights of `llama` are exact in bf16 and in f16, so that both formats hold the same model.
 #[test]
 fn formats_that_hold_the_same_floats_give_the_same_bits() {

@@ -104,3 +104,14 @@ fn a_run_of_a_small_model_stays_within_the_plan_and_8_mib() {
     check(&model, &prompt(300), &["-t", "2", "-c", "512"]);
     check(&model, &prompt(300), &["-t", "3", "-c", "512", "-b", "32", "--activations", "f32"]);
 }
+
+/// Experts, windows, and layers of different shapes are in the plan too.
+#[test]
+fn a_run_of_any_architecture_stays_within_the_plan_and_8_mib() {
+    for model in common::further_models() {
+        let name = model.display().to_string();
+        if ["gemma3", "gpt_oss", "qwen3_moe", "glm4_moe"].iter().any(|one| name.contains(one)) {
+            check(&model, &prompt(200), &["-t", "2", "-c", "256"]);
+        }
+    }
+}

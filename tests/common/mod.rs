@@ -58,6 +58,24 @@ pub fn further_goldens() -> Option<PathBuf> {
     folder
 }
 
+/// The f32 models of the folder of further goldens that run here; none where nobody named a folder.
+pub fn further_models() -> Vec<PathBuf> {
+    let Some(folder) = further_goldens() else { return Vec::new() };
+    let entries = std::fs::read_dir(folder.join("models")).expect("a folder of models");
+    let mut models: Vec<_> = entries
+        .map(|entry| {
+            let name = entry.expect("an entry").file_name().into_string().expect("a name in UTF-8");
+            folder.join(format!("models/{name}/{name}-f32.gguf"))
+        })
+        .filter(|model| {
+            let plan = stonechat().arg("plan").arg(model).output().expect("the program starts");
+            plan.status.success()
+        })
+        .collect();
+    models.sort();
+    models
+}
+
 /// The file of the default model, which the program pulls if it is not there. The place is that of `./test`, so that
 /// a test alone neither looks into the user's own folder nor fills it.
 pub fn smollm2() -> &'static Path {

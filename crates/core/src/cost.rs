@@ -29,8 +29,12 @@ impl Matrices {
 /// What the parts of a model cost. See the [module](self).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cost {
-    /// The layers: gone through once for each batch, for all of its tokens.
+    /// The layers, but for experts: gone through once for each batch, for all of its tokens.
     pub layers: Matrices,
+    /// One expert of every layer that has some.
+    pub expert: Matrices,
+    /// How many experts a layer has, and how many of them a token meets.
+    pub experts: [u64; 2],
     /// The output head: gone through only for positions whose logits are asked for.
     pub head: Matrices,
     /// The bytes of a token's row of the embedding.
@@ -39,28 +43,50 @@ pub struct Cost {
 
 impl Cost {
     /// Bytes of weights read when `tokens` tokens are fed in batches of `batch`, and the last one's logits computed.
-    pub const fn bytes(&self, tokens: u64, batch: u64) -> u64 {
-        self.layers.bytes * tokens.div_ceil(batch) + self.head.bytes + self.embedding * tokens
+    /// The tokens of a batch are taken to choose different experts as far as they can.
+    pub fn bytes(&self, tokens: u64, batch: u64) -> u64 {
+        let [count, used] = self.experts;
+        let met = |tokens: u64| self.expert.bytes * count.min(used * tokens);
+        let experts = met(batch) * (tokens / batch) + met(tokens % batch);
+        self.layers.bytes * tokens.div_ceil(batch) + experts + self.head.bytes + self.embedding * tokens
     }
 
     /// Products of int8 formed when `tokens` tokens are fed at once, and the last one's logits computed.
     pub const fn products(&self, tokens: u64) -> u64 {
-        self.layers.quantized * tokens + self.head.quantized
+        (self.layers.quantized + self.expert.quantized * self.experts[1]) * tokens + self.head.quantized
     }
 }
 
 impl Model<'_> {
     /// What computing this model's tokens costs.
     pub fn cost(&self) -> Result<Cost, Error> {
-        let mut layers = Matrices::default();
-        for layer in 0..self.hyperparameters().layers {
+        let (mut layers, mut experts, mut head) =
+            (Matrices::default(), Matrices::default(), Matrices::default());
+        let h = self.hyperparameters();
+        for number in 0..h.layers {
+            let layer = self.layer(number)?;
             for weight in Weight::ALL {
-                layers.add(&self.weight(layer, weight)?);
+                if let Some(matrix) = self.weight(number, &layer, weight)? {
+                    if weight.is_of_experts() { &mut experts } else { &mut layers }.add(&matrix);
+                }
             }
         }
-        let mut head = Matrices::default();
         head.add(self.head());
-        Ok(Cost { layers, head, embedding: self.embedding().row_bytes() as u64 })
+        let mut embedding = self.embedding().row_bytes();
+        embedding += self.positions().map_or(0, Matrix::row_bytes);
+        if let Some(inputs) = self.layer_inputs() {
+            layers.add(&inputs.projection);
+            embedding += inputs.embedding.row_bytes();
+        }
+        let count = h.experts.count as u64;
+        let each = |sum: u64| sum.checked_div(count).unwrap_or(0);
+        Ok(Cost {
+            layers,
+            expert: Matrices { bytes: each(experts.bytes), quantized: each(experts.quantized) },
+            experts: [count, h.experts.used as u64],
+            head,
+            embedding: embedding as u64,
+        })
     }
 }
 
@@ -68,15 +94,27 @@ impl Model<'_> {
 mod tests {
     use super::*;
 
+    const DENSE: Cost = Cost {
+        layers: Matrices { bytes: 1000, quantized: 2000 },
+        expert: Matrices { bytes: 0, quantized: 0 },
+        experts: [0, 0],
+        head: Matrices { bytes: 100, quantized: 200 },
+        embedding: 1,
+    };
+
     #[test]
     fn layers_are_read_once_for_each_batch_and_the_head_once() {
-        let cost = Cost {
-            layers: Matrices { bytes: 1000, quantized: 2000 },
-            head: Matrices { bytes: 100, quantized: 200 },
-            embedding: 1,
-        };
-        assert_eq!(cost.bytes(1, 512), 1000 + 100 + 1);
-        assert_eq!(cost.bytes(513, 512), 2 * 1000 + 100 + 513);
-        assert_eq!(cost.products(10), 10 * 2000 + 200);
+        assert_eq!(DENSE.bytes(1, 512), 1000 + 100 + 1);
+        assert_eq!(DENSE.bytes(513, 512), 2 * 1000 + 100 + 513);
+        assert_eq!(DENSE.products(10), 10 * 2000 + 200);
+    }
+
+    #[test]
+    fn of_the_experts_only_the_chosen_are_read() {
+        let cost = Cost { expert: Matrices { bytes: 10, quantized: 20 }, experts: [8, 2], ..DENSE };
+        assert_eq!(cost.bytes(1, 512), 1000 + 2 * 10 + 100 + 1);
+        assert_eq!(cost.bytes(3, 512), 1000 + 6 * 10 + 100 + 3);
+        assert_eq!(cost.bytes(513, 512), 2 * 1000 + (8 + 2) * 10 + 100 + 513);
+        assert_eq!(cost.products(10), 10 * (2000 + 2 * 20) + 200);
     }
 }

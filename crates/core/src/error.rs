@@ -60,6 +60,8 @@ pub enum Error {
     UnknownRopeScaling(Name),
     /// The file lacks a tensor.
     MissingTensor(Name),
+    /// The file has a tensor that would change what the model computes, and that nothing reads.
+    StrayTensor(Name),
     /// A tensor has another shape than the architecture gives it.
     TensorShape {
         /// The tensor.
@@ -176,10 +178,19 @@ impl fmt::Display for Error {
             }
             Self::BadValue { key, expected } => write!(f, "the key {key} must be {expected}"),
             Self::UnknownRopeScaling(name) => {
-                write!(f, "the rope scaling {name} is not supported; supported are: none linear yarn")
+                write!(
+                    f,
+                    "the rope scaling {name} is not supported; supported are: none linear yarn longrope"
+                )
             }
             Self::MissingTensor(name) => {
                 write!(f, "the tensor {name} is missing: the file is incomplete or of another architecture")
+            }
+            Self::StrayTensor(name) => {
+                write!(
+                    f,
+                    "the tensor {name} changes what the model computes, and is not supported; convert the model without it"
+                )
             }
             Self::TensorShape { tensor, expected: [rows, cols], found } => write!(
                 f,

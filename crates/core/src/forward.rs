@@ -2,26 +2,32 @@
 //!
 //! Shapes: t tokens of the batch, e the embedding's length, h query heads and g KV heads of d values, f the
 //! feed-forward length. Every step is shared out among the workers and returns when all of it is done; for one token,
-//! what takes less time than asking for help is done by the caller alone.
+//! what takes less time than asking for help is done by the caller alone. What a model does not have costs it a look at
+//! the table of weights, once for each layer.
 
 mod attention;
 mod cache;
+mod experts;
+mod feed_forward;
+mod norm;
 mod rows;
 
 use core::ops::Range;
 
 use stonechat_kernels::elementwise::{self, NotFinite};
-use stonechat_kernels::split::Chunks;
+use stonechat_kernels::split::{Chunks, Stretches};
 use stonechat_kernels::{Alone, Level, Line, Matrix, Scratch, ScratchSize, Workers, matmul};
 
 use crate::model::{Norm, Weight};
 use crate::session::Weights;
 use crate::{Error, Model, Place, rope};
 
-pub(crate) use attention::{partials_len, scratch_lines};
+pub(crate) use attention::attention_size;
 pub(crate) use cache::{KvBuffer, KvCache};
+pub(crate) use experts::ExpertBuffers;
+use norm::{Arrival, Arriving, Norms};
 pub(crate) use rows::Input;
-use rows::{enter, share, share_out};
+use rows::{enter, share_out};
 
 /// The arena's regions for what flows through the layers.
 pub(crate) struct Buffers<'a> {
@@ -33,11 +39,14 @@ pub(crate) struct Buffers<'a> {
     pub input: Input<'a>,
     /// t x (h d + 2 g d) for q, k and v of each token, or t x 2 f for gate and up.
     pub wide: &'a mut [f32],
-    /// t x pairs.
+    /// t x pairs, of one rope behind the other.
     pub cos: &'a mut [f32],
     pub sin: &'a mut [f32],
     /// Attention of one token: a partial result for each KV head and chunk of positions.
     pub partials: &'a mut [f32],
+    /// t x layers x length: each layer's own input.
+    pub layer_inputs: &'a mut [f32],
+    pub experts: ExpertBuffers<'a>,
     pub scratch: &'a mut [Line],
     pub scratch_size: ScratchSize,
     pub batch: usize,
@@ -54,121 +63,166 @@ pub(crate) struct Pass<'p, 'a> {
     pub buffers: &'p mut Buffers<'a>,
 }
 
-/// What happens to the residual stream before it is normalised.
-#[derive(Clone, Copy)]
-enum Arrival<'t> {
-    /// residual[t] = embedding[token t]
-    Embedding(&'t [u32]),
-    /// residual += delta
-    Delta,
-}
+/// The matrices of queries, keys and values: one, or three.
+const QKV: [Weight; 4] = [Weight::Qkv, Weight::Q, Weight::K, Weight::V];
 
 impl Pass<'_, '_> {
     /// Runs `tokens`, of which the first stands at `position`, through all layers; leaves the residual stream, and what
     /// the last layer adds to it.
     pub fn layers(&mut self, tokens: &[u32], position: usize) -> Result<(), Error> {
-        let h = *self.model.hyperparameters();
+        let (h, spec) = (*self.model.hyperparameters(), *self.model.spec());
         let t = tokens.len();
         self.angles(t, position);
-        let mut arrival = Arrival::Embedding(tokens);
+        let mut arrival = Arrival::Embedding(tokens, position);
+        if self.model.layer_inputs().is_some() {
+            self.layer_inputs(tokens, position)
+                .map_err(|NotFinite| Error::NotFinite(Place::AttentionInput(0)))?;
+            arrival = Arrival::Nothing;
+        }
         for layer in 0..h.layers {
             // Attention: x += Wo attend(rope(Wq norm(x)), ...)
-            self.norm(arrival, self.weights.norm(layer, Norm::Attention, h.embedding), t)
+            self.norm(arrival, self.weights.norm(layer, Norm::Attention), t, false)
                 .map_err(|NotFinite| Error::NotFinite(Place::AttentionInput(layer)))?;
-            arrival = Arrival::Delta;
-            self.multiply(layer, &[Weight::Q, Weight::K, Weight::V], h.embedding, t);
-            self.store(layer, t, position)
+            arrival = self.arrival(layer, Norm::AttentionPost);
+            self.multiply(layer, &QKV, h.embedding, t);
+            self.prepare(layer, t)
+                .and_then(|()| self.store(layer, t, position))
                 .and_then(|()| self.attend(layer, t, position))
                 .map_err(|NotFinite| Error::NotFinite(Place::Heads(layer)))?;
-            self.gather(t, position).map_err(|NotFinite| Error::NotFinite(Place::AttentionOutput(layer)))?;
-            self.multiply(layer, &[Weight::Output], h.q_dim(), t);
+            self.gather(layer, t, position)
+                .map_err(|NotFinite| Error::NotFinite(Place::AttentionOutput(layer)))?;
+            self.multiply(layer, &[Weight::Output], self.weights.layer(layer).q_dim(), t);
 
-            // Feed-forward: x += Wdown (silu(Wgate norm(x)) * (Wup norm(x)))
-            self.norm(arrival, self.weights.norm(layer, Norm::FeedForward, h.embedding), t)
+            // Feed-forward: x += Wdown (silu(Wgate norm(x)) * (Wup norm(x))), of the x before attention or after it
+            self.norm(arrival, self.weights.norm(layer, Norm::FeedForward), t, spec.parallel)
                 .map_err(|NotFinite| Error::NotFinite(Place::FeedForwardInput(layer)))?;
-            self.multiply(layer, &[Weight::Gate, Weight::Up], h.embedding, t);
-            self.gate(t).map_err(|NotFinite| Error::NotFinite(Place::FeedForwardHidden(layer)))?;
-            self.multiply(layer, &[Weight::Down], h.feed_forward, t);
+            arrival = self.arrival(layer, Norm::FeedForwardPost);
+            if self.weights.layer(layer).has_experts() {
+                self.experts(layer, t)
+            } else {
+                self.feed_forward(layer, t)
+            }
+            .map_err(|NotFinite| Error::NotFinite(Place::FeedForwardHidden(layer)))?;
+
+            // The layer's own input: x += Wproj (gelu(Wgate x) * input)
+            if self.model.layer_inputs().is_some() {
+                self.norm(arrival, None, t, false)
+                    .and_then(|()| self.layer_input(layer, t))
+                    .map_err(|NotFinite| Error::NotFinite(Place::FeedForwardHidden(layer)))?;
+                arrival = self.arrival(layer, Norm::InputPost);
+            }
         }
         Ok(())
     }
 
     /// The logits of the given tokens of the batch: head norm(x), rows of `vocabulary` values. Once for each token.
     pub fn head(&mut self, tokens: Range<usize>, logits: &mut [f32]) -> Result<(), Error> {
-        let h = self.model.hyperparameters();
-        let (level, e, count, eps) = (self.level, h.embedding, tokens.len(), h.norm_eps);
-        let norm = self.weights.final_norm(e);
+        let (h, model, level) = (*self.model.hyperparameters(), self.model, self.level);
+        let (e, count) = (h.embedding, tokens.len());
+        let (norm, norms, arrival) =
+            (self.weights.final_norm(), Norms::new(model, level), self.last_arrival());
         let workers = few(count, self.workers);
         let b = &mut *self.buffers;
         let rows = tokens.start * e..tokens.end * e;
-        let delta = &b.delta[rows.clone()];
+        let arriving = Arriving { arrival, model, norms, delta: &b.delta[rows.clone()] };
         let parts = (Chunks::new(&mut b.residual[rows], e), b.input.parts(count, e, e));
         let mut scratch = Scratch::new(b.scratch, b.scratch_size);
         share_out(workers, parts, &mut scratch, |row, (x, input), lines| {
-            elementwise::add(x, &delta[row * e..][..e]);
-            enter(level, input, e, lines, |out, _| elementwise::rms_norm(level, x, norm, eps, out))
+            arriving.at(row, x, lines)?;
+            enter(level, input, e, lines, |out, _| norms.apply(x, &norm, out))
         })
         .map_err(|NotFinite| Error::NotFinite(Place::FinalNorm))?;
         let logits = &mut logits[..count * h.vocabulary];
-        matmul(level, self.workers, &[*self.model.head()], &b.input.read(count, e), logits, &mut scratch);
+        matmul(level, self.workers, &[*model.head()], &b.input.read(count, e), logits, &mut scratch);
+        let bias = self.weights.head_bias();
+        if bias.is_some() || h.logit_scale != 1.0 || h.logit_cap > 0.0 {
+            let chunk = h.vocabulary.div_ceil(self.workers.count());
+            let parts = Stretches::new(logits, h.vocabulary, 0..h.vocabulary, chunk);
+            let parts_of_a_row = h.vocabulary.div_ceil(chunk);
+            let done = share_out(self.workers, parts, &mut scratch, |part, logits, _| {
+                if let Some(bias) = bias {
+                    elementwise::add(logits, &bias[part % parts_of_a_row * chunk..][..logits.len()]);
+                }
+                if h.logit_scale != 1.0 {
+                    elementwise::scale(logits, h.logit_scale);
+                }
+                if h.logit_cap > 0.0 {
+                    elementwise::soft_cap(level, logits, h.logit_cap);
+                }
+                Ok(())
+            });
+            debug_assert_eq!(done, Ok(()));
+        }
         Ok(())
     }
 
     /// Cosine and sine of every pair at every position of the batch.
     fn angles(&mut self, tokens: usize, position: usize) {
-        let rope = &self.model.hyperparameters().rope;
-        let (pairs, magnitude) = (rope.dims / 2, rope.magnitude());
-        let frequencies = self.weights.frequencies(pairs);
         let workers = few(tokens, self.workers);
         let b = &mut *self.buffers;
-        let len = tokens * pairs;
-        let parts = (Chunks::new(&mut b.cos[..len], pairs), Chunks::new(&mut b.sin[..len], pairs));
         let mut scratch = Scratch::new(b.scratch, b.scratch_size);
-        let done = share_out(workers, parts, &mut scratch, |t, (cos, sin), _| {
-            rope::angles(frequencies, magnitude, position + t, cos, sin);
-            Ok(())
-        });
-        debug_assert_eq!(done, Ok(()));
-    }
-
-    /// What arrives, and then `input[t] = rms_norm(residual[t]) * weight`.
-    fn norm(&mut self, arrival: Arrival<'_>, weight: &[f32], tokens: usize) -> Result<(), NotFinite> {
-        let (level, eps, e) = (self.level, self.model.hyperparameters().norm_eps, weight.len());
-        let embedding = self.model.embedding();
-        let workers = few(tokens, self.workers);
-        let b = &mut *self.buffers;
-        let delta = &*b.delta;
-        let parts = (Chunks::new(&mut b.residual[..tokens * e], e), b.input.parts(tokens, e, e));
-        let mut scratch = Scratch::new(b.scratch, b.scratch_size);
-        share_out(workers, parts, &mut scratch, |t, (x, input), lines| {
-            match arrival {
-                Arrival::Embedding(tokens) => embedding.read_row(tokens[t] as usize, |columns, bytes| {
-                    elementwise::dequantize(level, embedding.format(), bytes, &mut x[columns]);
-                }),
-                Arrival::Delta => elementwise::add(x, &delta[t * e..][..e]),
+        let mut done = 0;
+        for (i, rope) in self.model.hyperparameters().ropes.iter().enumerate() {
+            let (pairs, magnitude) = (rope.dims / 2, rope.magnitude());
+            if pairs == 0 {
+                continue;
             }
-            enter(level, input, e, lines, |out, _| elementwise::rms_norm(level, x, weight, eps, out))
-        })
+            let frequencies = self.weights.frequencies(i);
+            let at = done..done + tokens * pairs;
+            done = at.end;
+            let parts = (Chunks::new(&mut b.cos[at.clone()], pairs), Chunks::new(&mut b.sin[at], pairs));
+            let finite = share_out(workers, parts, &mut scratch, |t, (cos, sin), _| {
+                rope::angles(frequencies, magnitude, position + t, cos, sin);
+                Ok(())
+            });
+            debug_assert_eq!(finite, Ok(()));
+        }
     }
 
-    /// Multiplies `input` by a stack of matrices, into `wide`, or into `delta` where it returns to the residual stream.
+    /// Multiplies `input` by those of a stack of matrices that the layer has, into `wide`, or into `delta` where it returns to
+    /// the residual stream.
     fn multiply(&mut self, layer: usize, stack: &[Weight], cols: usize, tokens: usize) {
-        let mut matrices: heapless::Vec<Matrix<'_>, 3> = heapless::Vec::new();
-        matrices.extend(stack.iter().map(|weight| self.weights.matrix(layer, *weight)));
-        let rows: usize = matrices.iter().map(Matrix::rows).sum();
         let b = &mut *self.buffers;
-        let out = if matches!(stack, [Weight::Output | Weight::Down]) { &mut *b.delta } else { &mut *b.wide };
-        let out = &mut out[..tokens * rows];
+        let returns = matches!(stack, [Weight::Output | Weight::Down | Weight::InputProjection]);
+        let out = if returns { &mut *b.delta } else { &mut *b.wide };
         let mut scratch = Scratch::new(b.scratch, b.scratch_size);
-        matmul(self.level, self.workers, &matrices, &b.input.read(tokens, cols), out, &mut scratch);
-        if stack.iter().all(|weight| self.weights.bias(layer, *weight).is_none()) {
+        let product = Product { level: self.level, workers: self.workers, weights: self.weights, layer };
+        product.of(stack, &b.input, (tokens, cols), out, &mut scratch);
+    }
+}
+
+/// Products with matrices of a layer.
+struct Product<'p, 'a> {
+    level: Level,
+    workers: &'p dyn Workers,
+    weights: Weights<'a>,
+    layer: usize,
+}
+
+impl Product<'_, '_> {
+    /// `out[t] = stack input[t]`, biases added.
+    fn of(
+        &self,
+        stack: &[Weight],
+        input: &Input<'_>,
+        (tokens, cols): (usize, usize),
+        out: &mut [f32],
+        scratch: &mut Scratch<'_>,
+    ) {
+        let (weights, layer) = (self.weights, self.layer);
+        let mut matrices: heapless::Vec<Matrix<'_>, 4> = heapless::Vec::new();
+        matrices.extend(stack.iter().filter_map(|weight| weights.matrix(layer, *weight)));
+        let rows: usize = matrices.iter().map(Matrix::rows).sum();
+        let out = &mut out[..tokens * rows];
+        matmul(self.level, self.workers, &matrices, &input.read(tokens, cols), out, scratch);
+        if stack.iter().all(|weight| weights.bias(layer, *weight).is_none()) {
             return;
         }
-        let weights = self.weights;
         let parts = Chunks::new(out, rows);
-        let done = share_out(few(tokens, self.workers), parts, &mut scratch, |_, mut out, _| {
-            for (weight, matrix) in stack.iter().zip(&matrices) {
-                let (row, rest) = out.split_at_mut(matrix.rows());
+        let done = share_out(few(tokens, self.workers), parts, scratch, |_, mut out, _| {
+            for weight in stack {
+                let rows = weights.matrix(layer, *weight).map_or(0, |matrix| matrix.rows());
+                let (row, rest) = out.split_at_mut(rows);
                 if let Some(bias) = weights.bias(layer, *weight) {
                     elementwise::add(row, bias);
                 }
@@ -177,25 +231,6 @@ impl Pass<'_, '_> {
             Ok(())
         });
         debug_assert_eq!(done, Ok(()));
-    }
-
-    /// input[t] = silu(gate[t]) * up[t]
-    fn gate(&mut self, tokens: usize) -> Result<(), NotFinite> {
-        let (level, f) = (self.level, self.model.hyperparameters().feed_forward);
-        let b = &mut *self.buffers;
-        let wide = &*b.wide;
-        let chunk = if tokens == 1 { share(f, self.workers.count()) } else { f };
-        let parts = b.input.parts(tokens, f, chunk);
-        let mut scratch = Scratch::new(b.scratch, b.scratch_size);
-        share_out(self.workers, parts, &mut scratch, |part, input, lines| {
-            let (t, from) = (part * chunk / f, part * chunk % f);
-            let len = chunk.min(f - from);
-            let (gate, up) = wide[t * 2 * f..][..2 * f].split_at(f);
-            enter(level, input, len, lines, |out, _| {
-                elementwise::silu_mul(level, &gate[from..][..len], &up[from..][..len], out);
-                Ok(())
-            })
-        })
     }
 }
 

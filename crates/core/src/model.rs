@@ -3,163 +3,128 @@
 //! In goes a [`Gguf`]; out comes a [`Model`], in which every tensor that the forward pass needs is known to exist, to
 //! have the right shape and a format that the kernels can multiply. Weights stay where they are.
 
+mod keys;
+mod shape;
+mod tensors;
+
 use core::fmt::Write;
 
 use stonechat_gguf::{Gguf, Name, Tensor};
+use stonechat_kernels::elementwise::{Activation, Xielu};
 use stonechat_kernels::{Format, Layout, Matrix};
 
 use crate::Error;
-use crate::arch::{self, Spec};
-use crate::rope::{Rope, Scaling};
+use crate::arch::{self, Gate, NormTensor, Presence, QkNorm, Shared, Spec};
 
-/// The numbers that shape a transformer.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Hyperparameters {
-    /// The longest context that the model was made for, in tokens.
-    pub context: usize,
-    /// The length of a token's vector.
-    pub embedding: usize,
-    /// The number of layers.
-    pub layers: usize,
-    /// The number of query heads of a layer.
-    pub heads: usize,
-    /// The number of key and value heads of a layer; each serves `heads / kv_heads` query heads.
-    pub kv_heads: usize,
-    /// The length of a head.
-    pub head_dim: usize,
-    /// The length of the hidden vector of the feed-forward part.
-    pub feed_forward: usize,
-    /// The number of tokens.
-    pub vocabulary: usize,
-    /// What RMSNorm adds below the root.
-    pub norm_eps: f32,
-    /// How positions are encoded.
-    pub rope: Rope,
-}
+pub use keys::Keys;
+use keys::Path;
+pub use shape::{Experts, Hyperparameters, Layer};
+pub(crate) use tensors::Weight;
+pub use tensors::{Norm, NormTensors};
 
-impl Hyperparameters {
-    /// The length of all query heads together.
-    pub const fn q_dim(&self) -> usize {
-        self.heads * self.head_dim
-    }
-
-    /// The length of all key heads together.
-    pub const fn kv_dim(&self) -> usize {
-        self.kv_heads * self.head_dim
-    }
-
-    /// How many query heads share a KV head.
-    pub const fn group(&self) -> usize {
-        self.heads / self.kv_heads
-    }
-
-    /// The longest vector that enters a matrix.
-    pub fn widest_input(&self) -> usize {
-        self.embedding.max(self.q_dim()).max(self.feed_forward)
-    }
-}
-
-/// The matrices of a layer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Weight {
-    Q,
-    K,
-    V,
-    Output,
-    Gate,
-    Up,
-    Down,
-}
-
-impl Weight {
-    pub const ALL: [Self; 7] = [Self::Q, Self::K, Self::V, Self::Output, Self::Gate, Self::Up, Self::Down];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Q => "attn_q",
-            Self::K => "attn_k",
-            Self::V => "attn_v",
-            Self::Output => "attn_output",
-            Self::Gate => "ffn_gate",
-            Self::Up => "ffn_up",
-            Self::Down => "ffn_down",
-        }
-    }
-
-    /// Outputs and inputs.
-    pub const fn shape(self, h: &Hyperparameters) -> [usize; 2] {
-        match self {
-            Self::Q => [h.q_dim(), h.embedding],
-            Self::K | Self::V => [h.kv_dim(), h.embedding],
-            Self::Output => [h.embedding, h.q_dim()],
-            Self::Gate | Self::Up => [h.feed_forward, h.embedding],
-            Self::Down => [h.embedding, h.feed_forward],
-        }
-    }
-}
-
-/// The norms of a layer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Norm {
-    Attention,
-    FeedForward,
-}
-
-impl Norm {
-    pub const ALL: [Self; 2] = [Self::Attention, Self::FeedForward];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Attention => "attn_norm",
-            Self::FeedForward => "ffn_norm",
-        }
-    }
-}
-
-/// A vector of the file, to be dequantized once.
+/// A vector to be dequantized once.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Vector<'a> {
-    pub format: Format,
-    pub bytes: &'a [u8],
+pub(crate) enum Vector<'a> {
+    /// Of the file.
+    Stored { format: Format, bytes: &'a [u8] },
+    /// In no file: all 1.
+    Ones,
 }
 
 /// A model. See the [module](self).
 #[derive(Clone, Debug)]
 pub struct Model<'a> {
     gguf: Gguf<'a>,
-    spec: &'static Spec,
+    spec: Spec,
     hyperparameters: Hyperparameters,
     embedding: Matrix<'a>,
     head: Matrix<'a>,
+    positions: Option<Matrix<'a>>,
+    layer_inputs: Option<LayerInputs<'a>>,
+}
+
+/// Where each layer's own input comes from: a row for each token, and a projection of the embedding, each for all layers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LayerInputs<'a> {
+    pub embedding: Matrix<'a>,
+    pub projection: Matrix<'a>,
 }
 
 impl<'a> Model<'a> {
     /// Reads hyperparameters and checks every tensor.
     pub fn from_gguf(gguf: &Gguf<'a>) -> Result<Self, Error> {
         let architecture = gguf.str("general.architecture")?;
-        let spec = arch::find(architecture).ok_or(Error::UnknownArchitecture(Name::new(architecture)))?;
+        let mut spec =
+            *arch::find(architecture).ok_or(Error::UnknownArchitecture(Name::new(architecture)))?;
+        let keys = Keys { gguf, prefix: spec.name };
+        if keys.opt_bool("attention.causal")? == Some(false) {
+            return Err(keys.bad("attention.causal", "true: models that look ahead do not generate"));
+        }
+        (spec.adapt)(&keys, &mut spec)?;
         let embedding = tensor(gguf, "token_embd.weight")?;
-        let hyperparameters = read(gguf, spec, &embedding)?;
+        let vocabulary = usize::try_from(shape(&embedding)[0]).unwrap_or(0);
+        let hyperparameters = Hyperparameters::read(&keys, &spec, vocabulary)?;
         let h = &hyperparameters;
-        let shape = [h.vocabulary, h.embedding];
-        let embedding = matrix(&embedding, shape)?;
+        let embedding = matrix(&embedding, [vocabulary, h.embedding])?;
         let head = match gguf.tensor("output.weight") {
-            Some(head) => matrix(&head, shape)?,
+            Some(head) => matrix(&head, [vocabulary, h.embedding])?,
             None => embedding,
         };
-        let model = Self { gguf: *gguf, spec, hyperparameters, embedding, head };
-        model.final_norm()?;
-        model.rope_factors()?;
-        for layer in 0..h.layers {
-            for weight in Weight::ALL {
-                model.weight(layer, weight)?;
-                model.bias(layer, weight)?;
-            }
-            for norm in Norm::ALL {
-                model.norm(layer, norm)?;
-            }
-        }
+        let global = |name, rows, cols| matrix(&tensor(gguf, name)?, [rows, cols]);
+        let positions = spec.positions.then(|| global("position_embd.weight", h.context, h.embedding));
+        let all_inputs = h.layers * h.layer_input;
+        let layer_inputs = (all_inputs > 0).then(|| {
+            let embedding = global("per_layer_token_embd.weight", vocabulary, all_inputs)?;
+            let projection = global("per_layer_model_proj.weight", all_inputs, h.embedding)?;
+            Ok::<_, Error>(LayerInputs { embedding, projection })
+        });
+        let model = Self {
+            gguf: *gguf,
+            spec,
+            hyperparameters,
+            embedding,
+            head,
+            positions: positions.transpose()?,
+            layer_inputs: layer_inputs.transpose()?,
+        };
+        model.check()?;
         Ok(model)
+    }
+
+    /// Looks at every tensor that the model uses.
+    fn check(&self) -> Result<(), Error> {
+        let h = &self.hyperparameters;
+        self.each_global_vector(&mut |_, _| Ok(()))?;
+        for number in 0..h.layers {
+            let layer = self.layer(number)?;
+            if let Some(source) = layer.source() {
+                let source = self.layer(source)?;
+                if (source.kv_heads(), source.head_dim()) != (layer.kv_heads(), layer.head_dim()) {
+                    let expected = "the same in layers that share keys and values";
+                    return Err(self.keys().bad("attention.head_count_kv", expected));
+                }
+            }
+            for weight in Weight::ALL {
+                let matrix = self.weight(number, &layer, weight)?;
+                // A factor beside a matrix, or a bias of a part of one, would change every number.
+                let strays: &[_] = if matrix.is_some() { &["scale", "input_scale"] } else { &["bias"] };
+                for kind in strays {
+                    let name = in_layer(number, weight.name(), kind);
+                    if self.gguf.tensor(&name).is_some() {
+                        return Err(Error::StrayTensor(Name::new(&name)));
+                    }
+                }
+            }
+            self.each_vector(number, &layer, &mut |_, _, _| Ok(()))?;
+            for name in self.spec.biases {
+                let is_there = |kind| self.gguf.tensor(&in_layer(number, name, kind)).is_some();
+                if is_there("weight") && !is_there("bias") {
+                    return Err(Error::MissingTensor(Name::new(&in_layer(number, name, "bias"))));
+                }
+            }
+            self.activation(number)?;
+        }
+        Ok(())
     }
 
     /// The numbers that shape the model.
@@ -168,8 +133,8 @@ impl<'a> Model<'a> {
     }
 
     /// The description of the architecture.
-    pub const fn spec(&self) -> &'static Spec {
-        self.spec
+    pub const fn spec(&self) -> &Spec {
+        &self.spec
     }
 
     /// The file.
@@ -187,36 +152,213 @@ impl<'a> Model<'a> {
         &self.head
     }
 
-    pub(crate) fn weight(&self, layer: usize, weight: Weight) -> Result<Matrix<'a>, Error> {
-        let tensor = tensor(&self.gguf, &in_layer(layer, weight.name(), "weight"))?;
-        matrix(&tensor, weight.shape(&self.hyperparameters))
+    /// A vector for each position, to be added to the embedding.
+    pub const fn positions(&self) -> Option<&Matrix<'a>> {
+        self.positions.as_ref()
     }
 
-    /// A bias, where the file has one.
-    pub(crate) fn bias(&self, layer: usize, weight: Weight) -> Result<Option<Vector<'a>>, Error> {
-        let Some(tensor) = self.gguf.tensor(&in_layer(layer, weight.name(), "bias")) else { return Ok(None) };
-        vector(&tensor, weight.shape(&self.hyperparameters)[0]).map(Some)
+    pub(crate) const fn layer_inputs(&self) -> Option<&LayerInputs<'a>> {
+        self.layer_inputs.as_ref()
     }
 
-    pub(crate) fn norm(&self, layer: usize, norm: Norm) -> Result<Vector<'a>, Error> {
-        let tensor = tensor(&self.gguf, &in_layer(layer, norm.name(), "weight"))?;
-        vector(&tensor, self.hyperparameters.embedding)
+    fn keys(&self) -> Keys<'_, 'a> {
+        Keys { gguf: &self.gguf, prefix: self.spec.name }
     }
 
-    pub(crate) fn final_norm(&self) -> Result<Vector<'a>, Error> {
-        vector(&tensor(&self.gguf, "output_norm.weight")?, self.hyperparameters.embedding)
+    /// The shape of a layer.
+    pub fn layer(&self, number: usize) -> Result<Layer, Error> {
+        Layer::read(&self.keys(), &self.spec, &self.hyperparameters, number)
     }
 
-    /// What the frequencies of RoPE are divided by, where the file has it.
-    pub(crate) fn rope_factors(&self) -> Result<Option<Vector<'a>>, Error> {
-        let Some(tensor) = self.gguf.tensor("rope_freqs.weight") else { return Ok(None) };
-        vector(&tensor, self.hyperparameters.rope.dims / 2).map(Some)
+    /// A matrix of a layer, if it has it.
+    pub(crate) fn weight(
+        &self,
+        number: usize,
+        layer: &Layer,
+        weight: Weight,
+    ) -> Result<Option<Matrix<'a>>, Error> {
+        let name = in_layer(number, weight.name(), "weight");
+        let Some(tensor) = find(&self.gguf, &name, self.presence(number, layer, weight))? else {
+            return Ok(None);
+        };
+        let expected = weight.shape(&self.hyperparameters, layer);
+        let matrix = matrix(&tensor, expected)?;
+        let rows = expected[0] / self.hyperparameters.experts.count.max(1);
+        let group = matrix.layout().group();
+        if weight.is_of_experts() && !rows.is_multiple_of(group) {
+            return Err(Error::PartialGroup { tensor: Name::new(tensor.name), rows, group });
+        }
+        Ok(Some(matrix))
+    }
+
+    /// Whether a layer has a matrix.
+    fn presence(&self, number: usize, layer: &Layer, weight: Weight) -> Presence {
+        let needed = |needed| if needed { Presence::Always } else { Presence::Never };
+        let (experts, dense) = (layer.has_experts(), !layer.has_experts());
+        let shares_experts = experts && self.hyperparameters.experts.shared > 0;
+        let has_own_cache = layer.source().is_none();
+        let has = |weight: Weight| self.gguf.tensor(&in_layer(number, weight.name(), "weight")).is_some();
+        let is_fused = || has(Weight::Qkv);
+        match weight {
+            Weight::Qkv if has_own_cache => Presence::Maybe,
+            Weight::Qkv => Presence::Never,
+            Weight::Q => needed(!has_own_cache || !is_fused()),
+            Weight::V if self.spec.values_may_be_keys && has_own_cache => Presence::Maybe,
+            Weight::K | Weight::V => needed(has_own_cache && !is_fused()),
+            Weight::Output => Presence::Always,
+            Weight::Gate => needed(dense && self.spec.gate == Gate::Separate),
+            Weight::Up | Weight::Down => needed(dense),
+            Weight::Router | Weight::ExpertDown => needed(experts),
+            Weight::ExpertGateUp if experts => Presence::Maybe,
+            Weight::ExpertGateUp => Presence::Never,
+            Weight::ExpertGate | Weight::ExpertUp => needed(experts && !has(Weight::ExpertGateUp)),
+            Weight::SharedRouter => needed(shares_experts && self.spec.routing.shared == Shared::Weighted),
+            Weight::SharedGate | Weight::SharedUp | Weight::SharedDown => needed(shares_experts),
+            Weight::InputGate | Weight::InputProjection => needed(self.layer_inputs.is_some()),
+        }
+    }
+
+    /// What makes the hidden vector of a layer.
+    pub(crate) fn activation(&self, number: usize) -> Result<Activation, Error> {
+        let Activation::Xielu(_) = self.spec.activation else { return Ok(self.spec.activation) };
+        let keys = self.keys();
+        let number = |key| keys.float_of_all_in(key, number);
+        // The parameters are stored before what keeps them positive.
+        let softplus = |x: f32| if x > 20.0 { x } else { libm::log1pf(libm::expf(x)) };
+        let beta = number("xielu.beta")?;
+        Ok(Activation::Xielu(Xielu {
+            positive: softplus(number("xielu.alpha_p")?),
+            negative: beta + softplus(number("xielu.alpha_n")?),
+            beta,
+            eps: number("xielu.eps")?,
+        }))
+    }
+
+    /// Hands every vector of a layer to `each`.
+    pub(crate) fn each_vector(
+        &self,
+        number: usize,
+        layer: &Layer,
+        each: &mut EachOfLayer<'_, 'a>,
+    ) -> Result<(), Error> {
+        let h = &self.hyperparameters;
+        for NormTensor { norm, tensor, presence } in self.spec.norms {
+            let of_cache = matches!(norm, Norm::Key | Norm::Value);
+            if *norm == Norm::Output
+                || *norm == Norm::InputPost && self.layer_inputs.is_none()
+                || of_cache && layer.source().is_some()
+                || *norm == Norm::Hidden && layer.has_experts()
+            {
+                continue;
+            }
+            let len = norm.len(h, layer, self.spec.qk_norm);
+            if tensor.is_empty() {
+                each(LayerVector::Norm(*norm), Vector::Ones, len)?;
+                continue;
+            }
+            let name = in_layer(number, tensor, "weight");
+            let Some(weight) = find(&self.gguf, &name, *presence)? else { continue };
+            each(LayerVector::Norm(*norm), vector(&weight, len)?, len)?;
+            if let Some(bias) = self.gguf.tensor(&in_layer(number, tensor, "bias")) {
+                each(LayerVector::NormBias(*norm), vector(&bias, len)?, len)?;
+            }
+        }
+        for weight in Weight::ALL {
+            if self.presence(number, layer, weight) == Presence::Never {
+                continue;
+            }
+            if let Some(bias) = self.gguf.tensor(&in_layer(number, weight.name(), "bias")) {
+                let len = weight.shape(h, layer)[0];
+                each(LayerVector::Bias(weight), vector(&bias, len)?, len)?;
+            }
+        }
+        if let Some(sinks) = find(&self.gguf, &in_layer(number, "attn_sinks", "weight"), self.spec.sinks)? {
+            each(LayerVector::Sinks, vector(&sinks, layer.heads())?, layer.heads())?;
+        }
+        let selection = self.spec.routing.selection_bias;
+        let selection = if layer.has_experts() { selection } else { Presence::Never };
+        if let Some(bias) = find(&self.gguf, &in_layer(number, "exp_probs_b", "bias"), selection)? {
+            each(LayerVector::SelectionBias, vector(&bias, h.experts.count)?, h.experts.count)?;
+        }
+        if let Some(scale) = self.gguf.tensor(&in_layer(number, "layer_output_scale", "weight")) {
+            each(LayerVector::OutputScale, vector(&scale, 1)?, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Hands every vector that belongs to no layer to `each`.
+    pub(crate) fn each_global_vector(&self, each: &mut EachGlobal<'_, 'a>) -> Result<(), Error> {
+        let h = &self.hyperparameters;
+        let named = |name, len| find(&self.gguf, name, Presence::Maybe)?.map(|t| vector(&t, len)).transpose();
+        let plain = self.spec.norms.iter().any(|norm| norm.norm == Norm::Output && norm.tensor.is_empty());
+        let weight = if plain {
+            Vector::Ones
+        } else {
+            vector(&tensor(&self.gguf, "output_norm.weight")?, h.embedding)?
+        };
+        each(GlobalVector::Norm, &[weight])?;
+        if let Some(bias) = named("output_norm.bias", h.embedding)? {
+            each(GlobalVector::NormBias, &[bias])?;
+        }
+        if let Some(bias) = named("output.bias", h.vocabulary)? {
+            each(GlobalVector::HeadBias, &[bias])?;
+        }
+        if self.layer_inputs.is_some() {
+            let norm = vector(&tensor(&self.gguf, "per_layer_proj_norm.weight")?, h.layer_input)?;
+            each(GlobalVector::InputNorm, &[norm])?;
+        }
+        let pairs = h.ropes[0].dims / 2;
+        if pairs > 0 {
+            // What frequencies are divided by: always, or within and beyond the context trained on.
+            match (named("rope_freqs.weight", pairs)?, named("rope_factors_short.weight", pairs)?) {
+                (Some(factors), _) => each(GlobalVector::RopeFactors, &[factors])?,
+                (None, Some(short)) => {
+                    let long = vector(&tensor(&self.gguf, "rope_factors_long.weight")?, pairs)?;
+                    each(GlobalVector::RopeFactors, &[short, long])?;
+                }
+                (None, None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What the norms of q and k go over.
+    pub(crate) const fn qk_norm(&self) -> QkNorm {
+        self.spec.qk_norm
     }
 }
 
-type Path = heapless::String<64>;
+/// What is handed a layer's vectors: which it is, itself and its length.
+pub(crate) type EachOfLayer<'f, 'a> = dyn FnMut(LayerVector, Vector<'a>, usize) -> Result<(), Error> + 'f;
 
-/// `blk.{layer}.{name}.{kind}`: names are short constants and layers few, so that it always fits.
+/// What is handed the vectors of no layer: which it is and itself, or the two from which one is chosen.
+pub(crate) type EachGlobal<'f, 'a> = dyn FnMut(GlobalVector, &[Vector<'a>]) -> Result<(), Error> + 'f;
+
+/// A vector of a layer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LayerVector {
+    Norm(Norm),
+    NormBias(Norm),
+    Bias(Weight),
+    /// A score for each head.
+    Sinks,
+    /// What is added to an expert's score while some are chosen.
+    SelectionBias,
+    /// What the residual stream is multiplied by behind the layer.
+    OutputScale,
+}
+
+/// A vector of no layer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum GlobalVector {
+    Norm,
+    NormBias,
+    HeadBias,
+    InputNorm,
+    RopeFactors,
+}
+
+/// `blk.{layer}.{name}.{kind}`.
 fn in_layer(layer: usize, name: &str, kind: &str) -> Path {
     let mut path = Path::new();
     let _ = write!(path, "blk.{layer}.{name}.{kind}");
@@ -225,6 +367,15 @@ fn in_layer(layer: usize, name: &str, kind: &str) -> Path {
 
 fn tensor<'a>(gguf: &Gguf<'a>, name: &str) -> Result<Tensor<'a>, Error> {
     gguf.tensor(name).ok_or(Error::MissingTensor(Name::new(name)))
+}
+
+/// A tensor that a file has always, maybe, or never.
+fn find<'a>(gguf: &Gguf<'a>, name: &str, presence: Presence) -> Result<Option<Tensor<'a>>, Error> {
+    match presence {
+        Presence::Never => Ok(None),
+        Presence::Maybe => Ok(gguf.tensor(name)),
+        Presence::Always => tensor(gguf, name).map(Some),
+    }
 }
 
 fn matrix<'a>(tensor: &Tensor<'a>, expected: [usize; 2]) -> Result<Matrix<'a>, Error> {
@@ -242,8 +393,19 @@ fn matrix<'a>(tensor: &Tensor<'a>, expected: [usize; 2]) -> Result<Matrix<'a>, E
         .ok_or(Error::TensorShape { tensor: name, expected, found })
 }
 
+/// A tensor of `len` values, in whatever dimensions.
 fn vector<'a>(tensor: &Tensor<'a>, len: usize) -> Result<Vector<'a>, Error> {
-    matrix(tensor, [1, len]).map(|row| Vector { format: row.format(), bytes: row.bytes() })
+    let [rows, cols] = shape(tensor);
+    let expected = match usize::try_from(rows) {
+        Ok(rows) if rows > 0 && len.is_multiple_of(rows) && cols == (len / rows) as u64 => [rows, len / rows],
+        _ => [1, len],
+    };
+    let matrix = matrix(tensor, expected)?;
+    if matrix.layout() != Layout::Rows {
+        let tensor = Name::new(tensor.name);
+        return Err(Error::PartialGroup { tensor, rows: expected[0], group: matrix.layout().group() });
+    }
+    Ok(Vector::Stored { format: matrix.format(), bytes: matrix.bytes() })
 }
 
 /// Rows and columns; rows are all dimensions but the first.
@@ -251,118 +413,4 @@ fn shape(tensor: &Tensor<'_>) -> [u64; 2] {
     let cols = tensor.dims.row_len();
     let elements = tensor.dims.elements().unwrap_or(0);
     [elements.checked_div(cols).unwrap_or(0), cols]
-}
-
-/// More layers than any model has; keeps what is computed from them in bounds.
-const MOST_LAYERS: usize = 4096;
-/// Wider than any model; likewise.
-const MOST_WIDTH: usize = 1 << 24;
-
-fn read(gguf: &Gguf<'_>, spec: &Spec, embedding: &Tensor<'_>) -> Result<Hyperparameters, Error> {
-    let keys = Keys { gguf, prefix: spec.name };
-    let size = |key, most| keys.size(key, most);
-    let embedding_length = size("embedding_length", MOST_WIDTH)?;
-    let heads = size("attention.head_count", MOST_WIDTH)?;
-    let kv_heads = keys.opt_size("attention.head_count_kv", MOST_WIDTH)?.unwrap_or(heads);
-    if !heads.is_multiple_of(kv_heads) {
-        return Err(keys.bad("attention.head_count", "a multiple of attention.head_count_kv"));
-    }
-    let head_dim = match keys.opt_size("attention.key_length", MOST_WIDTH)? {
-        Some(length) => length,
-        None if embedding_length.is_multiple_of(heads) => embedding_length / heads,
-        None => return Err(keys.bad("embedding_length", "a multiple of attention.head_count")),
-    };
-    if keys.opt_size("attention.value_length", MOST_WIDTH)?.is_some_and(|length| length != head_dim) {
-        return Err(keys.bad("attention.value_length", "equal to attention.key_length"));
-    }
-    let heads_fit = heads.checked_mul(head_dim).is_some_and(|dim| dim <= MOST_WIDTH);
-    if !heads_fit {
-        return Err(keys.bad("attention.head_count", "such that all heads together stay below 2^24"));
-    }
-    let eps = gguf.f32(&keys.path("attention.layer_norm_rms_epsilon"))?;
-    if !(eps.is_finite() && eps > 0.0) {
-        return Err(keys.bad("attention.layer_norm_rms_epsilon", "a positive number"));
-    }
-    let context = size("context_length", u32::MAX as usize)?;
-    let rope = read_rope(&keys, head_dim, context)?;
-    let rows = usize::try_from(shape(embedding)[0]).unwrap_or(0);
-    Ok(Hyperparameters {
-        context,
-        embedding: embedding_length,
-        layers: size("block_count", MOST_LAYERS)?,
-        heads,
-        kv_heads,
-        head_dim,
-        feed_forward: size("feed_forward_length", MOST_WIDTH)?,
-        vocabulary: rows,
-        norm_eps: eps,
-        rope,
-    })
-}
-
-fn read_rope(keys: &Keys<'_, '_>, head_dim: usize, context: usize) -> Result<Rope, Error> {
-    let gguf = keys.gguf;
-    let dims = keys.opt_size("rope.dimension_count", MOST_WIDTH)?.unwrap_or(head_dim);
-    if dims > head_dim || !dims.is_multiple_of(2) {
-        return Err(keys.bad("rope.dimension_count", "an even number, at most a head's length"));
-    }
-    let positive = |key, default| match gguf.opt_f32(&keys.path(key))? {
-        None => Ok(default),
-        Some(value) if value.is_finite() && value > 0.0 => Ok(value),
-        Some(_) => Err(keys.bad(key, "a positive number")),
-    };
-    let base = positive("rope.freq_base", 10_000.0)?;
-    let factor = positive("rope.scaling.factor", 1.0)?;
-    let scaling = match gguf.opt_str(&keys.path("rope.scaling.type"))? {
-        None if gguf.opt_f32(&keys.path("rope.scale_linear"))?.is_some() => {
-            Scaling::Linear { factor: positive("rope.scale_linear", 1.0)? }
-        }
-        None | Some("none") => Scaling::None,
-        Some("linear") => Scaling::Linear { factor },
-        Some("yarn") => Scaling::Yarn {
-            factor,
-            original_context: keys
-                .opt_size("rope.scaling.original_context_length", u32::MAX as usize)?
-                .unwrap_or(context),
-            beta_fast: positive("rope.scaling.yarn_beta_fast", 32.0)?,
-            beta_slow: positive("rope.scaling.yarn_beta_slow", 1.0)?,
-            attention_factor: positive("rope.scaling.attn_factor", 1.0)?,
-        },
-        Some(other) => return Err(Error::UnknownRopeScaling(Name::new(other))),
-    };
-    Ok(Rope { dims, base, scaling })
-}
-
-/// The keys of one architecture.
-struct Keys<'g, 'a> {
-    gguf: &'g Gguf<'a>,
-    prefix: &'static str,
-}
-
-impl Keys<'_, '_> {
-    fn path(&self, key: &str) -> Path {
-        let mut path = Path::new();
-        let _ = write!(path, "{}.{key}", self.prefix);
-        path
-    }
-
-    fn bad(&self, key: &str, expected: &'static str) -> Error {
-        Error::BadValue { key: Name::new(&self.path(key)), expected }
-    }
-
-    fn size(&self, key: &str, most: usize) -> Result<usize, Error> {
-        self.checked(key, self.gguf.u32(&self.path(key))?, most)
-    }
-
-    fn opt_size(&self, key: &str, most: usize) -> Result<Option<usize>, Error> {
-        self.gguf.opt_u32(&self.path(key))?.map(|value| self.checked(key, value, most)).transpose()
-    }
-
-    fn checked(&self, key: &str, value: u32, most: usize) -> Result<usize, Error> {
-        match value as usize {
-            0 => Err(self.bad(key, "at least 1")),
-            value if value > most => Err(self.bad(key, "of a size that a model can have")),
-            value => Ok(value),
-        }
-    }
 }

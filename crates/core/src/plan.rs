@@ -9,9 +9,8 @@ use stonechat_kernels::{Line, ScratchSize};
 
 use crate::arena::ALIGNMENT;
 use crate::forward;
-use crate::model::{Norm, Weight};
 use crate::sampler::Candidate;
-use crate::session::LayerRecord;
+use crate::session::{LayerRecord, vectors_len};
 use crate::{Error, Model, Vocabulary};
 
 /// In what form activations meet quantized matrices.
@@ -76,10 +75,13 @@ pub(crate) struct Lengths {
     pub values: usize,
     pub residual: usize,
     pub input: usize,
-    pub blocks: usize,
-    pub halves: usize,
     pub wide: usize,
     pub delta: usize,
+    pub layer_inputs: usize,
+    pub expert_scores: usize,
+    pub choices: usize,
+    pub expert_input: usize,
+    pub expert_out: usize,
     pub partials: usize,
     pub angles: usize,
     pub logits: usize,
@@ -93,7 +95,7 @@ pub(crate) struct Lengths {
 pub struct Plan {
     limits: Limits,
     pub(crate) lengths: Lengths,
-    regions: [Region; 10],
+    regions: [Region; 11],
     bytes: usize,
 }
 
@@ -114,17 +116,14 @@ impl Plan {
                 return Err(Error::ZeroLimit(what));
             }
         }
-        for format in [limits.keys, limits.values] {
-            if format.row_bytes(h.head_dim).is_none() {
-                return Err(Error::KvBlocks { format, head_dim: h.head_dim });
-            }
-        }
+        let caches = caches(model, &limits)?;
         // A batch longer than the context would never be full.
         let batch = limits.batch.min(limits.context);
         let limits = Limits { batch, outputs: limits.outputs.min(batch), ..limits };
         let vocabulary = Vocabulary::memory(model.gguf())?;
-        let vectors = vectors(model)?;
-        lengths(model, &limits, vocabulary, vectors)
+        let vectors = vectors_len(model)?;
+        let attention = forward::attention_size(model, limits.context)?;
+        lengths(model, &limits, caches, [vocabulary, vectors, attention.partials, attention.scratch])
             .and_then(|lengths| Self::of(limits, lengths))
             .filter(|plan| isize::try_from(plan.bytes).is_ok())
             .ok_or(Error::TooLarge)
@@ -191,6 +190,9 @@ impl Plan {
             len.checked_mul(size_of::<T>())?.checked_next_multiple_of(ALIGNMENT)
         }
         let sum = |parts: &[usize]| parts.iter().try_fold(0usize, |sum, part| sum.checked_add(*part));
+        let int8 = |len: usize| {
+            sum(&[size::<i8>(len)?, size::<f32>(len.div_ceil(32))?, size::<i16>(len.div_ceil(16))?])
+        };
         let regions = [
             ("vocabulary index", size::<u8>(l.vocabulary)?),
             ("layer table", size::<LayerRecord>(l.layers)?),
@@ -204,14 +206,23 @@ impl Plan {
                     size::<f32>(l.input)?,
                     size::<f32>(l.wide)?,
                     size::<f32>(l.delta)?,
+                    size::<f32>(l.layer_inputs)?,
                     size::<f32>(l.partials)?,
                     size::<f32>(l.angles)?,
                     size::<f32>(l.angles)?,
                 ])?,
             ),
+            ("int8 activations", int8(l.input)?),
             (
-                "int8 activations",
-                sum(&[size::<i8>(l.input)?, size::<f32>(l.blocks)?, size::<i16>(l.halves)?])?,
+                "experts",
+                sum(&[
+                    size::<f32>(l.expert_scores)?,
+                    // The ids and weights of the chosen, and where their rows lie, back and forth.
+                    size::<u32>(l.choices)?.checked_mul(4)?,
+                    size::<f32>(l.expert_input)?,
+                    int8(l.expert_input)?,
+                    size::<f32>(l.expert_out)?,
+                ])?,
             ),
             ("logits", size::<f32>(l.logits)?),
             ("sampler", size::<Candidate>(l.candidates)?),
@@ -226,52 +237,63 @@ impl Plan {
 /// The batch with which [`Plan::fit`] looks for the longest context.
 const SMALL_BATCH: usize = 32;
 
-fn lengths(model: &Model<'_>, limits: &Limits, vocabulary: usize, vectors: usize) -> Option<Lengths> {
-    let h = model.hyperparameters();
+/// The bytes of all keys and of all values.
+fn caches(model: &Model<'_>, limits: &Limits) -> Result<[Option<usize>; 2], Error> {
+    let mut caches = [Some(0usize); 2];
+    let positions = limits.context.checked_next_multiple_of(GROUP);
+    for number in 0..model.hyperparameters().layers {
+        let layer = model.layer(number)?;
+        for (sum, format) in caches.iter_mut().zip([limits.keys, limits.values]) {
+            let head_dim = layer.head_dim();
+            let row = format.row_bytes(head_dim).ok_or(Error::KvBlocks { format, head_dim })?;
+            let heads = if layer.source().is_none() { layer.kv_heads() } else { 0 };
+            let bytes = positions.and_then(|positions| positions.checked_mul(heads.checked_mul(row)?));
+            *sum = sum.zip(bytes).and_then(|(sum, bytes)| sum.checked_add(bytes));
+        }
+    }
+    Ok(caches)
+}
+
+fn lengths(
+    model: &Model<'_>,
+    limits: &Limits,
+    caches: [Option<usize>; 2],
+    [vocabulary, vectors, partials, attention_scratch]: [usize; 4],
+) -> Option<Lengths> {
+    let (h, x) = (model.hyperparameters(), model.hyperparameters().experts);
     let times = |a: usize, b: usize| a.checked_mul(b);
     let batch = limits.batch;
-    let heads = times(h.layers, h.kv_heads)?;
-    let cache = |format: KvFormat| {
-        let positions = limits.context.checked_next_multiple_of(GROUP)?;
-        times(times(heads, positions)?, format.row_bytes(h.head_dim)?)
-    };
     let input = times(batch, h.widest_input())?;
-    let wide = (h.q_dim() + 2 * h.kv_dim()).max(2 * h.feed_forward);
-    // A matrix, a tile of attention, or a row in f32.
-    let row = (4 * h.widest_input()).div_ceil(Line::BYTES);
-    let scratch_size =
-        ScratchSize::new(h.widest_input(), batch).at_least(forward::scratch_lines(h)).at_least(row);
+    let qkv = (h.heads + 2 * h.kv_heads) * h.head_dim;
+    let widest_expert = x.feed_forward.max(x.shared);
+    let wide = qkv.max(2 * h.feed_forward).max(h.layer_input).max(2 * widest_expert);
+    // One token meets its experts side by side.
+    let hidden_of_one = times(x.used, x.feed_forward)?;
+    // A matrix, a tile of attention, or two rows in f32.
+    let row = (2 * 4 * h.widest_input()).div_ceil(Line::BYTES) + 2;
+    let scratch_size = ScratchSize::new(h.widest_input(), batch).at_least(attention_scratch).at_least(row);
+    let has_experts = x.count > 0;
+    let of_experts = |len: Option<usize>| if has_experts { len } else { Some(0) };
     Some(Lengths {
         vocabulary,
         layers: h.layers,
         vectors,
-        keys: cache(limits.keys)?,
-        values: cache(limits.values)?,
+        keys: caches[0]?,
+        values: caches[1]?,
         residual: times(batch, h.embedding)?,
         input,
-        blocks: input.div_ceil(32),
-        halves: input.div_ceil(16),
-        wide: times(batch, wide)?,
+        wide: times(batch, wide)?.max(times(2, hidden_of_one)?),
         delta: times(batch, h.embedding)?,
-        partials: forward::partials_len(h, limits.context)?,
-        angles: times(batch + 1, h.rope.dims / 2)?,
+        layer_inputs: times(batch, h.layers * h.layer_input)?,
+        expert_scores: of_experts(times(batch, x.count + 1))?,
+        choices: of_experts(times(batch, x.used))?,
+        expert_input: of_experts(Some(times(batch, h.embedding.max(widest_expert))?.max(hidden_of_one)))?,
+        expert_out: of_experts(times(times(batch, x.used + 1)?, h.embedding))?,
+        partials,
+        angles: times(batch + 1, h.pairs())?,
         logits: times(limits.outputs, h.vocabulary)?,
         candidates: h.vocabulary,
         scratch_size,
         scratch: scratch_size.lines(limits.threads)?,
     })
-}
-
-/// The f32 values of all norms, biases and RoPE frequencies. They are in the file, so that no sum of them overflows.
-fn vectors(model: &Model<'_>) -> Result<usize, Error> {
-    let h = model.hyperparameters();
-    let mut len = h.embedding * (1 + h.layers * Norm::ALL.len()) + h.rope.dims / 2;
-    for layer in 0..h.layers {
-        for weight in Weight::ALL {
-            if model.bias(layer, weight)?.is_some() {
-                len += weight.shape(h)[0];
-            }
-        }
-    }
-    Ok(len)
 }

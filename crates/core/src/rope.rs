@@ -12,12 +12,16 @@ pub struct Rope {
     pub base: f32,
     /// How the frequencies are changed for contexts longer than those trained on.
     pub scaling: Scaling,
+    /// The context trained on.
+    pub original_context: usize,
+    /// Multiplies cosines and sines beside what the scaling does.
+    pub magnitude: f32,
 }
 
 /// See [`Rope::scaling`].
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Scaling {
-    /// Not at all.
+    /// Not at all, or by the factors that the file has for each pair.
     None,
     /// All divided by a factor (Chen et al. 2023, arXiv:2306.15595).
     Linear {
@@ -28,18 +32,20 @@ pub enum Scaling {
     Yarn {
         /// The factor.
         factor: f32,
-        /// The context trained on.
-        original_context: usize,
         /// Pairs that turn more often than this over the original context are kept.
         beta_fast: f32,
         /// Pairs that turn less often than this are divided.
         beta_slow: f32,
-        /// Multiplies cosines and sines beside YaRN's own `0.1 ln(factor) + 1`.
-        attention_factor: f32,
+        /// YaRN's own magnitude `0.1 ln(factor) + 1` is divided by the same with this factor at the logarithm.
+        log_multiplier: f32,
     },
 }
 
 impl Rope {
+    /// No rotation.
+    pub const NONE: Self =
+        Self { dims: 0, base: 1.0, scaling: Scaling::None, original_context: 0, magnitude: 1.0 };
+
     /// Replaces each of `out`, a factor for each pair, by the pair's frequency divided by it.
     pub fn frequencies(&self, out: &mut [f32]) {
         let dims = self.dims as f64;
@@ -49,8 +55,8 @@ impl Rope {
             *out = match self.scaling {
                 Scaling::None => plain,
                 Scaling::Linear { factor } => plain / f64::from(factor),
-                Scaling::Yarn { factor, original_context, beta_fast, beta_slow, .. } => {
-                    let pair_of = |beta: f32| self.pair_that_turns(f64::from(beta), original_context as f64);
+                Scaling::Yarn { factor, beta_fast, beta_slow, .. } => {
+                    let pair_of = |beta: f32| self.pair_that_turns(f64::from(beta));
                     let low = libm::floor(pair_of(beta_fast)).max(0.0);
                     let high = libm::ceil(pair_of(beta_slow)).min(dims - 1.0);
                     let ramp = ((i as f64 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
@@ -60,9 +66,9 @@ impl Rope {
         }
     }
 
-    /// The pair (a fraction) that turns `turns` times over `context` positions.
-    fn pair_that_turns(&self, turns: f64, context: f64) -> f64 {
-        let dims = self.dims as f64;
+    /// The pair (a fraction) that turns `turns` times over the original context.
+    fn pair_that_turns(&self, turns: f64) -> f64 {
+        let (dims, context) = (self.dims as f64, self.original_context as f64);
         dims * libm::log(context / (turns * 2.0 * core::f64::consts::PI))
             / (2.0 * libm::log(f64::from(self.base)))
     }
@@ -70,11 +76,11 @@ impl Rope {
     /// What cosines and sines are multiplied by.
     pub fn magnitude(&self) -> f32 {
         match self.scaling {
-            Scaling::Yarn { factor, attention_factor, .. } if factor > 1.0 => {
-                (f64::from(attention_factor) * (0.1 * libm::log(f64::from(factor)) + 1.0)) as f32
+            Scaling::Yarn { factor, log_multiplier, .. } if factor > 1.0 => {
+                let at = |multiplier: f32| 0.1 * f64::from(multiplier) * libm::log(f64::from(factor)) + 1.0;
+                (f64::from(self.magnitude) * at(1.0) / at(log_multiplier)) as f32
             }
-            Scaling::Yarn { attention_factor, .. } => attention_factor,
-            _ => 1.0,
+            _ => self.magnitude,
         }
     }
 }

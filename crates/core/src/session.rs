@@ -3,83 +3,18 @@
 //! In: a model, a plan and an arena. Then [`feed`](Session::feed) takes tokens, prefill and decode alike, and
 //! [`logits`](Session::logits) are those of the last position. Nothing is allocated, ever.
 
-use bytemuck::{Pod, Zeroable};
-use stonechat_gguf::Gguf;
-use stonechat_kernels::elementwise::dequantize;
-use stonechat_kernels::{Layout, Level, Line, Matrix, Workers};
+mod weights;
+
+use stonechat_kernels::{Level, Line, Workers};
 
 use crate::arena::Carver;
-use crate::forward::{self, Buffers, Input, KvBuffer, KvCache};
-use crate::model::{Norm, Vector, Weight};
+use crate::forward::{self, Buffers, ExpertBuffers, Input, KvBuffer, KvCache};
+use crate::model::Weight;
 use crate::sampler::{Candidate, Sampler};
 use crate::{Error, Model, Place, Plan, Vocabulary};
 
-/// Where a matrix of a layer lies in the file.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct TensorRecord {
-    offset: u64,
-    len: u64,
-    /// The id of format and layout.
-    ty: u32,
-    rows: u32,
-    cols: u32,
-    /// Where the bias begins among the vectors; [`NO_BIAS`] where there is none.
-    bias: u32,
-}
-
-/// A layer of the table: where its matrices lie, and where its norms begin among the vectors.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct LayerRecord {
-    weights: [TensorRecord; Weight::ALL.len()],
-    norms: [u32; Norm::ALL.len()],
-}
-
-const NO_BIAS: u32 = u32::MAX;
-
-/// The weights as the forward pass asks for them.
-#[derive(Clone, Copy)]
-pub(crate) struct Weights<'a> {
-    file: &'a [u8],
-    layers: &'a [LayerRecord],
-    vectors: &'a [f32],
-    final_norm: usize,
-    frequencies: usize,
-}
-
-impl<'a> Weights<'a> {
-    /// A matrix of a layer.
-    ///
-    /// # Panics
-    /// If there is no such layer.
-    pub fn matrix(&self, layer: usize, weight: Weight) -> Matrix<'a> {
-        let record = &self.layers[layer].weights[weight as usize];
-        let bytes = &self.file[record.offset as usize..][..record.len as usize];
-        Layout::of_id(record.ty)
-            .and_then(|(format, layout)| {
-                Matrix::with_layout(format, layout, record.rows as usize, record.cols as usize, bytes)
-            })
-            .expect("the table was made from checked matrices")
-    }
-
-    pub fn bias(&self, layer: usize, weight: Weight) -> Option<&'a [f32]> {
-        let record = &self.layers[layer].weights[weight as usize];
-        (record.bias != NO_BIAS).then(|| &self.vectors[record.bias as usize..][..record.rows as usize])
-    }
-
-    pub fn norm(&self, layer: usize, norm: Norm, len: usize) -> &'a [f32] {
-        &self.vectors[self.layers[layer].norms[norm as usize] as usize..][..len]
-    }
-
-    pub fn final_norm(&self, len: usize) -> &'a [f32] {
-        &self.vectors[self.final_norm..][..len]
-    }
-
-    pub fn frequencies(&self, len: usize) -> &'a [f32] {
-        &self.vectors[self.frequencies..][..len]
-    }
-}
+pub use weights::LayerRecord;
+pub(crate) use weights::{NormWeights, Weights, vectors_len};
 
 /// A text in work. See the [module](self).
 pub struct Session<'a> {
@@ -132,28 +67,37 @@ impl<'a> Session<'a> {
         let index: &'a mut [u8] = take!(lengths.vocabulary);
         let layers: &'a mut [LayerRecord] = take!(lengths.layers);
         let vectors: &'a mut [f32] = take!(lengths.vectors);
-        let weights = fill(model, level, layers, vectors)?;
-        let h = model.hyperparameters();
-        macro_rules! kv {
-            ($format:expr, $bytes:expr) => {
-                match KvBuffer::new($format, h.head_dim, h.kv_heads, limits.context, take!($bytes)) {
-                    Some(buffer) => buffer,
-                    None => return Err(Error::KvBlocks { format: $format, head_dim: h.head_dim }),
+        let weights = Weights::fill(model, level, limits.context, layers, vectors)?;
+        let cache = KvCache {
+            keys: KvBuffer::new(limits.keys, limits.context, take!(lengths.keys)),
+            values: KvBuffer::new(limits.values, limits.context, take!(lengths.values)),
+        };
+        let (residual, wide) = (take!(lengths.residual), take!(lengths.wide));
+        let (delta, partials) = (take!(lengths.delta), take!(lengths.partials));
+        let (cos, sin) = (take!(lengths.angles), take!(lengths.angles));
+        let float_matrices = has_float_matrices(model)?;
+        macro_rules! input {
+            ($len:expr) => {
+                Input {
+                    f32: take!($len),
+                    q: take!($len),
+                    d: take!($len.div_ceil(32)),
+                    sums: take!($len.div_ceil(16)),
+                    activations: limits.activations,
+                    float_matrices,
                 }
             };
         }
-        let cache =
-            KvCache { keys: kv!(limits.keys, lengths.keys), values: kv!(limits.values, lengths.values) };
-        let (residual, f32, wide) = (take!(lengths.residual), take!(lengths.input), take!(lengths.wide));
-        let (delta, partials) = (take!(lengths.delta), take!(lengths.partials));
-        let (cos, sin) = (take!(lengths.angles), take!(lengths.angles));
-        let input = Input {
-            f32,
-            q: take!(lengths.input),
-            d: take!(lengths.blocks),
-            sums: take!(lengths.halves),
-            activations: limits.activations,
-            float_matrices: has_float_matrices(model)?,
+        let input = input!(lengths.input);
+        let layer_inputs = take!(lengths.layer_inputs);
+        let experts = ExpertBuffers {
+            scores: take!(lengths.expert_scores),
+            ids: take!(lengths.choices),
+            weights: take!(lengths.choices),
+            rows: take!(lengths.choices),
+            tokens: take!(lengths.choices),
+            input: input!(lengths.expert_input),
+            out: take!(lengths.expert_out),
         };
         let buffers = Buffers {
             residual,
@@ -163,6 +107,8 @@ impl<'a> Session<'a> {
             cos,
             sin,
             partials,
+            layer_inputs,
+            experts,
             scratch_size: lengths.scratch_size,
             batch: limits.batch,
             outputs: limits.outputs,
@@ -294,65 +240,15 @@ impl core::fmt::Debug for Session<'_> {
     }
 }
 
-/// Fills the layer table and dequantizes norms and biases.
-fn fill<'a>(
-    model: &Model<'a>,
-    level: Level,
-    layers: &'a mut [LayerRecord],
-    vectors: &'a mut [f32],
-) -> Result<Weights<'a>, Error> {
-    let h = model.hyperparameters();
-    let mut at = 0;
-    let mut put = |vector: Vector<'_>, len: usize, vectors: &mut [f32]| {
-        dequantize(level, vector.format, vector.bytes, &mut vectors[at..at + len]);
-        at += len;
-        at - len
-    };
-    let final_norm = put(model.final_norm()?, h.embedding, vectors);
-    for (layer, record) in layers.iter_mut().enumerate() {
-        for norm in Norm::ALL {
-            record.norms[norm as usize] = put(model.norm(layer, norm)?, h.embedding, vectors) as u32;
-        }
-        for weight in Weight::ALL {
-            let matrix = model.weight(layer, weight)?;
-            let bias = match model.bias(layer, weight)? {
-                Some(bias) => put(bias, matrix.rows(), vectors) as u32,
-                None => NO_BIAS,
-            };
-            record.weights[weight as usize] = TensorRecord {
-                offset: offset_in(model.gguf(), matrix.bytes()),
-                len: matrix.bytes().len() as u64,
-                ty: matrix.layout().id(matrix.format()),
-                rows: matrix.rows() as u32,
-                cols: matrix.cols() as u32,
-                bias,
-            };
-        }
-    }
-    let pairs = h.rope.dims / 2;
-    let frequencies = at;
-    let out = &mut vectors[frequencies..][..pairs];
-    // What they are divided by comes first, and is replaced in place.
-    match model.rope_factors()? {
-        Some(factors) => dequantize(level, factors.format, factors.bytes, out),
-        None => out.fill(1.0),
-    }
-    h.rope.frequencies(out);
-    Ok(Weights { file: model.gguf().bytes(), layers, vectors, final_norm, frequencies })
-}
-
 /// Whether any matrix that activations meet is stored in floats.
 fn has_float_matrices(model: &Model<'_>) -> Result<bool, Error> {
     let mut found = model.head().format().is_float();
-    for layer in 0..model.hyperparameters().layers {
+    found |= model.layer_inputs().is_some_and(|inputs| inputs.projection.format().is_float());
+    for number in 0..model.hyperparameters().layers {
+        let layer = model.layer(number)?;
         for weight in Weight::ALL {
-            found |= model.weight(layer, weight)?.format().is_float();
+            found |= model.weight(number, &layer, weight)?.is_some_and(|matrix| matrix.format().is_float());
         }
     }
     Ok(found)
-}
-
-/// Where `part`, a slice of the file, begins in it.
-fn offset_in(gguf: &Gguf<'_>, part: &[u8]) -> u64 {
-    (part.as_ptr().addr() - gguf.bytes().as_ptr().addr()) as u64
 }

@@ -449,13 +449,15 @@ mod refusals {
         };
         let cases = [
             (
-                edited(bpe(), |b| b.model = "bert"),
-                "the file's tokenizer (key `tokenizer.ggml.model`) is `bert`, which is not supported; \
-                 `gpt2` and `llama` are",
+                edited(bpe(), |b| b.model = "rwkv"),
+                "the file's tokenizer (key `tokenizer.ggml.model`) is `rwkv`, which is not supported; \
+                 `gpt2`, `llama`, `gemma4`, `bert` and `t5` are",
             ),
             (
                 edited(bpe(), |b| b.pre = Some("gpt-3")),
-                "the file's pre-tokenizer (key `tokenizer.ggml.pre`) is `gpt-3`, which is not supported",
+                "the file's pre-tokenizer (key `tokenizer.ggml.pre`) is `gpt-3`, which is not known, so that text \
+                 cannot be split as the model expects; use a newer stonechat, or set the key to a known one that splits in \
+                 the same way, such as `llama-bpe`, `qwen2` or `gpt-2`",
             ),
             (
                 edited(bpe(), |b| b.pre = None),

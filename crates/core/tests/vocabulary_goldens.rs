@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use stonechat_core::vocabulary::Encode;
+use stonechat_gguf::Gguf;
+use stonechat_gguf::writer::Writer;
 use vocabulary_support::{decode, encode, plain, with_vocabulary};
 
 /// The folder of golden data, or a line that says why the test `name` does nothing.
@@ -56,10 +58,87 @@ fn vocabularies_of_our_own_give_the_tokens_of_other_tokenizers() {
     }
 }
 
+/// The file with other values of some keys.
+fn with_keys(file: &[u8], changed: &[(&str, KeyValue<'_>)]) -> Vec<u8> {
+    let gguf = Gguf::parse(file).unwrap();
+    let mut writer = Writer::new();
+    for entry in gguf.metadata() {
+        if changed.iter().all(|(key, _)| *key != entry.0) {
+            writer.metadata(entry.0, entry.1).unwrap();
+        }
+    }
+    for (key, value) in changed {
+        match value {
+            KeyValue::Text(text) => writer.metadata(key, *text).unwrap(),
+            KeyValue::Flag(flag) => writer.metadata(key, *flag).unwrap(),
+        }
+    }
+    writer.finish().unwrap()
+}
+
+enum KeyValue<'a> {
+    Text(&'a str),
+    Flag(bool),
+}
+
+/// Compares the tokens of texts with those of a golden, and says which texts differ.
+fn differing(file: &[u8], texts: &Value, golden: &Value) -> Vec<String> {
+    let (texts, golden) = (texts.as_array().unwrap(), golden.as_array().unwrap());
+    assert!(texts.len() >= 90 && texts.len() == golden.len());
+    with_vocabulary(file, |vocabulary| {
+        let pairs = texts.iter().zip(golden).map(|(text, golden)| {
+            let text = text.as_str().unwrap();
+            (text, plain(vocabulary, text), ids(golden))
+        });
+        pairs
+            .filter(|(_, found, golden)| found != golden)
+            .map(|(text, found, golden)| format!("{text:?}:\n  {found:?}\n  {golden:?}"))
+            .collect()
+    })
+}
+
+#[test]
+fn every_pre_tokenizer_cuts_as_its_models_own_tokenizer() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tokenizers");
+    let goldens = read_json(&folder.join("families.json"));
+    let file = read(&folder.join("pre_tokenizers.gguf"));
+    let families = goldens["pre_tokenizers"].as_object().unwrap();
+    assert!(families.len() >= 28);
+    for (pre, golden) in families {
+        let file = with_keys(&file, &[("tokenizer.ggml.pre", KeyValue::Text(pre))]);
+        assert_eq!(differing(&file, &goldens["texts"], golden), [""; 0], "{pre}");
+    }
+}
+
+#[test]
+fn other_tokenizers_give_the_tokens_of_the_libraries_they_come_from() {
+    const CASES: [(&str, &str, &[(&str, KeyValue<'_>)]); 6] = [
+        ("wordpiece", "wordpiece", &[]),
+        ("wordpiece cased", "wordpiece", &[("tokenizer.ggml.normalizer.lowercase", KeyValue::Flag(false))]),
+        (
+            "wordpiece accents",
+            "wordpiece",
+            &[("tokenizer.ggml.normalizer.strip_accents", KeyValue::Flag(false))],
+        ),
+        ("unigram", "unigram", &[]),
+        ("unigram spaces", "unigram_spaces", &[]),
+        ("characters", "characters", &[]),
+    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tokenizers");
+    let goldens = read_json(&folder.join("families.json"));
+    assert_eq!(goldens["tokenizers"].as_object().unwrap().len(), CASES.len());
+    for (name, file, changed) in CASES {
+        let file = with_keys(&read(&folder.join(format!("{file}.gguf"))), changed);
+        let golden = &goldens["tokenizers"][name];
+        assert_eq!(differing(&file, &golden["texts"], &golden["ids"]), [""; 0], "{name}");
+    }
+}
+
 #[test]
 fn llama_cpps_own_tests_give_llama_cpps_tokens() {
     let Some(folder) = golden("llama.cpp's tests") else { return };
-    for name in ["gpt-2", "llama-bpe", "llama-spm", "qwen2", "phi-3", "starcoder"] {
+    for name in ["gpt-2", "llama-bpe", "llama-spm", "qwen2", "phi-3", "starcoder", "deepseek-llm", "bert-bge"]
+    {
         let base = folder.join("vocab").join(format!("ggml-vocab-{name}.gguf"));
         let input = String::from_utf8(read(&base.with_extension("gguf.inp"))).unwrap();
         let output = String::from_utf8(read(&base.with_extension("gguf.out"))).unwrap();

@@ -24,10 +24,15 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     vec(part, 0..30).prop_map(|parts| parts.concat())
 }
 
-/// Merges of the letters a to d and of what they give, each of tokens that exist by then.
+/// Merges of bytes, as they are written, and of what they give.
 fn merges() -> impl Strategy<Value = Vec<String>> {
+    merges_of(&["a", "b", "Ġ", "Ã", "©", "1", "."])
+}
+
+/// Merges of these characters and of what they give, each of tokens that exist by then.
+fn merges_of(characters: &'static [&'static str]) -> impl Strategy<Value = Vec<String>> {
     vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..40).prop_map(|picks| {
-        let mut tokens: Vec<_> = ["a", "b", "Ġ", "Ã", "©", "1", "."].map(String::from).to_vec();
+        let mut tokens: Vec<_> = characters.iter().map(ToString::to_string).collect();
         let mut merges: Vec<String> = Vec::new();
         for (left, right) in picks {
             let (left, right) = (left.get(&tokens).clone(), right.get(&tokens).clone());
@@ -91,12 +96,80 @@ fn merge_by_score(builder: &Builder, text: &str) -> Vec<u8> {
     symbols.iter().flat_map(|symbol| [symbol.as_bytes(), &[0]].concat()).collect()
 }
 
+/// The slow, obvious version of the unigram model: every way to spell a text, and the best sum of scores.
+fn best_sum(builder: &Builder, text: &str) -> f64 {
+    let scores = builder.scores.as_ref().unwrap();
+    let unknown = f64::from(scores[3..].iter().copied().fold(f32::INFINITY, f32::min)) - 10.0;
+    let mut best = vec![f64::NEG_INFINITY; text.len() + 1];
+    best[0] = 0.0;
+    for (start, c) in text.char_indices() {
+        for (id, token) in builder.tokens.iter().enumerate().skip(3) {
+            if !token.is_empty() && text.as_bytes()[start..].starts_with(token) {
+                let end = start + token.len();
+                best[end] = best[end].max(best[start] + f64::from(scores[id]));
+            }
+        }
+        if builder.tokens.iter().skip(3).all(|token| token != c.to_string().as_bytes()) {
+            let end = start + c.len_utf8();
+            best[end] = best[end].max(best[start] + unknown);
+        }
+    }
+    best[text.len()]
+}
+
 proptest! {
+    #[test]
+    fn the_unigram_model_finds_a_spelling_with_the_best_sum(text in "[ab é]{0,20}", tokens in spm_tokens()) {
+        let mut builder = Builder::unigram(&[("▁", -3.5), ("x", -4.5)]);
+        for (token, score) in &tokens {
+            if !builder.tokens.iter().any(|other| other == token.as_bytes()) {
+                builder.add(token, NORMAL);
+                *builder.scores.as_mut().unwrap().last_mut().unwrap() = f32::from(*score);
+            }
+        }
+        let written = text.replace(' ', "▁");
+        let expected = best_sum(&builder, &written);
+        let scores = builder.scores.clone().unwrap();
+        let worst = f64::from(scores[3..].iter().copied().fold(f32::INFINITY, f32::min)) - 10.0;
+        with_vocabulary(&builder.build(), |vocabulary| {
+            let ids = plain(vocabulary, &text);
+            // An unknown token may stand for several characters: all between the known ones around it.
+            let known: Vec<u8> = ids.iter().filter(|&&id| id != 0).flat_map(|&id| vocabulary.token(id).unwrap().text).copied().collect();
+            let lost = written.chars().count() - String::from_utf8(known).unwrap().chars().count();
+            let sum: f64 = ids.iter().filter(|&&id| id != 0).map(|&id| f64::from(scores[id as usize])).sum();
+            prop_assert!((sum + lost as f64 * worst - expected).abs() < 1e-6, "{ids:?} {expected}");
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn no_byte_is_lost_by_bpe_of_characters(
+        text in text(),
+        merges in merges_of(&["a", "b", "▁", "é", "中", "1", "."]),
+    ) {
+        let mut builder = bpe("gemma4", &merges);
+        for byte in 0..=255 {
+            builder.add(&format!("<0x{byte:02X}>"), BYTE);
+        }
+        for token in ["▁", "中"] {
+            builder.add(token, NORMAL);
+        }
+        with_vocabulary(&builder.build(), |vocabulary| {
+            let decoded = decode(vocabulary, &encode(vocabulary, &text, Encode::default()));
+            let spaces = |text: &[u8]| String::from_utf8_lossy(text).replace('▁', " ");
+            prop_assert_eq!(spaces(&decoded), spaces(&text));
+            Ok(())
+        })?;
+    }
+
     #[test]
     fn no_byte_is_lost_by_byte_level_bpe(
         text in text(),
         merges in merges(),
-        pre in proptest::sample::select(&["gpt-2", "smollm", "llama-bpe", "qwen2", "dbrx"][..]),
+        pre in proptest::sample::select(&[
+            "gpt-2", "smollm", "llama-bpe", "qwen2", "dbrx", "deepseek-llm", "deepseek-v3", "tiny_aya", "superbpe",
+            "afmoe", "gpt-4o", "kimi-k2", "exaone-moe", "chameleon", "default",
+        ][..]),
     ) {
         with_vocabulary(&bpe(pre, &merges).build(), |vocabulary| {
             let ids = encode(vocabulary, &text, Encode::default());
@@ -185,11 +258,34 @@ proptest! {
     }
 }
 
+/// A normalization map whose sizes are right more often than not, and whose trie is anything.
+fn charsmap() -> impl Strategy<Value = Vec<u8>> {
+    // Units that lead somewhere near for the letters of the texts, some of them with a value.
+    let unit = (0u32..24, any::<bool>(), proptest::sample::select(&b"ab \xc3\xa9\xe2"[..]))
+        .prop_map(|(offset, leaf, label)| offset << 10 | u32::from(leaf) << 8 | u32::from(label));
+    let unit = prop_oneof![9 => unit, 1 => any::<u32>()];
+    (vec(unit, 0..300), vec(any::<u8>(), 0..20), prop_oneof![9 => Just(0u32), 1 => any::<u32>()]).prop_map(
+        |(trie, mut replacements, off)| {
+            replacements.push(0);
+            let size = (trie.len() as u32 * 4).wrapping_add(off);
+            let trie = trie.iter().flat_map(|unit| unit.to_le_bytes());
+            size.to_le_bytes().into_iter().chain(trie).chain(replacements).collect()
+        },
+    )
+}
+
 /// A vocabulary in which every part is right more often than not, and anything else the rest of the time.
 fn garbage() -> impl Strategy<Value = Builder> {
     const KEYS: &[&str] =
         &["bos_token_id", "eos_token_id", "eot_token_id", "unknown_token_id", "fim_pad_token_id"];
-    const FLAGS: &[&str] = &["add_bos_token", "add_eos_token", "add_space_prefix"];
+    const FLAGS: &[&str] = &[
+        "add_bos_token",
+        "add_eos_token",
+        "add_space_prefix",
+        "remove_extra_whitespaces",
+        "normalizer.lowercase",
+        "normalizer.strip_accents",
+    ];
     let token = prop_oneof![
         6 => "[ab▁Ġ]{0,3}".prop_map(String::into_bytes),
         1 => proptest::sample::select(&["<0x61>", "<0xZZ>", "<s>", "</s>", "<|end|>", "<|call|>", "<|return|>", "[PAD]"][..])
@@ -201,10 +297,10 @@ fn garbage() -> impl Strategy<Value = Builder> {
         1 => vec(any::<u8>(), 0..6),
     ];
     (
-        proptest::sample::select(&["gpt2", "llama"][..]),
+        proptest::sample::select(&["gpt2", "llama", "gemma4", "bert", "t5"][..]),
         proptest::option::weighted(
             0.95,
-            proptest::sample::select(&["gpt-2", "llama-bpe", "smollm", "?"][..]),
+            proptest::sample::select(&["gpt-2", "llama-bpe", "deepseek-llm", "tiny_aya", "gemma4", "?"][..]),
         ),
         vec((token, prop_oneof![9 => 0..8, 1 => any::<i32>()], any::<u32>()), 0..40),
         vec(merge, 0..6),
@@ -212,8 +308,9 @@ fn garbage() -> impl Strategy<Value = Builder> {
         vec(0u32..20, 5),
         proptest::sample::subsequence(FLAGS, 0..3),
         any::<[bool; 4]>(),
+        proptest::option::of(charsmap()),
     )
-        .prop_map(|(model, pre, tokens, merges, ids, values, flags, choices)| {
+        .prop_map(|(model, pre, tokens, merges, ids, values, flags, choices, charsmap)| {
             let base =
                 ["a", "b", "Ġ", "▁", "ab", "Ġa", "aa"].map(|token| (token.as_bytes().to_vec(), NORMAL, 0));
             let mut unique: Vec<(Vec<u8>, i32, u32)> = if choices[1] { Vec::new() } else { base.to_vec() };
@@ -244,6 +341,7 @@ fn garbage() -> impl Strategy<Value = Builder> {
                 merges: Some(merges),
                 ids: ids.into_iter().zip(values).collect(),
                 flags: flags.into_iter().zip(choices).collect(),
+                charsmap,
             }
         })
 }
@@ -284,15 +382,16 @@ proptest! {
 fn garbage_is_not_always_refused() {
     use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let mut used = [0; 2];
-    for _ in 0..300 {
+    const MODELS: [&str; 5] = ["gpt2", "llama", "gemma4", "bert", "t5"];
+    let mut used = [0; MODELS.len()];
+    for _ in 0..1000 {
         let builder = garbage().new_tree(&mut runner).unwrap().current();
         let file = builder.build();
         let gguf = Gguf::parse(&file).unwrap();
         let Ok(len) = Vocabulary::memory(&gguf) else { continue };
         let mut memory = vec![0u32; len / 4];
         if Vocabulary::new(&gguf, bytemuck::cast_slice_mut(&mut memory)).is_ok() {
-            used[usize::from(builder.model == "llama")] += 1;
+            used[MODELS.iter().position(|&model| model == builder.model).unwrap()] += 1;
         }
     }
     assert!(used.iter().all(|&used| used >= 10), "{used:?}");

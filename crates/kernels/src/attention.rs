@@ -29,6 +29,8 @@ pub struct Head<'a> {
     pub values: Cache<'a>,
     /// What q·k is multiplied by, usually `1/sqrt(head_dim)`.
     pub scale: f32,
+    /// Below which scores are kept by `cap tanh(score / cap)`; 0 for not at all.
+    pub cap: f32,
 }
 
 /// The queries of consecutive tokens that share a KV head.
@@ -42,6 +44,8 @@ pub struct Queries<'a> {
     pub position: usize,
     /// How many positions a token attends to at most, its own the last.
     pub window: usize,
+    /// ALiBi: for each query head what a position's score loses with each step away; empty for nothing.
+    pub slopes: &'a [f32],
 }
 
 impl Queries<'_> {
@@ -49,6 +53,31 @@ impl Queries<'_> {
     pub const fn positions(&self, row: usize) -> Range<usize> {
         let end = self.position + row / self.heads + 1;
         end.saturating_sub(self.window)..end
+    }
+
+    /// The slope of query `row`'s head, and the row's position.
+    pub(crate) fn slope(&self, row: usize) -> (f32, usize) {
+        let slope = self.slopes.get(row % self.heads).copied().unwrap_or(0.0);
+        (slope, self.position + row / self.heads)
+    }
+}
+
+/// What happens to scaled scores of consecutive positions, the first of which is `first`, before the softmax: the soft
+/// cap, then ALiBi (Press et al. 2021, arXiv:2108.12409). The same at every level.
+pub(crate) fn bend(
+    level: Level,
+    scores: &mut [f32],
+    cap: f32,
+    (slope, position): (f32, usize),
+    first: usize,
+) {
+    if cap != 0.0 {
+        crate::elementwise::soft_cap(level, scores, cap);
+    }
+    if slope != 0.0 {
+        for (i, score) in scores.iter_mut().enumerate() {
+            *score -= slope * (position - first - i) as f32;
+        }
     }
 }
 
@@ -158,15 +187,24 @@ pub(crate) fn weights((max, sum): (&mut f32, &mut f32), later_max: f32, later_su
 
 /// Writes the weighted means to `out`: queries x `head_dim`.
 ///
+/// `sinks` are scores of positions without a value, one for each query, which take their share of the weights (Xiao et
+/// al. 2023, arXiv:2309.17453, as gpt-oss learns them); empty for none.
+///
 /// # Panics
 /// If the lengths differ.
-pub fn finish(partial: &Partial<'_>, out: &mut [f32]) {
+pub fn finish(partial: &Partial<'_>, sinks: &[f32], out: &mut [f32]) {
     assert_eq!(partial.out.len(), out.len(), "an output for each");
     let head_dim = out.len() / partial.rows().max(1);
+    assert!(sinks.is_empty() || sinks.len() == partial.rows(), "a sink for each query");
     let rows = partial.out.chunks_exact(head_dim).zip(out.chunks_exact_mut(head_dim));
-    for ((from, out), sum) in rows.zip(partial.sum.iter()) {
-        for (out, from) in out.iter_mut().zip(from) {
-            *out = from / sum;
-        }
+    for (row, ((from, out), sum)) in rows.zip(partial.sum.iter()).enumerate() {
+        let Some(sink) = sinks.get(row) else {
+            out.iter_mut().zip(from).for_each(|(out, from)| *out = from / sum);
+            continue;
+        };
+        let mut max = partial.max[row];
+        let mut sum = *sum;
+        let [a, _] = weights((&mut max, &mut sum), *sink, 1.0);
+        out.iter_mut().zip(from).for_each(|(out, from)| *out = from * a / sum);
     }
 }

@@ -1,8 +1,7 @@
 //! The codebooks of the IQ formats: short vectors of weights of which a block stores the numbers.
 //!
-//! An entry holds the levels of its weights, the first in the lowest bits: eight of 2 bits, or four of 3 bits. What a
-//! level stands for is said beside each book, and at [`expand8`] and [`expand4`] how an entry becomes the weights
-//! themselves, a byte each.
+//! They are written down as levels, the first weight's in the lowest bits: eight of 2 bits to an entry, or four of 3
+//! bits. The compiler makes the weights of them.
 //!
 //! Source: ggml-common.h of ggml (`iq2xxs_grid`, `iq2xs_grid`, `iq2s_grid`, `iq3xxs_grid`, `iq3s_grid`, `iq1s_grid`,
 //! `kvalues_iq4nl`, `kvalues_fp4`, `ksigns_iq2xs`), which lists the weights themselves; MIT, Copyright (c) 2023-2026
@@ -13,44 +12,68 @@ pub const IQ4: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 
 /// Twice the 16 numbers of E2M1, a float of 4 bits: the weights of `MXFP4` and `NVFP4`.
 pub const E2M1: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
-/// The levels of the books of `IQ1`.
-pub const IQ1_LEVELS: [i8; 4] = [-1, 0, 1, 0];
-/// The levels of the books of `IQ2`; there is no fourth.
-pub const IQ2_LEVELS: [i8; 4] = [8, 25, 43, 0];
-/// The levels of the book of `IQ3_XXS`.
-pub const IQ3_XXS_LEVELS: [i8; 8] = [4, 12, 20, 28, 36, 44, 52, 62];
-/// The levels of the book of `IQ3_S`.
-pub const IQ3_S_LEVELS: [i8; 8] = [1, 3, 5, 7, 9, 11, 13, 15];
+/// A codebook of `N` entries, aligned so that none of them lies in two cache lines.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Codebook<const WEIGHTS: usize, const N: usize> {
+    /// The weights of each entry.
+    pub entries: [[i8; WEIGHTS]; N],
+}
+
+/// The levels of `IQ2`; there is no fourth.
+const IQ2_LEVELS: [i8; 4] = [8, 25, 43, 0];
+
+/// The book of `IQ1_S` and `IQ1_M`: -1, 0 and 1, times 8.
+pub static IQ1: Codebook<8, 2048> = Codebook { entries: eights(&IQ1_ENTRIES, &[-8, 0, 8, 0]) };
+/// The book of `IQ2_XXS`.
+pub static IQ2_XXS: Codebook<8, 256> = Codebook { entries: eights(&IQ2_XXS_ENTRIES, &IQ2_LEVELS) };
+/// The book of `IQ2_XS`.
+pub static IQ2_XS: Codebook<8, 512> = Codebook { entries: eights(&IQ2_XS_ENTRIES, &IQ2_LEVELS) };
+/// The book of `IQ2_S`.
+pub static IQ2_S: Codebook<8, 1024> = Codebook { entries: eights(&IQ2_S_ENTRIES, &IQ2_LEVELS) };
+/// The book of `IQ3_XXS`.
+pub static IQ3_XXS: Codebook<4, 256> =
+    Codebook { entries: fours(&IQ3_XXS_ENTRIES, &[4, 12, 20, 28, 36, 44, 52, 62]) };
+/// The book of `IQ3_S`.
+pub static IQ3_S: Codebook<4, 512> =
+    Codebook { entries: fours(&IQ3_S_ENTRIES, &[1, 3, 5, 7, 9, 11, 13, 15]) };
 
 /// The signs of eight weights, a bit each, of which seven are stored: the number of set ones is even.
 pub const fn even_signs(seven: u8) -> u8 {
     seven | (seven.count_ones() as u8 & 1) << 7
 }
 
-/// The eight weights of an entry of 2-bit levels.
-pub const fn expand8(entry: u16, levels: &[i8; 4]) -> [i8; 8] {
-    let mut weights = [0; 8];
-    let mut i = 0;
-    while i < 8 {
-        weights[i] = levels[(entry >> (2 * i)) as usize & 3];
-        i += 1;
+/// The weights of entries of eight levels of 2 bits.
+const fn eights<const N: usize>(entries: &[u16; N], levels: &[i8; 4]) -> [[i8; 8]; N] {
+    let mut weights = [[0; 8]; N];
+    let mut entry = 0;
+    while entry < N {
+        let mut i = 0;
+        while i < 8 {
+            weights[entry][i] = levels[(entries[entry] >> (2 * i)) as usize & 3];
+            i += 1;
+        }
+        entry += 1;
     }
     weights
 }
 
-/// The four weights of an entry of 3-bit levels.
-pub const fn expand4(entry: u16, levels: &[i8; 8]) -> [i8; 4] {
-    let mut weights = [0; 4];
-    let mut i = 0;
-    while i < 4 {
-        weights[i] = levels[(entry >> (3 * i)) as usize & 7];
-        i += 1;
+/// The weights of entries of four levels of 3 bits.
+const fn fours<const N: usize>(entries: &[u16; N], levels: &[i8; 8]) -> [[i8; 4]; N] {
+    let mut weights = [[0; 4]; N];
+    let mut entry = 0;
+    while entry < N {
+        let mut i = 0;
+        while i < 4 {
+            weights[entry][i] = levels[(entries[entry] >> (3 * i)) as usize & 7];
+            i += 1;
+        }
+        entry += 1;
     }
     weights
 }
 
-/// The book of `IQ1_S` and `IQ1_M`, of [`IQ1_LEVELS`].
-pub static IQ1: [u16; 2048] = [
+const IQ1_ENTRIES: [u16; 2048] = [
     0x0000, 0x0002, 0x0005, 0x0008, 0x000a, 0x0011, 0x0015, 0x0020, 0x0022, 0x0028, 0x002a, 0x0045, 0x0051,
     0x0054, 0x0056, 0x0065, 0x0080, 0x0082, 0x0088, 0x008a, 0x0095, 0x00a0, 0x00a2, 0x00a8, 0x00aa, 0x0104,
     0x0105, 0x0111, 0x0114, 0x0116, 0x0119, 0x011a, 0x0125, 0x0141, 0x0146, 0x0149, 0x0152, 0x0155, 0x015a,
@@ -211,8 +234,7 @@ pub static IQ1: [u16; 2048] = [
     0xaa88, 0xaa8a, 0xaa95, 0xaaa0, 0xaaa2, 0xaaa8, 0xaaaa,
 ];
 
-/// The book of `IQ2_XXS`, of [`IQ2_LEVELS`].
-pub static IQ2_XXS: [u16; 256] = [
+const IQ2_XXS_ENTRIES: [u16; 256] = [
     0x0000, 0x0002, 0x0005, 0x0008, 0x000a, 0x0011, 0x0014, 0x0020, 0x0022, 0x0028, 0x002a, 0x0041, 0x0044,
     0x0050, 0x0058, 0x0061, 0x0064, 0x0080, 0x0082, 0x008a, 0x00a2, 0x0101, 0x0104, 0x0110, 0x0115, 0x0140,
     0x0184, 0x0198, 0x0200, 0x0202, 0x0222, 0x0282, 0x0401, 0x0404, 0x0410, 0x0421, 0x0424, 0x0440, 0x0442,
@@ -235,8 +257,7 @@ pub static IQ2_XXS: [u16; 256] = [
     0x9920, 0xa002, 0xa050, 0xa085, 0xa109, 0xa200, 0xa418, 0xa850, 0xa904,
 ];
 
-/// The book of `IQ2_XS`, of [`IQ2_LEVELS`].
-pub static IQ2_XS: [u16; 512] = [
+const IQ2_XS_ENTRIES: [u16; 512] = [
     0x0000, 0x0002, 0x0005, 0x0008, 0x000a, 0x0011, 0x0014, 0x0016, 0x0019, 0x0020, 0x0022, 0x0025, 0x0028,
     0x0041, 0x0044, 0x0046, 0x0049, 0x0050, 0x0052, 0x0055, 0x0058, 0x0061, 0x0064, 0x0080, 0x0082, 0x0085,
     0x0088, 0x0091, 0x0094, 0x0099, 0x00a0, 0x0101, 0x0104, 0x0106, 0x0109, 0x0110, 0x0112, 0x0115, 0x0118,
@@ -279,8 +300,7 @@ pub static IQ2_XS: [u16; 512] = [
     0xa986, 0xaa28, 0xaa2a, 0xaa91, 0xaaaa,
 ];
 
-/// The book of `IQ2_S`, of [`IQ2_LEVELS`].
-pub static IQ2_S: [u16; 1024] = [
+const IQ2_S_ENTRIES: [u16; 1024] = [
     0x0000, 0x0002, 0x0005, 0x0008, 0x000a, 0x0011, 0x0014, 0x0016, 0x0019, 0x0020, 0x0022, 0x0025, 0x0028,
     0x0041, 0x0044, 0x0046, 0x0049, 0x0050, 0x0052, 0x0055, 0x0058, 0x0061, 0x0064, 0x0066, 0x0069, 0x0080,
     0x0082, 0x0085, 0x0088, 0x0091, 0x0094, 0x00a0, 0x00a5, 0x00aa, 0x0101, 0x0104, 0x0106, 0x0109, 0x0110,
@@ -362,8 +382,7 @@ pub static IQ2_S: [u16; 1024] = [
     0xa8a2, 0xa954, 0xa986, 0xaa08, 0xaa0a, 0xaa20, 0xaa22, 0xaa28, 0xaa88, 0xaaaa,
 ];
 
-/// The book of `IQ3_XXS`, of [`IQ3_XXS_LEVELS`].
-pub static IQ3_XXS: [u16; 256] = [
+const IQ3_XXS_ENTRIES: [u16; 256] = [
     0x0000, 0x0002, 0x0004, 0x0009, 0x000b, 0x000f, 0x0010, 0x0012, 0x0019, 0x0022, 0x003b, 0x003d, 0x0041,
     0x0043, 0x0048, 0x004a, 0x0051, 0x0055, 0x0058, 0x005a, 0x0061, 0x006c, 0x0078, 0x0080, 0x0082, 0x0084,
     0x0089, 0x0090, 0x0092, 0x0099, 0x009b, 0x009f, 0x00a9, 0x00af, 0x00bd, 0x00c1, 0x00c7, 0x00c8, 0x00ca,
@@ -386,8 +405,7 @@ pub static IQ3_XXS: [u16; 256] = [
     0x0ecd, 0x0edb, 0x0ef0, 0x0f11, 0x0f21, 0x0f40, 0x0f42, 0x0f54, 0x0f98,
 ];
 
-/// The book of `IQ3_S`, of [`IQ3_S_LEVELS`].
-pub static IQ3_S: [u16; 512] = [
+const IQ3_S_ENTRIES: [u16; 512] = [
     0x0000, 0x0001, 0x0002, 0x0005, 0x0007, 0x0008, 0x0009, 0x000a, 0x000c, 0x000e, 0x0010, 0x0011, 0x0015,
     0x001b, 0x0020, 0x0022, 0x0025, 0x0027, 0x0029, 0x002b, 0x0030, 0x0032, 0x0039, 0x003c, 0x003f, 0x0040,
     0x0041, 0x0042, 0x0044, 0x0048, 0x0049, 0x004d, 0x0050, 0x0053, 0x0057, 0x0059, 0x005d, 0x0064, 0x0071,

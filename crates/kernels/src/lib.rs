@@ -35,7 +35,15 @@
 //! output a chain `o = fma(p, v, o)` from 0 over positions in order. Chunks merge in ascending order into
 //! `(m, l, o)`: `m' = max(m, mc)`, `a = exp(m - m')`, `b = exp(mc - m')`, `l' = fma(l, a, lc·b)`,
 //! `o' = fma(o, a, oc·b)`; the first chunk is taken as it is. The result is `o / l`. Positions that are not attended to
-//! are skipped, never multiplied by 0.
+//! are skipped, never multiplied by 0. Where scores have a soft cap, `s` becomes `cap·tanh(s / cap)`; where a head has
+//! an ALiBi slope, `s - slope·distance` follows, a product and a difference. A sink is merged last, as a chunk with score
+//! `sink`, sum 1 and no output: `o·a / fma(l, a, exp(sink - m'))`.
+//!
+//! **Norms.** RMSNorm: `(x·r)·weight`, `r = 1 / sqrt(Σ x² / n + eps)`. LayerNorm: `c = x - Σ x / n` with the sum in 16
+//! lanes by addition, `r = 1 / sqrt(Σ c² / n + eps)`, `(c·r)·weight`, and `+ bias` where there is one.
+//!
+//! **Activations** of the feed-forward part are the functions of [`math`] (GELU by tanh is [`math::swish`] with [`math::GELU`]), one product with `up` after them; those of
+//! [`Activation`](elementwise::Activation) that are not there are written out in its documentation, from left to right.
 //!
 //! **Quantized keys and values** ([`KvFormat`]) have blocks of 32 along a head. `q8_0`: int8 as an activation is
 //! quantized, so that -128 never occurs, and `d` rounded to half precision afterwards. `q4_0`: as ggml does it. With
@@ -44,7 +52,7 @@
 //! meets a query quantized like an activation, and walks its blocks in order: `acc = fma(d·dx, isum as f32, acc)` from
 //! 0; the score is `acc·scale`. A quantized value is `d·q`, one product in f32, in the chain over positions.
 //!
-//! **fma** is always fused. **exp** is [`math::exp`]. Division and square root are IEEE's. Subnormals are kept.
+//! **fma** is always fused. **exp** and **tanh** are [`math::exp`] and [`math::tanh`]; erf and expm1 are libm's. Division and square root are IEEE's. Subnormals are kept.
 //!
 //! NaN and infinity are errors: [`elementwise::quantize`] and [`elementwise::rms_norm`] report them where they
 //! come by; the bits of a NaN are no part of the contract.

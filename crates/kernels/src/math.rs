@@ -97,3 +97,40 @@ pub fn exp(x: f32) -> f32 {
 pub fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
 }
+
+/// x / (1 + e^-z) with `z = x (linear + cubic x^2)` (Ramachandran et al. 2017, arXiv:1710.05941, for `cubic` 0).
+#[inline]
+pub fn swish(x: f32, linear: f32, cubic: f32) -> f32 {
+    let z = x * fma(x * x, cubic, linear);
+    x / (1.0 + exp(-z))
+}
+
+/// What makes [`swish`] GELU with a tanh in place of the error function (Hendrycks and Gimpel 2016, arXiv:1606.08415), by
+/// `(1 + tanh u) / 2 = 1 / (1 + e^-2u)`: `2 sqrt(2 / pi)`, and 0.044715 times that.
+pub const GELU: [f32; 2] = [1.595_769_2, 0.071_354_814];
+
+/// `(x / 2) (1 + erf(x / sqrt 2))`, GELU as it is defined.
+#[inline]
+pub fn gelu_erf(x: f32) -> f32 {
+    0.5 * x * (1.0 + libm::erff(x * core::f32::consts::FRAC_1_SQRT_2))
+}
+
+/// The square of what is positive in x (So et al. 2021, arXiv:2109.08668).
+#[inline]
+pub fn relu_squared(x: f32) -> f32 {
+    let x = if x > 0.0 { x } else { 0.0 };
+    x * x
+}
+
+/// tanh, as `(1 - t) / (1 + t)` with `t = e^-2|x|`, and the sign of x.
+#[inline]
+pub fn tanh(x: f32) -> f32 {
+    let t = exp(-2.0 * x.abs());
+    ((1.0 - t) / (1.0 + t)).copysign(x)
+}
+
+/// 1 / (1 + e^-x).
+#[inline]
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}

@@ -8,6 +8,11 @@ use crate::activations::{Activations, Quantized};
 use crate::layout::{self, GROUP, Layout};
 use crate::split::{Columns, Split, Tile};
 use crate::{Format, Level, Scratch, Workers};
+#[cfg(target_arch = "aarch64")]
+use crate::{
+    LevelName,
+    aarch64::{self, fours::Fours},
+};
 #[cfg(target_arch = "x86_64")]
 use crate::{LevelName, tiles, x86_64::amx};
 use core::ops::Range;
@@ -140,14 +145,22 @@ pub fn matmul(
         return;
     }
     let split = Split::new(Columns::shrinking(out, rows, workers.count(), ROWS));
-    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "no matrix engine"))]
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        expect(unused_variables, reason = "activations are read as they are")
+    )]
     let (shared, scratch) = scratch.parts();
     #[cfg(target_arch = "x86_64")]
     let tiles = x
         .quantized
         .filter(|_| level.name() == LevelName::Amx && tokens >= amx::LEAST_TOKENS)
-        .filter(|_| stack.iter().any(|matrix| amx::takes(matrix.format)))
+        .filter(|_| stack.iter().any(|matrix| !matrix.format.is_float()))
         .map(|x_quantized| tiles::pack(&x_quantized, x.cols, workers, shared));
+    #[cfg(target_arch = "aarch64")]
+    let fours = x
+        .quantized
+        .filter(|_| stack.iter().any(|matrix| !matrix.format.is_float()))
+        .and_then(|x_quantized| fours(level, x_quantized, x.cols, workers, shared));
     workers.run(&|| {
         let Some((_, lines)) = scratch.claim() else { return };
         while let Some((_, mut tile)) = split.claim() {
@@ -159,9 +172,15 @@ pub fn matmul(
                 if from < to {
                     let part = tile.columns_mut(from - claimed.start..to - claimed.start);
                     #[cfg(target_arch = "x86_64")]
-                    if let (Some(tiles), true) = (&tiles, amx::takes(matrix.format)) {
+                    if let (Some(tiles), false) = (&tiles, matrix.format.is_float()) {
                         // SAFETY: the level says that there is an engine, and that it may be used.
                         unsafe { amx::tiled_rows(matrix, from - first..to - first, tiles, part, lines) };
+                        first += matrix.rows;
+                        continue;
+                    }
+                    #[cfg(target_arch = "aarch64")]
+                    if let (Some((x, fours)), false) = (&fours, matrix.format.is_float()) {
+                        rows_of_fours(level, matrix, from - first..to - first, (x, fours), part, lines);
                         first += matrix.rows;
                         continue;
                     }
@@ -171,6 +190,44 @@ pub fn matmul(
             }
         }
     });
+}
+
+/// `x` and its whole fours, at levels that read it in fours.
+#[cfg(target_arch = "aarch64")]
+fn fours<'a, 'x>(
+    level: Level,
+    x: Quantized<'x>,
+    cols: usize,
+    workers: &dyn Workers,
+    shared: &'a mut [crate::Line],
+) -> Option<(Quantized<'x>, Fours<'a>)> {
+    let fours = match level.name() {
+        LevelName::Dotprod => aarch64::dotprod::fours(&x, cols, workers, shared),
+        LevelName::I8mm => aarch64::i8mm::fours(&x, cols, workers, shared),
+        _ => return None,
+    };
+    Some((x, fours))
+}
+
+/// Rows of a quantized matrix times activations of which [`fours`] made fours.
+#[cfg(target_arch = "aarch64")]
+fn rows_of_fours(
+    level: Level,
+    matrix: &Matrix<'_>,
+    rows: Range<usize>,
+    x: (&Quantized<'_>, &Fours<'_>),
+    out: Tile<'_>,
+    scratch: &mut [crate::Line],
+) {
+    check(matrix, &rows, x.0, &out);
+    // SAFETY: such a `Level` exists only where the CPU has its features; the sizes were checked.
+    unsafe {
+        match level.name() {
+            LevelName::Dotprod => aarch64::dotprod::rows_of_fours(matrix, rows, x, out, scratch),
+            LevelName::I8mm => aarch64::i8mm::rows_of_fours(matrix, rows, x, out, scratch),
+            _ => unreachable!("`fours` makes none at other levels"),
+        }
+    }
 }
 
 fn rows_of(
@@ -197,9 +254,13 @@ fn quantized_rows(
     out: Tile<'_>,
     scratch: &mut [crate::Line],
 ) {
-    // The SIMD kernels read the activations through pointers: the sizes are checked here, once for all.
+    check(matrix, &rows, x, &out);
+    crate::dispatch!(level, quantized_rows(matrix, rows, x, out, scratch));
+}
+
+/// The SIMD kernels read activations through pointers: the sizes are checked here, once for all.
+fn check(matrix: &Matrix<'_>, rows: &Range<usize>, x: &Quantized<'_>, out: &Tile<'_>) {
     let values = out.tokens() * matrix.cols;
     assert!(x.q.len() == values && x.d.len() == values / 32 && x.sums.len() == values / 16);
     assert!(rows.end <= matrix.rows && out.columns().len() == rows.len());
-    crate::dispatch!(level, quantized_rows(matrix, rows, x, out, scratch));
 }

@@ -30,14 +30,14 @@ pub struct ScratchSize {
 impl ScratchSize {
     /// For matrices of up to `cols` columns and up to `tokens` tokens at a time.
     ///
-    /// A panel of [`PANEL_ROWS`] rows holds, for each weight, an int8, and for each block of 32 a scale, two integer
-    /// sub-scales and two minima of 4 bytes; a dequantized row takes 4 bytes a weight. What a
-    /// matrix engine takes is said in its module; the workers share the activations in tiles.
+    /// A panel of [`PANEL_ROWS`] rows holds, for each weight, an int8, and for each block of 32 two scales, two integer
+    /// sub-scales and two minima of 4 bytes, of at least 8 such blocks; a dequantized row takes 4 bytes a weight. What a
+    /// matrix engine takes is said in its module. The workers share the activations in the order that panels read.
     pub const fn new(cols: usize, tokens: usize) -> Self {
         const fn larger(a: usize, b: usize) -> usize {
             if a > b { a } else { b }
         }
-        let panel = PANEL_ROWS * (cols + cols.div_ceil(32) * 5 * 4);
+        let panel = PANEL_ROWS * larger(cols.div_ceil(32), 8) * (32 + 6 * 4);
         let rows = 4 * 4 * cols;
         let share = larger(panel, rows).div_ceil(Line::BYTES) + 4;
         #[cfg(target_arch = "x86_64")]
@@ -45,8 +45,13 @@ impl ScratchSize {
             let engine = crate::x86_64::amx::lines(tokens);
             return Self { shared: crate::tiles::lines(tokens, cols), share: larger(share, engine) };
         }
-        let _ = tokens;
-        Self { shared: 0, share }
+        #[cfg(target_arch = "aarch64")]
+        return Self { shared: crate::aarch64::fours::lines(tokens, cols), share };
+        #[cfg(not(target_arch = "aarch64"))]
+        {
+            let _ = tokens;
+            Self { shared: 0, share }
+        }
     }
 
     /// The same with at least so many lines for each worker, as [`attention`](crate::attention::scratch_lines) takes.
@@ -99,6 +104,8 @@ impl<'a> Scratch<'a> {
 /// # Panics
 /// If the lines do not hold as many.
 pub fn carve<T: Pod>(lines: &mut [Line], len: usize) -> (&mut [T], &mut [Line]) {
-    let (first, rest) = lines.split_at_mut((len * size_of::<T>()).div_ceil(Line::BYTES));
-    (&mut bytemuck::cast_slice_mut(first)[..len], rest)
+    let bytes = len * size_of::<T>();
+    let (first, rest) = lines.split_at_mut(bytes.div_ceil(Line::BYTES));
+    let first: &mut [u8] = bytemuck::cast_slice_mut(first);
+    (bytemuck::cast_slice_mut(&mut first[..bytes]), rest)
 }

@@ -25,12 +25,14 @@ pub struct Tiles<'a> {
     pub d: &'a [f32],
     /// tiles x blocks x tokens of the tile: the scale times the sum of each block.
     pub sums: &'a [f32],
+    /// tiles x blocks x tokens of the tile: the sums of the halves of each block.
+    pub halves: &'a [[i16; 2]],
 }
 
 /// The lines that tiles of so many tokens and columns take.
 pub const fn lines(tokens: usize, cols: usize) -> usize {
     let values = tokens.next_multiple_of(TOKENS) * cols.next_multiple_of(BLOCK);
-    (values + 2 * size_of::<f32>() * (values / BLOCK)) / Line::BYTES
+    (values + 3 * size_of::<f32>() * (values / BLOCK)) / Line::BYTES
 }
 
 /// Brings `x`, rows of `cols` activations, into tiles.
@@ -43,19 +45,26 @@ pub fn pack<'a>(x: &Quantized<'_>, cols: usize, workers: &dyn Workers, scratch: 
     let len = tokens.div_ceil(TOKENS) * blocks * TOKENS;
     let (q, scratch) = carve::<i8>(scratch, len * BLOCK);
     let (d, scratch) = carve::<f32>(scratch, len);
-    let (sums, _) = carve::<f32>(scratch, len);
+    let (sums, scratch) = carve::<f32>(scratch, len);
+    let (halves, _) = carve::<[i16; 2]>(scratch, len);
     let tile = blocks * TOKENS;
-    let parts =
-        (Chunks::new(&mut *q, tile * BLOCK), Chunks::new(&mut *d, tile), Chunks::new(&mut *sums, tile));
+    let parts = (
+        Chunks::new(&mut *q, tile * BLOCK),
+        Chunks::new(&mut *d, tile),
+        Chunks::new(&mut *sums, tile),
+        Chunks::new(&mut *halves, tile),
+    );
     let parts = Split::new(parts);
     workers.run(&|| {
-        while let Some((tile, (q, d, sums))) = parts.claim() {
+        while let Some((tile, (q, d, sums, halves))) = parts.claim() {
             let (q, _) = q.as_chunks_mut::<BLOCK>();
             for t in 0..TOKENS {
                 let token = tile * TOKENS + t;
                 let places = || (t..blocks * TOKENS).step_by(TOKENS);
                 if token >= tokens {
-                    places().for_each(|at| (q[at], d[at], sums[at]) = ([0; BLOCK], 0.0, 0.0));
+                    places().for_each(|at| {
+                        (q[at], d[at], sums[at], halves[at]) = ([0; BLOCK], 0.0, 0.0, [0; 2]);
+                    });
                     continue;
                 }
                 let x = x.token(token, cols);
@@ -65,9 +74,10 @@ pub fn pack<'a>(x: &Quantized<'_>, cols: usize, workers: &dyn Workers, scratch: 
                     q[at] = *xq;
                     d[at] = *dx;
                     sums[at] = dx * xsums.iter().map(|sum| i32::from(*sum)).sum::<i32>() as f32;
+                    halves[at] = *xsums;
                 }
             }
         }
     });
-    Tiles { tokens, blocks, q, d, sums }
+    Tiles { tokens, blocks, q, d, sums, halves }
 }

@@ -50,6 +50,7 @@ struct Stored {
     /// Keys and values, behind as many bytes that are not theirs, so that every alignment is seen.
     bytes: [Vec<u8>; 2],
     offset: usize,
+    cap: f32,
 }
 
 impl Stored {
@@ -75,19 +76,19 @@ impl Stored {
             let row = &mut bytes[1][offset + position * row_bytes[1]..][..row_bytes[1]];
             kv::store_value(level, formats[1], value, row).expect("finite");
         }
-        Self { formats, head_dim, bytes, offset }
+        Self { formats, head_dim, bytes, offset, cap: 0.0 }
     }
 
     fn head(&self) -> Head<'_> {
         let [keys, values] = [0, 1].map(|i| {
             Cache::new(self.formats[i], self.head_dim, &self.bytes[i][self.offset..]).expect("whole groups")
         });
-        Head { keys, values, scale: 1.0 / (self.head_dim as f32).sqrt() }
+        Head { keys, values, scale: 1.0 / (self.head_dim as f32).sqrt(), cap: self.cap }
     }
 }
 
 /// The attention of all queries, chunk by chunk into partial results of their own where `apart`.
-fn attend(level: Level, head: &Head<'_>, queries: &Queries<'_>, apart: bool) -> Vec<u32> {
+fn attend(level: Level, head: &Head<'_>, queries: &Queries<'_>, sinks: &[f32], apart: bool) -> Vec<u32> {
     let head_dim = head.keys.head_dim();
     let rows = queries.rows.len() / head_dim;
     let mut lines = vec![Line::ZERO; attention::scratch_lines(rows, head_dim)];
@@ -110,7 +111,7 @@ fn attend(level: Level, head: &Head<'_>, queries: &Queries<'_>, apart: bool) -> 
         run(first..last / CHUNK + 1, &mut buffer);
     }
     let mut out = vec![0.0; rows * head_dim];
-    attention::finish(&Partial::new(&mut buffer, rows), &mut out);
+    attention::finish(&Partial::new(&mut buffer, rows), sinks, &mut out);
     assert!(out.iter().all(|v| v.is_finite()), "an input that tests something");
     out.into_iter().map(f32::to_bits).collect()
 }
@@ -127,17 +128,23 @@ fn compare(
     heads: usize,
     (tokens, position, window): (usize, usize, usize),
 ) {
-    let stored = Stored::new(Level::REFERENCE, random, formats, head_dim, position + 1);
+    let mut stored = Stored::new(Level::REFERENCE, random, formats, head_dim, position + 1);
+    // One in three has a soft cap, slopes, or sinks.
+    stored.cap = if random.below(3) == 0 { 1.0 + 4.0 * random.plain().abs() } else { 0.0 };
+    let slopes: Vec<f32> = (1..=heads).map(|head| 0.5f32.powi(head as i32)).collect();
+    let slopes = if random.below(3) == 0 { &slopes[..] } else { &[] };
+    let sinks = random.many(tokens * heads, Random::plain);
+    let sinks = if random.below(3) == 0 { &sinks[..] } else { &[] };
     // Loud queries make softmax sharp: then many weights are 0.
     let loud = if random.below(2) == 0 { 1.0 } else { 30.0 };
     let rows = random.many(tokens * heads * head_dim, |random| loud * random.plain());
-    let queries = Queries { rows: &rows, heads, position: position + 1 - tokens, window };
-    let expected = attend(Level::REFERENCE, &stored.head(), &queries, false);
+    let queries = Queries { rows: &rows, heads, position: position + 1 - tokens, window, slopes };
+    let expected = attend(Level::REFERENCE, &stored.head(), &queries, sinks, false);
     // A tile whose windows begin in different chunks has no first chunk in common.
     let chunks_apart = tokens == 1;
     for level in levels() {
         for apart in [false, true].into_iter().filter(|apart| !apart || chunks_apart) {
-            let actual = attend(level, &stored.head(), &queries, apart);
+            let actual = attend(level, &stored.head(), &queries, sinks, apart);
             let wrong = (0..expected.len()).find(|i| expected[*i] != actual[*i]);
             assert!(
                 wrong.is_none(),
@@ -229,5 +236,48 @@ fn a_head_that_is_no_whole_blocks_has_no_quantized_form() {
     for format in KvFormat::ALL {
         assert_eq!(format.row_bytes(48).is_none(), format.is_quantized());
         assert_eq!(Cache::new(format, 48, &[]).is_none(), format.is_quantized());
+    }
+}
+
+/// The weights of three positions, from values that are one-hot.
+fn weights(cap: f32, slopes: &[f32], sinks: &[f32]) -> [f32; 4] {
+    let (format, head_dim) = (KvFormat::F32, 4);
+    let row_bytes = format.row_bytes(head_dim).expect("whole blocks");
+    let [mut keys, mut values] = [0; 2].map(|_| vec![0; GROUP * row_bytes]);
+    for (position, score) in [3.0, 1.0, 2.0].into_iter().enumerate() {
+        kv::store_key(Level::REFERENCE, format, &[score, 0.0, 0.0, 0.0], position, &mut keys)
+            .expect("finite");
+        let mut value = [0.0; 4];
+        value[position] = 1.0;
+        let row = &mut values[position * row_bytes..][..row_bytes];
+        kv::store_value(Level::REFERENCE, format, &value, row).expect("finite");
+    }
+    let cache = |bytes| Cache::new(format, head_dim, bytes).expect("whole groups");
+    let head = Head { keys: cache(&keys), values: cache(&values), scale: 1.0, cap };
+    let rows = [1.0, 0.0, 0.0, 0.0];
+    let queries = Queries { rows: &rows, heads: 1, position: 2, window: usize::MAX, slopes };
+    let weights = attend(Level::REFERENCE, &head, &queries, sinks, false);
+    [0, 1, 2, 3].map(|i| f32::from_bits(weights[i]))
+}
+
+/// What softmax makes of scores, in float64.
+fn softmax(scores: &[f64]) -> Vec<f64> {
+    let sum: f64 = scores.iter().map(|score| score.exp()).sum();
+    scores.iter().map(|score| score.exp() / sum).collect()
+}
+
+#[test]
+fn caps_slopes_and_sinks_are_what_their_papers_say() {
+    let close = |found: [f32; 4], expected: &[f64]| {
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((f64::from(*found) - expected).abs() < 1e-6, "{found} {expected}");
+        }
+    };
+    close(weights(0.0, &[], &[]), &softmax(&[3.0, 1.0, 2.0]));
+    let capped = [3.0f64, 1.0, 2.0].map(|score| 1.5 * (score / 1.5).tanh());
+    close(weights(1.5, &[], &[]), &softmax(&capped));
+    close(weights(0.0, &[0.25], &[]), &softmax(&[3.0 - 0.5, 1.0 - 0.25, 2.0]));
+    for sink in [-5.0, 2.5, 9.0] {
+        close(weights(0.0, &[], &[sink as f32]), &softmax(&[3.0, 1.0, 2.0, sink])[..3]);
     }
 }

@@ -8,7 +8,7 @@
 mod support;
 
 use stonechat_kernels::activations::{Activations, Quantized, QuantizedMut};
-use stonechat_kernels::elementwise::{self, NotFinite, Rotation};
+use stonechat_kernels::elementwise::{self, Activation, NotFinite, Rotation, Xielu};
 use stonechat_kernels::{Alone, Format, Layout, Level, Line, Matrix, Scratch, ScratchSize, layout, matmul};
 use support::Random;
 
@@ -335,6 +335,111 @@ fn norms_have_the_bits_of_the_reference() {
             let mut actual = vec![0.0; n];
             elementwise::rms_norm(level, &x[offset..], &weight, 1e-5, &mut actual).expect("finite");
             assert_bits(level, &expected, &actual, "norm");
+        }
+    }
+}
+
+#[test]
+fn layer_norms_have_the_bits_of_the_reference() {
+    let random = &mut Random(11);
+    for n in (1..=80).chain([576, 2048]) {
+        let offset = random.below(16);
+        let tame = |random: &mut Random| random.wild().clamp(-1e15, 1e15);
+        let (x, weight) = (random.many(n + offset, tame), random.many(n, Random::wild));
+        let bias = random.many(n, Random::wild);
+        for bias in [None, Some(&bias[..])] {
+            let norm = |level, out: &mut [f32]| {
+                elementwise::layer_norm(level, &x[offset..], &weight, bias, 1e-5, out).expect("finite");
+            };
+            let mut expected = vec![0.0; n];
+            norm(Level::REFERENCE, &mut expected);
+            for level in levels() {
+                let mut actual = vec![0.0; n];
+                norm(level, &mut actual);
+                assert_bits(level, &expected, &actual, "layer norm");
+            }
+        }
+    }
+}
+
+#[test]
+fn activations_have_the_bits_of_the_reference() {
+    let random = &mut Random(12);
+    let xielu = Xielu { positive: 0.8, negative: 0.7, beta: 0.5, eps: -1e-6 };
+    for n in (1..=40).chain([5000]) {
+        let gate = random
+            .many(n, |random| if random.below(2) == 0 { random.plain() } else { 20.0 * random.plain() });
+        let up = random.many(n, Random::plain);
+        for activation in [
+            Activation::Silu,
+            Activation::Gelu,
+            Activation::GeluErf,
+            Activation::ReluSquared,
+            Activation::Xielu(xielu),
+            Activation::ClampedSilu,
+        ] {
+            for up in [None, Some(&up[..])] {
+                let mut expected = vec![0.0; n];
+                elementwise::activate(Level::REFERENCE, activation, &gate, up, &mut expected);
+                for level in levels() {
+                    let mut actual = vec![0.0; n];
+                    elementwise::activate(level, activation, &gate, up, &mut actual);
+                    assert_bits(level, &expected, &actual, "activation");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn soft_caps_have_the_bits_of_the_reference_and_are_those_of_their_formula() {
+    let random = &mut Random(13);
+    for n in (1..=40).chain([5000]) {
+        let x = random.many(n, Random::wild);
+        for cap in [0.5, 30.0, 50.0] {
+            let mut expected = x.clone();
+            elementwise::soft_cap(Level::REFERENCE, &mut expected, cap);
+            for (x, found) in x.iter().zip(&expected) {
+                let exact = f64::from(cap) * (f64::from(*x) / f64::from(cap)).tanh();
+                assert!(
+                    (f64::from(*found) - exact).abs() < 2e-7 * f64::from(cap),
+                    "{x} capped at {cap}: {found}"
+                );
+            }
+            for level in levels() {
+                let mut actual = x.clone();
+                elementwise::soft_cap(level, &mut actual, cap);
+                assert_bits(level, &expected, &actual, "soft cap");
+            }
+        }
+    }
+}
+
+/// Each against its formula in float64.
+#[test]
+fn activations_are_what_their_papers_say() {
+    let xielu = Xielu { positive: 0.8, negative: 0.7, beta: 0.5, eps: -1e-6 };
+    let gelu = |x: f64| {
+        let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+        0.5 * x * (1.0 + inner.tanh())
+    };
+    let formulas: [(Activation, &dyn Fn(f64) -> f64); 5] = [
+        (Activation::Silu, &|x| x / (1.0 + (-x).exp())),
+        (Activation::Gelu, &gelu),
+        (Activation::ReluSquared, &|x| x.max(0.0).powi(2)),
+        (Activation::Xielu(xielu), &|x| {
+            0.5 * x + if x > 0.0 { 0.8 * x * x } else { 0.7 * (x.min(-1e-6).exp_m1() - x) }
+        }),
+        (Activation::ClampedSilu, &|x| x.min(7.0) / (1.0 + (-1.702 * x.min(7.0)).exp())),
+    ];
+    let x: Vec<f32> = (-400..=400).map(|i| i as f32 * 0.025).collect();
+    let mut out = vec![0.0; x.len()];
+    for (activation, formula) in formulas {
+        elementwise::activate(Level::REFERENCE, activation, &x, None, &mut out);
+        for (x, out) in x.iter().zip(&out) {
+            let expected = formula(f64::from(*x));
+            let off = (f64::from(*out) - expected).abs();
+            assert!(off < 2e-6 * (1.0 + expected.abs()), "{activation:?} of {x} is {out}, not {expected}");
         }
     }
 }

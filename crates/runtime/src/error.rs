@@ -93,6 +93,13 @@ pub enum Error {
         /// All names.
         known: Vec<&'static str>,
     },
+    /// A `tokenizer.json` cannot be used.
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The operating system does not let this process handle Ctrl-C.
     Signals {
         /// What it said.
@@ -242,6 +249,9 @@ impl fmt::Display for Error {
             Self::UnknownModel { name, near, .. } => {
                 write!(f, "there is no model named '{name}'; did you mean {}?", near.join(" or "))
             }
+            Self::Tokenizer { path, reason } => {
+                write!(f, "the tokenizer {} cannot be used ({reason}); fetch the file again", path.display())
+            }
             Self::Signals { source } => write!(f, "cannot handle Ctrl-C: {}", reason(source)),
             Self::Stopped { name } => write!(
                 f,
@@ -266,7 +276,7 @@ impl fmt::Display for Error {
             ),
             Self::NothingToPack { path } => write!(
                 f,
-                "{} has no quantized matrix that is not packed already; use the file as it is",
+                "{} has no quantized matrix that packing would make faster; use the file as it is",
                 path.display()
             ),
             Self::Header { path, error } => write!(f, "cannot write {}: {error}", path.display()),

@@ -9,6 +9,7 @@
 //! - [`Pool`]: the threads;
 //! - [`ChatTemplate`]: a conversation as the prompt that the model was trained on;
 //! - [`manifest`] and [`Home`]: models by name, and where their files are kept; with the feature `pull`, fetching them;
+//! - with the feature `tokenizer-json`, `TokenizerJson`: the tokenizer that lies beside models in other formats;
 //! - [`pack`](mod@pack): a model file whose matrices lie as the kernels like to read them;
 //! - [`Interrupt`]: Ctrl-C as a flag;
 //! - [`system`]: what the operating system tells about the machine, for those who measure.
@@ -28,6 +29,8 @@ pub mod pool;
 pub mod pull;
 pub mod system;
 pub mod template;
+#[cfg(feature = "tokenizer-json")]
+pub mod tokenizer_json;
 
 pub use arena::Arena;
 pub use error::Error;
@@ -36,3 +39,5 @@ pub use interrupt::Interrupt;
 pub use map::MappedFile;
 pub use pool::{Pool, Team, default_threads};
 pub use template::ChatTemplate;
+#[cfg(feature = "tokenizer-json")]
+pub use tokenizer_json::TokenizerJson;

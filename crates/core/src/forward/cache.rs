@@ -6,42 +6,42 @@ use stonechat_kernels::KvFormat;
 use stonechat_kernels::kv::{Cache, GROUP};
 use stonechat_kernels::split::Stretches;
 
+use crate::model::Layer;
+
 /// Keys or values: layers x KV heads x positions, these rounded up to whole groups.
 pub(crate) struct KvBuffer<'a> {
     pub format: KvFormat,
-    pub head_dim: usize,
-    /// The bytes of a layer and of a head in it.
-    pub layer_bytes: usize,
-    pub head_bytes: usize,
-    pub bytes: &'a mut [u8],
+    positions: usize,
+    bytes: &'a mut [u8],
 }
 
+/// The keys or values of one layer among them: how many numbers a position has before it, and the layer.
+pub(crate) type At<'l> = (usize, &'l Layer);
+
 impl<'a> KvBuffer<'a> {
-    /// A cache over `bytes` for heads of `head_dim` numbers, of which a layer has `kv_heads`; nothing where these are
-    /// no whole blocks.
-    pub fn new(
-        format: KvFormat,
-        head_dim: usize,
-        kv_heads: usize,
-        context: usize,
-        bytes: &'a mut [u8],
-    ) -> Option<Self> {
-        let head_bytes = format.row_bytes(head_dim)? * context.next_multiple_of(GROUP);
-        Some(Self { format, head_dim, layer_bytes: kv_heads * head_bytes, head_bytes, bytes })
+    /// A cache over `bytes` for so many positions.
+    pub fn new(format: KvFormat, context: usize, bytes: &'a mut [u8]) -> Self {
+        Self { format, positions: context.next_multiple_of(GROUP), bytes }
+    }
+
+    /// The bytes of so many numbers of every position.
+    fn bytes_of(&self, numbers: usize) -> usize {
+        self.format.row_bytes(numbers).expect("the plan took whole blocks") * self.positions
     }
 
     /// The keys or values of a head.
-    pub fn head(&self, layer: usize, head: usize) -> Cache<'_> {
-        let bytes = &self.bytes[layer * self.layer_bytes + head * self.head_bytes..][..self.head_bytes];
-        Cache::new(self.format, self.head_dim, bytes).expect("the plan took whole blocks and groups")
+    pub fn head(&self, (before, layer): At<'_>, head: usize) -> Cache<'_> {
+        let (from, len) = (self.bytes_of(before), self.bytes_of(layer.head_dim()));
+        let bytes = &self.bytes[from + head * len..][..len];
+        Cache::new(self.format, layer.head_dim(), bytes).expect("the plan took whole blocks and groups")
     }
 
     /// Groups of positions of a layer, head after head, to be written.
-    pub fn groups_mut(&mut self, layer: usize, groups: Range<usize>) -> Stretches<'_, u8> {
-        let bytes = &mut self.bytes[layer * self.layer_bytes..][..self.layer_bytes];
-        let row_bytes = self.format.row_bytes(self.head_dim).expect("the plan took whole blocks");
-        let group = row_bytes * GROUP;
-        Stretches::new(bytes, self.head_bytes, groups.start * group..groups.end * group, group)
+    pub fn groups_mut(&mut self, (before, layer): At<'_>, groups: Range<usize>) -> Stretches<'_, u8> {
+        let (from, len) = (self.bytes_of(before), self.bytes_of(layer.head_dim()));
+        let group = len / self.positions * GROUP;
+        let bytes = &mut self.bytes[from..][..layer.kv_heads() * len];
+        Stretches::new(bytes, len, groups.start * group..groups.end * group, group)
     }
 }
 

@@ -84,6 +84,30 @@ impl Input<'_> {
         (f32, int8)
     }
 
+    /// Copies some rows of another input, in every form that it has.
+    pub fn copy_rows(
+        &mut self,
+        from: &Self,
+        rows: &[u32],
+        cols: usize,
+        workers: &dyn Workers,
+        scratch: &mut Scratch<'_>,
+    ) -> Result<(), NotFinite> {
+        let parts = self.parts(rows.len(), cols, cols);
+        share_out(workers, parts, scratch, |row, (f32, int8), _| {
+            let row = rows[row] as usize;
+            if let Some(out) = f32 {
+                out.copy_from_slice(&from.f32[row * cols..][..cols]);
+            }
+            if let Some((q, d, sums)) = int8 {
+                q.copy_from_slice(&from.q[row * cols..][..cols]);
+                d.copy_from_slice(&from.d[row * cols / BLOCK..][..cols / BLOCK]);
+                sums.copy_from_slice(&from.sums[row * cols / HALF..][..cols / HALF]);
+            }
+            Ok(())
+        })
+    }
+
     /// The first `tokens` rows of `cols`, as a matrix reads them.
     pub fn read(&self, tokens: usize, cols: usize) -> Activations<'_> {
         let len = tokens * cols;

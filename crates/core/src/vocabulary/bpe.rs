@@ -1,24 +1,77 @@
-//! Byte-level BPE, the tokenizer of GPT-2: a pre-tokenizer cuts the text, and in each piece bytes merge to tokens in
-//! the order of the file's list of merges.
+//! BPE by a list of merges: a pre-tokenizer cuts the text, and in each piece pairs merge to tokens in the order of the
+//! list. Of bytes in GPT-2's tokenizer and nearly all since, of characters in Gemma 4's.
 
 use super::alphabet;
 use super::index::{Hash, MergeIndex};
 use super::merge::{Merge, NO_TOKEN, Symbols};
-use super::pretokenize::PreTokenizer;
-use super::unicode::decode;
+use super::pretokenize::{PreTokenizer, Spelling, Whole};
+use super::spm::{Unit, word_end};
+use super::unicode::{decode, len_at};
 
-/// What byte-level BPE needs beyond the tokens.
+/// What BPE needs beyond the tokens.
 pub(super) struct Bpe<'a> {
     pub(super) pre: &'static PreTokenizer,
     pub(super) merges: MergeIndex<'a>,
+    /// Where characters merge: no token has a `▁` after another character, so that words never merge with one another.
+    pub(super) words: bool,
 }
 
 impl Bpe<'_> {
+    /// Cuts a text into pieces that never merge with one another, and hands them out until one is refused.
+    pub(super) fn split<E>(
+        &self,
+        text: &[u8],
+        each: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.pre.split(text, &mut |piece| {
+            if self.pre.spelling == Spelling::Bytes || !self.words {
+                return each(piece);
+            }
+            let mut rest = piece;
+            while let Some(end) = word_end(rest) {
+                let (word, after) = rest.split_at(end);
+                each(word)?;
+                rest = after;
+            }
+            each(rest)
+        })
+    }
+
+    /// Whether a piece becomes a token as a whole, if there is one.
+    pub(super) fn takes_whole(&self, piece: &[u8]) -> bool {
+        match self.pre.whole {
+            Whole::None => false,
+            Whole::All => true,
+            Whole::LineEnds => piece.iter().all(|&byte| byte == b'\n'),
+        }
+    }
+
     /// Merges the bytes of a piece, which `bytes` makes tokens of first.
-    pub(super) fn merge(&self, piece: &[u8], bytes: &[u32; 256], symbols: &mut Symbols<'_>) {
+    pub(super) fn merge_bytes(&self, piece: &[u8], bytes: &[u32; 256], symbols: &mut Symbols<'_>) {
         for &byte in piece {
             symbols.push(bytes[usize::from(byte)], 1);
         }
+        self.merge(symbols);
+    }
+
+    /// Merges the characters of a piece, which `find` makes tokens of first.
+    pub(super) fn merge_characters(
+        &self,
+        piece: &[u8],
+        find: impl Fn(Unit<'_>) -> Option<u32>,
+        symbols: &mut Symbols<'_>,
+    ) {
+        let mut at = 0;
+        while at < piece.len() {
+            let len = len_at(piece, at);
+            let character = Unit { prefix: false, text: &piece[at..at + len] };
+            symbols.push(find(character).unwrap_or(NO_TOKEN), len);
+            at += len;
+        }
+        self.merge(symbols);
+    }
+
+    fn merge(&self, symbols: &mut Symbols<'_>) {
         symbols.merge(|left, right| {
             if left.id == NO_TOKEN || right.id == NO_TOKEN {
                 return None;

@@ -3,9 +3,12 @@
 use core::ops::ControlFlow;
 
 use super::error::Error;
+use super::index::Hash;
 use super::merge::{Merge, NO_TOKEN, Symbols, WORDS_PER_BYTE};
+use super::pretokenize::Spelling;
 use super::spm::Unit;
-use super::{Bpe, Model, Spm, TokenKind, Vocabulary, bpe, spm};
+use super::unigram::{Lattice, Unigram};
+use super::{Bpe, Model, Spm, TokenKind, Vocabulary, WordPiece, bpe, spm, unigram};
 
 /// How to encode a text. The default adds nothing and takes text that looks like a control token as text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -30,7 +33,8 @@ pub struct Encoded {
 enum Stop {
     /// The receiver wants no more.
     Enough,
-    Failed(Error),
+    /// The scratch is too small.
+    NoRoom,
 }
 
 /// Where tokens go.
@@ -60,20 +64,31 @@ enum Fragment<'t> {
 impl<'a> Vocabulary<'a> {
     /// Words of scratch with which [`encode`](Self::encode) can do any text of `len` bytes.
     pub fn scratch_len(&self, len: usize) -> usize {
-        len.saturating_add(1).saturating_mul(WORDS_PER_BYTE)
+        match &self.model {
+            Model::Bpe(_) | Model::Spm(_) => len.saturating_add(1).saturating_mul(WORDS_PER_BYTE),
+            Model::WordPiece(_) => 0,
+            // The space before the text, and what normalization makes of it.
+            Model::Unigram(unigram) => {
+                unigram::scratch_words(len.saturating_add(1).saturating_mul(unigram.growth))
+            }
+        }
     }
 
     /// Words of scratch that [`encode`](Self::encode) needs for this very text: as a rule far fewer, since no more
     /// than a word is in work at a time. Takes a fraction of the time that encoding does.
     pub fn scratch_for(&self, text: &[u8], options: Encode) -> usize {
-        let mut longest = 0;
+        let mut most = 0;
         let Ok(()) = self.units::<core::convert::Infallible>(text, options.special, &mut |fragment| {
             if let Fragment::Text(unit) = fragment {
-                longest = longest.max(unit.len());
+                most = most.max(match &self.model {
+                    Model::Bpe(_) | Model::Spm(_) => unit.len().saturating_mul(WORDS_PER_BYTE),
+                    Model::WordPiece(_) => 0,
+                    Model::Unigram(unigram) => unigram::scratch_words(unigram.longest_word(unit.text)),
+                });
             }
             Ok(())
         });
-        longest.saturating_mul(WORDS_PER_BYTE)
+        most
     }
 
     /// Hands the tokens of `text` to `out` one by one, until it breaks off. `text` need not be UTF-8.
@@ -89,7 +104,9 @@ impl<'a> Vocabulary<'a> {
         let mut sink = Sink { out, encoded: Encoded::default() };
         match self.encode_all(text, options, scratch, &mut sink) {
             Ok(()) | Err(Stop::Enough) => Ok(sink.encoded),
-            Err(Stop::Failed(error)) => Err(error),
+            Err(Stop::NoRoom) => {
+                Err(Error::Scratch { needed: self.scratch_for(text, options), given: scratch.len() })
+            }
         }
     }
 
@@ -107,6 +124,12 @@ impl<'a> Vocabulary<'a> {
             (Fragment::Special(id), _) => sink.put(id),
             (Fragment::Text(unit), Model::Bpe(bpe)) => self.encode_bpe(bpe, unit.text, scratch, sink),
             (Fragment::Text(unit), Model::Spm(_)) => self.encode_spm(unit, scratch, sink),
+            (Fragment::Text(unit), Model::WordPiece(wordpiece)) => {
+                self.encode_wordpiece(*wordpiece, unit.text, sink)
+            }
+            (Fragment::Text(unit), Model::Unigram(unigram)) => {
+                self.encode_unigram(unigram, unit.text, scratch, sink)
+            }
         })
     }
 
@@ -123,22 +146,30 @@ impl<'a> Vocabulary<'a> {
         let mut at = 0;
         loop {
             let next = self.special.next(text, at, special, |id| self.tokens.text(id), always);
-            let end = next.map_or(text.len(), |found| found.start);
+            let mut end = next.map_or(text.len(), |found| found.start);
+            if next.is_some_and(|found| self.strips.before(found.id)) {
+                end = at + text[at..end].trim_ascii_end().len();
+            }
             if at < end {
                 let text = &text[at..end];
                 match &self.model {
                     Model::Bpe(bpe) => {
-                        bpe.pre
-                            .split(text, &mut |text| each(Fragment::Text(Unit { prefix: false, text })))?;
+                        bpe.split(text, &mut |text| each(Fragment::Text(Unit { prefix: false, text })))?;
                     }
                     Model::Spm(spm) => {
                         spm.split(Unit { prefix, text }, &mut |unit| each(Fragment::Text(unit)))?;
+                    }
+                    Model::WordPiece(_) | Model::Unigram(_) => {
+                        each(Fragment::Text(Unit { prefix: false, text }))?;
                     }
                 }
             }
             let Some(found) = next else { return Ok(()) };
             each(Fragment::Special(found.id))?;
             at = found.end;
+            if self.strips.after(found.id) {
+                at = text.len() - text[at..].trim_ascii_start().len();
+            }
         }
     }
 
@@ -149,23 +180,92 @@ impl<'a> Vocabulary<'a> {
         scratch: &mut [u32],
         sink: &mut Sink<'_>,
     ) -> Result<(), Stop> {
-        if bpe.pre.ignore_merges {
-            let is_it = |id| bpe::is_written(self.tokens.text(id), piece);
-            let whole = self.index.find(bpe::hash_written(piece), is_it);
+        let characters = bpe.pre.spelling == Spelling::Characters;
+        if bpe.takes_whole(piece) {
+            let written = |id| bpe::is_written(self.tokens.text(id), piece);
+            let whole = if characters {
+                self.find_unit(Unit { prefix: false, text: piece })
+            } else {
+                self.index.find(bpe::hash_written(piece), written)
+            };
             if let Some(id) = whole.filter(|&id| self.tokens.is_plain(id)) {
                 return sink.put(id);
             }
         }
         let mut symbols = symbols(scratch, piece.len())?;
-        bpe.merge(piece, &self.bytes, &mut symbols);
+        if characters {
+            let find = |unit: Unit<'_>| self.find_unit(unit).filter(|&id| self.tokens.is_plain(id));
+            bpe.merge_characters(piece, find, &mut symbols);
+        } else {
+            bpe.merge_bytes(piece, &self.bytes, &mut symbols);
+        }
         for symbol in symbols.iter() {
-            if symbol.id == NO_TOKEN {
-                sink.encoded.dropped += 1;
-            } else {
+            if symbol.id != NO_TOKEN {
                 sink.put(symbol.id)?;
+            } else if characters {
+                self.spell(Unit { prefix: false, text: &piece[symbol.start..symbol.end] }, sink)?;
+            } else {
+                sink.encoded.dropped += 1;
             }
         }
         Ok(())
+    }
+
+    fn encode_wordpiece(&self, wordpiece: WordPiece, text: &[u8], sink: &mut Sink<'_>) -> Result<(), Stop> {
+        let find = |hash, text: &[u8]| self.find_plain(hash, text);
+        wordpiece.split(text, &mut |word| match word.tokens(self.max_len, find) {
+            Some(ids) => ids.into_iter().try_for_each(|id| sink.put(id)),
+            None => match self.unknown() {
+                Some(unknown) => sink.put(unknown),
+                None => {
+                    sink.encoded.dropped += word.len();
+                    Ok(())
+                }
+            },
+        })
+    }
+
+    fn encode_unigram(
+        &self,
+        unigram: &Unigram<'_>,
+        text: &[u8],
+        scratch: &mut [u32],
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Stop> {
+        let find = |hash, text: &[u8]| {
+            let id = self.find_plain(hash, text)?;
+            match self.tokens.kind(id) {
+                TokenKind::UserDefined => Some((id, 0.0)),
+                TokenKind::Unused => None,
+                _ => Some((id, f64::from(self.tokens.score(id)))),
+            }
+        };
+        let mut put = |id| match (id, self.unknown()) {
+            (NO_TOKEN, Some(unknown)) => sink.put(unknown),
+            (NO_TOKEN, None) => {
+                sink.encoded.dropped += 1;
+                Ok(())
+            }
+            (id, _) => sink.put(id),
+        };
+        let mut lattice = Lattice::new(scratch);
+        unigram.normalize(text, &mut |part, begins| {
+            if begins {
+                lattice.end(unigram, self.max_len, find, &mut put)?;
+            }
+            if lattice.push(part) { Ok(()) } else { Err(Stop::NoRoom) }
+        })?;
+        lattice.end(unigram, self.max_len, find, &mut put)
+    }
+
+    /// The token that plain text may become, by its text and the hash of that.
+    fn find_plain(&self, hash: Hash, text: &[u8]) -> Option<u32> {
+        self.index.find(hash, |id| self.tokens.text(id) == text).filter(|&id| self.tokens.is_plain(id))
+    }
+
+    /// The token whose text is how a unit is written.
+    fn find_unit(&self, unit: Unit<'_>) -> Option<u32> {
+        self.index.find(unit.hash(), |id| unit.is(self.tokens.text(id)))
     }
 
     fn encode_spm(&self, unit: Unit<'_>, scratch: &mut [u32], sink: &mut Sink<'_>) -> Result<(), Stop> {
@@ -173,7 +273,7 @@ impl<'a> Vocabulary<'a> {
             if part.len() > self.max_len {
                 return None;
             }
-            let id = self.index.find(part.hash(), |id| part.is(self.tokens.text(id)))?;
+            let id = self.find_unit(part)?;
             self.tokens.is_plain(id).then(|| Merge { rank: spm::rank(self.tokens.score(id)), id })
         };
         let mut symbols = symbols(scratch, unit.len())?;
@@ -206,7 +306,5 @@ impl<'a> Vocabulary<'a> {
 }
 
 fn symbols(scratch: &mut [u32], len: usize) -> Result<Symbols<'_>, Stop> {
-    let given = scratch.len();
-    let needed = len.saturating_mul(WORDS_PER_BYTE);
-    Symbols::new(scratch, len).ok_or(Stop::Failed(Error::Scratch { needed, given }))
+    Symbols::new(scratch, len).ok_or(Stop::NoRoom)
 }

@@ -69,6 +69,8 @@ pub enum Error {
         /// Its place in the list of merges.
         rank: u32,
     },
+    /// The normalization map (`tokenizer.ggml.precompiled_charsmap`) contradicts itself.
+    BadCharsmap,
     /// So many texts or merges share a hash that the file must have been made for it.
     Colliding {
         /// Which of the two.
@@ -126,12 +128,17 @@ impl fmt::Display for Error {
             Self::Gguf(error) => error.fmt(f),
             Self::UnknownModel { name } => write!(
                 f,
-                "the file's tokenizer (key `{}`) is {name}, which is not supported; `gpt2` and `llama` are",
+                "the file's tokenizer (key `{}`) is {name}, which is not supported; `gpt2`, `llama`, `gemma4`, `bert` and \
+                 `t5` are",
                 keys::MODEL
             ),
-            Self::UnknownPreTokenizer { name } => {
-                write!(f, "the file's pre-tokenizer (key `{}`) is {name}, which is not supported", keys::PRE)
-            }
+            Self::UnknownPreTokenizer { name } => write!(
+                f,
+                "the file's pre-tokenizer (key `{}`) is {name}, which is not known, so that text cannot be split as the \
+                 model expects; use a newer stonechat, or set the key to a known one that splits in the same way, such \
+                 as `llama-bpe`, `qwen2` or `gpt-2`",
+                keys::PRE
+            ),
             Self::NoPreTokenizer => write!(
                 f,
                 "the file names no pre-tokenizer (key `{}`), without which text cannot be split as the model expects; \
@@ -166,6 +173,11 @@ impl fmt::Display for Error {
                 f,
                 "merge {rank} of the vocabulary (key `{}`) joins or gives a text that is no token",
                 keys::MERGES
+            ),
+            Self::BadCharsmap => write!(
+                f,
+                "the sizes within the vocabulary's normalization map (key `{}`) contradict one another",
+                keys::CHARSMAP
             ),
             Self::Colliding { what } => write!(
                 f,

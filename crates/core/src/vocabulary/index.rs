@@ -5,6 +5,7 @@
 
 use super::error::Error;
 use super::limits;
+use super::unicode::len_at;
 
 /// The low 24 bits of a word: an id or a rank.
 const ID: u32 = (1 << ID_BITS) - 1;
@@ -34,6 +35,13 @@ impl Hash {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
         self
+    }
+
+    /// A word of `words`, and a bit in it.
+    #[inline]
+    fn bit(self, words: usize) -> (usize, u32) {
+        let mixed = mix(self.0);
+        (scale(mixed, words), 1 << (mixed & 31))
     }
 
     /// The slot to begin with, of `slots`, and eight other bits.
@@ -79,6 +87,14 @@ impl<'a> TokenIndex<'a> {
         TokenIndexBuilder { slots }
     }
 
+    /// A token that may have a text of this hash; one that does not exist where none has.
+    #[inline]
+    pub(super) fn likely(&self, hash: Hash) -> u32 {
+        let (first, bits) = hash.finish(self.slots.len());
+        let slots = probe(first, self.slots.len()).map(|at| self.slots[at]).take_while(|&slot| slot != EMPTY);
+        slots.filter(|slot| slot & !ID == bits).map(|slot| slot & ID).next().unwrap_or(ID)
+    }
+
     /// The token whose text has this hash and is the one looked for.
     #[inline]
     pub(super) fn find(&self, hash: Hash, is_it: impl FnMut(u32) -> bool) -> Option<u32> {
@@ -109,6 +125,43 @@ impl<'a> TokenIndexBuilder<'a> {
     }
 }
 
+/// Hashes of every beginning of a token, as bits: whoever spells a text can stop where no token goes on. Bits may
+/// coincide, so that it is now and then said of a text that it begins a token when it does not.
+pub(super) struct Prefixes<'a> {
+    bits: &'a [u32],
+}
+
+impl<'a> Prefixes<'a> {
+    /// Words of memory for this number of tokens: four to six bits of each word are set.
+    pub(super) const fn words(tokens: usize) -> usize {
+        tokens
+    }
+
+    /// Notes all beginnings of `texts` that end with a character, in memory of [`words`](Self::words).
+    pub(super) fn new<'t>(bits: &'a mut [u32], texts: impl Iterator<Item = &'t [u8]>) -> Self {
+        bits.fill(0);
+        for text in texts {
+            let mut hash = Hash::EMPTY;
+            let mut at = 0;
+            while at < text.len() {
+                let len = len_at(text, at);
+                hash = hash.with(&text[at..at + len]);
+                at += len;
+                let (word, bit) = hash.bit(bits.len());
+                bits[word] |= bit;
+            }
+        }
+        Self { bits }
+    }
+
+    /// Whether a token may begin with the text of this hash.
+    #[inline]
+    pub(super) fn contains(&self, hash: Hash) -> bool {
+        let (word, bit) = hash.bit(self.bits.len());
+        self.bits.get(word).is_some_and(|&bits| bits & bit != 0)
+    }
+}
+
 /// The token that `is_it`, or the empty slot where it would be, or neither after too many slots.
 #[inline]
 fn search(slots: &[u32], hash: Hash, mut is_it: impl FnMut(u32) -> bool) -> Option<Result<u32, usize>> {
@@ -127,71 +180,90 @@ fn search(slots: &[u32], hash: Hash, mut is_it: impl FnMut(u32) -> bool) -> Opti
 
 /// A pair of tokens to the rank of their merge and the token that it gives.
 ///
-/// A slot is three words: left, right and merged id in the low 24 bits, a byte of the rank above each.
+/// A slot holds a rank and eight bits of the pair's hash; what is merged lies in a list by rank. Most pairs that are
+/// asked about do not merge, which the slots alone tell.
 pub(super) struct MergeIndex<'a> {
-    slots: &'a [[u32; 3]],
+    slots: &'a [u32],
+    /// Left, right and merged token.
+    merges: &'a [[u32; 3]],
 }
 
 impl<'a> MergeIndex<'a> {
     /// Words of memory for this number of merges.
     pub(super) const fn words(merges: usize) -> usize {
-        3 * slots(merges)
+        slots(merges) + 3 * merges
     }
 
-    /// Begins an index in memory of [`words`](Self::words).
-    pub(super) fn build(words: &'a mut [u32]) -> MergeIndexBuilder<'a> {
+    /// Begins an index of this number of merges in memory of [`words`](Self::words).
+    pub(super) fn build(words: &'a mut [u32], merges: usize) -> MergeIndexBuilder<'a> {
         words.fill(EMPTY);
-        MergeIndexBuilder { slots: bytemuck::cast_slice_mut(words) }
+        let (slots, list) = words.split_at_mut(slots(merges));
+        MergeIndexBuilder { slots, merges: list.as_chunks_mut().0 }
     }
 
     /// Rank and product of merging `left` with `right`.
     #[inline]
     pub(super) fn find(&self, left: u32, right: u32) -> Option<(u32, u32)> {
-        for at in probe(first_slot(left, right, self.slots.len()), self.slots.len()) {
-            let slot = self.slots[at];
-            if slot[0] & ID == left && slot[1] & ID == right {
-                let rank = slot[0] >> ID_BITS | slot[1] >> ID_BITS << 8 | slot[2] >> ID_BITS << 16;
-                return Some((rank, slot[2] & ID));
-            }
-            if slot[0] == EMPTY {
-                return None;
-            }
-        }
-        None
+        let rank = search_pair(self.slots, self.merges, left, right)?.ok()?;
+        Some((rank, self.merges[rank as usize][2]))
     }
 }
 
 /// A [`MergeIndex`] that is being filled.
 pub(super) struct MergeIndexBuilder<'a> {
-    slots: &'a mut [[u32; 3]],
+    slots: &'a mut [u32],
+    merges: &'a mut [[u32; 3]],
 }
 
 impl<'a> MergeIndexBuilder<'a> {
+    /// Reads where these pairs will go, so that the places are at hand when they are added.
+    pub(super) fn touch(&self, pairs: impl Iterator<Item = (u32, u32)>) {
+        let slots = pairs.map(|(left, right)| self.slots[hash_pair(left, right, self.slots.len()).0]);
+        core::hint::black_box(slots.fold(0, |all, slot| all ^ slot));
+    }
+
     /// Adds a merge. Of several for one pair, which say nothing new, the first stays.
     pub(super) fn insert(&mut self, left: u32, right: u32, rank: u32, merged: u32) -> Result<(), Error> {
-        let slots = self.slots.len();
-        for at in probe(first_slot(left, right, slots), slots) {
-            let slot = &mut self.slots[at];
-            if slot[0] == EMPTY {
-                let above = |id: u32, byte: u32| id | (rank >> (8 * byte) & 0xff) << ID_BITS;
-                *slot = [above(left, 0), above(right, 1), above(merged, 2)];
-                return Ok(());
+        match search_pair(self.slots, self.merges, left, right) {
+            Some(Err(slot)) => {
+                self.slots[slot] = rank | hash_pair(left, right, self.slots.len()).1;
+                self.merges[rank as usize] = [left, right, merged];
+                Ok(())
             }
-            if slot[0] & ID == left && slot[1] & ID == right {
-                return Ok(());
-            }
+            Some(Ok(_)) => Ok(()),
+            None => Err(Error::Colliding { what: "merges" }),
         }
-        Err(Error::Colliding { what: "merges" })
     }
 
     pub(super) fn finish(self) -> MergeIndex<'a> {
-        MergeIndex { slots: self.slots }
+        MergeIndex { slots: self.slots, merges: self.merges }
     }
 }
 
+/// The rank of a pair, or the empty slot where it would be, or neither after too many slots.
 #[inline]
-fn first_slot(left: u32, right: u32, slots: usize) -> usize {
-    scale(mix((u64::from(left) << 32 | u64::from(right)).wrapping_mul(0xd6e8_feb8_6659_fd93)), slots)
+fn search_pair(slots: &[u32], merges: &[[u32; 3]], left: u32, right: u32) -> Option<Result<u32, usize>> {
+    let (first, bits) = hash_pair(left, right, slots.len());
+    for at in probe(first, slots.len()) {
+        let slot = slots[at];
+        if slot == EMPTY {
+            return Some(Err(at));
+        }
+        if slot & !ID == bits {
+            let [found_left, found_right, _] = merges[(slot & ID) as usize];
+            if found_left == left && found_right == right {
+                return Some(Ok(slot & ID));
+            }
+        }
+    }
+    None
+}
+
+/// The slot to begin with, of `slots`, and eight other bits.
+#[inline]
+fn hash_pair(left: u32, right: u32, slots: usize) -> (usize, u32) {
+    let mixed = mix((u64::from(left) << 32 | u64::from(right)).wrapping_mul(0xd6e8_feb8_6659_fd93));
+    (scale(mixed, slots), mixed as u32 & !ID)
 }
 
 #[cfg(test)]
@@ -204,16 +276,15 @@ mod tests {
     fn every_pair_is_found_with_its_rank_and_product_and_no_other() {
         const LAST: u32 = limits::MAX_TOKENS as u32 - 1;
         let mut pairs = HashMap::new();
-        for i in 0..5000u32 {
-            let left = (i * 7919) % 1000;
-            pairs.entry((left, LAST - i % 77)).or_insert((LAST - i * 3000, LAST - i));
-        }
         let mut words = vec![0; MergeIndex::words(5000)];
-        let mut builder = MergeIndex::build(&mut words);
-        for (&(left, right), &(rank, merged)) in &pairs {
+        let mut builder = MergeIndex::build(&mut words, 5000);
+        for rank in 0..5000u32 {
+            let (left, right, merged) = ((rank * 7919) % 1000, LAST - rank % 77, LAST - rank);
+            // Of several the first counts.
+            pairs.entry((left, right)).or_insert((rank, merged));
             builder.insert(left, right, rank, merged).unwrap();
-            builder.insert(left, right, 1, 1).unwrap();
         }
+        assert!(pairs.len() > 4000);
         let index = builder.finish();
         for left in 0..1000 {
             for right in LAST - 80..=LAST {
@@ -226,7 +297,7 @@ mod tests {
     #[test]
     fn an_empty_index_finds_nothing() {
         let mut words = vec![0; MergeIndex::words(0)];
-        assert_eq!(MergeIndex::build(&mut words).finish().find(0, 0), None);
+        assert_eq!(MergeIndex::build(&mut words, 0).finish().find(0, 0), None);
         let mut slots = vec![0; TokenIndex::words(0)];
         assert_eq!(TokenIndex::build(&mut slots).finish().find(Hash::EMPTY, |_| true), None);
     }

@@ -12,3 +12,6 @@ pub const MAX_TOKEN_BYTES: usize = 1 << 14;
 /// Steps that finding a text or a merge may take. Honest vocabularies stay below 200; one whose texts were chosen to
 /// collide is refused.
 pub const MAX_PROBES: usize = 1024;
+
+/// Bytes of a normalization map. Known ones have a quarter of a million.
+pub const MAX_CHARSMAP_BYTES: usize = 1 << 24;

@@ -3,12 +3,15 @@
 use stonechat_gguf::{Array, Gguf, Name, ValueType};
 
 use super::bpe::{Bpe, split_merge};
+use super::charsmap::Charsmap;
 use super::error::Error;
-use super::index::{Hash, MergeIndex, TokenIndex};
+use super::index::{Hash, MergeIndex, Prefixes, TokenIndex};
 use super::merge::NO_TOKEN;
-use super::pretokenize::PreTokenizer;
-use super::special::{END_OF_MESSAGE, END_OF_TURN, MAX_NAMED, Named, OTHERS, SpecialTokens};
-use super::spm::{Spm, joins_words, spell};
+use super::pretokenize::{Bos, PreTokenizer, Spelling};
+use super::special::{END_OF_MESSAGE, END_OF_TURN, MAX_NAMED, Named, OTHERS, SpecialTokens, Strips};
+use super::spm::{SPACE, Spm, joins_words, spell};
+use super::unigram::{UNKNOWN_PENALTY, Unigram};
+use super::wordpiece::WordPiece;
 use super::{Model, SpecialIds, TokenKind, Tokens, Vocabulary, alphabet, keys, limits};
 
 /// What the file has, and how much memory its index takes. Reading it costs next to nothing.
@@ -25,24 +28,31 @@ pub(super) struct Layout<'a> {
 enum ModelLayout<'a> {
     Bpe { pre: &'static PreTokenizer, merges: Array<'a> },
     Spm,
+    WordPiece,
+    Unigram { charsmap: Option<Charsmap<'a>> },
 }
 
 impl<'a> Layout<'a> {
     pub(super) fn read(gguf: &Gguf<'a>) -> Result<Self, Error> {
         let model = gguf.str(keys::MODEL)?;
         let model = match model {
-            "gpt2" => {
+            "gpt2" | "gemma4" => {
                 let merges = gguf.opt_array(keys::MERGES)?.ok_or(Error::NoMerges)?;
                 check_elements(&merges, keys::MERGES, ValueType::String, limits::MAX_MERGES)?;
                 if merges.is_empty() {
                     return Err(Error::NoMerges);
                 }
-                let name = gguf.opt_str(keys::PRE)?.ok_or(Error::NoPreTokenizer)?;
+                let name = match model {
+                    "gemma4" => model,
+                    _ => gguf.opt_str(keys::PRE)?.ok_or(Error::NoPreTokenizer)?,
+                };
                 let pre = PreTokenizer::find(name)
                     .ok_or_else(|| Error::UnknownPreTokenizer { name: Name::new(name) })?;
                 ModelLayout::Bpe { pre, merges }
             }
             "llama" => ModelLayout::Spm,
+            "bert" => ModelLayout::WordPiece,
+            "t5" => ModelLayout::Unigram { charsmap: find_charsmap(gguf)? },
             name => return Err(Error::UnknownModel { name: Name::new(name) }),
         };
 
@@ -53,7 +63,7 @@ impl<'a> Layout<'a> {
         }
         let kinds = per_token(gguf, keys::TYPES, ValueType::I32, tokens.len())?;
         let scores = per_token(gguf, keys::SCORES, ValueType::F32, tokens.len())?;
-        if scores.is_none() && matches!(model, ModelLayout::Spm) {
+        if scores.is_none() && matches!(model, ModelLayout::Spm | ModelLayout::Unigram { .. }) {
             gguf.array(keys::SCORES)?;
         }
         let special = kinds.map_or(0, |kinds| {
@@ -65,12 +75,21 @@ impl<'a> Layout<'a> {
 
     /// Words of memory for the index. No product can overflow: the limits were checked.
     pub(super) fn words(&self) -> usize {
-        let merges = match &self.model {
+        let model = match &self.model {
             ModelLayout::Bpe { merges, .. } => MergeIndex::words(merges.len()),
-            ModelLayout::Spm => 0,
+            ModelLayout::Spm | ModelLayout::WordPiece => 0,
+            ModelLayout::Unigram { .. } => Prefixes::words(self.tokens.len()),
         };
-        self.tokens.len() + TokenIndex::words(self.tokens.len()) + merges + self.special + MAX_NAMED
+        self.tokens.len() + TokenIndex::words(self.tokens.len()) + model + self.special + MAX_NAMED
     }
+}
+
+/// The normalization map, if the file has one.
+fn find_charsmap<'a>(gguf: &Gguf<'a>) -> Result<Option<Charsmap<'a>>, Error> {
+    let Some(array) = gguf.opt_array(keys::CHARSMAP)? else { return Ok(None) };
+    let expected = if array.element_type() == ValueType::I8 { ValueType::I8 } else { ValueType::U8 };
+    check_elements(&array, keys::CHARSMAP, expected, limits::MAX_CHARSMAP_BYTES)?;
+    Charsmap::parse(array.bytes()).map(Some).ok_or(Error::BadCharsmap)
 }
 
 fn check_elements(
@@ -119,44 +138,80 @@ pub(super) fn load<'a>(gguf: &Gguf<'a>, memory: &'a mut [u8]) -> Result<Vocabula
     let index = index_tokens(&tokens, slots)?;
     let find = |text: &[u8]| index.find(Hash::EMPTY.with(text), |id| tokens.text(id) == text);
 
+    let is_plain = |id: &u32| tokens.is_plain(*id);
+    let ids = || (0..count as u32).filter(is_plain);
+    // Whether words stay apart, so that each can be looked at by itself.
+    let words_apart = || !ids().any(|id| joins_words(tokens.text(id)));
+    let add_space = gguf.opt_bool(keys::ADD_SPACE)?;
     let (model, words) = match layout.model {
         ModelLayout::Bpe { pre, merges } => {
             let (slots, words) = words.split_at_mut(MergeIndex::words(merges.len()));
             let merges = index_merges(&merges, &tokens, &index, slots)?;
-            (Model::Bpe(Bpe { pre, merges }), words)
+            let apart = pre.spelling == Spelling::Characters && words_apart();
+            (Model::Bpe(Bpe { pre, merges, words: apart }), words)
         }
         ModelLayout::Spm => {
-            let add_space = gguf.opt_bool(keys::ADD_SPACE)?.unwrap_or(true);
-            let joins = |id| tokens.is_plain(id) && joins_words(tokens.text(id));
-            (Model::Spm(Spm { add_space, words: !(0..count as u32).any(joins) }), words)
+            (Model::Spm(Spm { add_space: add_space.unwrap_or(true), words: words_apart() }), words)
+        }
+        ModelLayout::WordPiece => {
+            let lowercase = gguf.opt_bool(keys::LOWERCASE)?.unwrap_or(true);
+            let strip_accents = gguf.opt_bool(keys::STRIP_ACCENTS)?.unwrap_or(lowercase);
+            (Model::WordPiece(WordPiece { lowercase, strip_accents }), words)
+        }
+        ModelLayout::Unigram { charsmap } => {
+            let (bits, words) = words.split_at_mut(Prefixes::words(count));
+            let normal = ids().filter(|&id| tokens.kind(id) == TokenKind::Normal);
+            let worst = normal.map(|id| tokens.score(id)).fold(f32::INFINITY, f32::min);
+            let space = find(SPACE).is_some_and(|id| tokens.is_plain(id));
+            let unigram = Unigram {
+                add_space: add_space.unwrap_or(false),
+                merge_spaces: gguf.opt_bool(keys::MERGE_SPACES)?.unwrap_or(false),
+                charsmap,
+                prefixes: Prefixes::new(bits, ids().map(|id| tokens.text(id))),
+                unknown: f64::from(worst) - UNKNOWN_PENALTY,
+                // Where the sign of a space itself is unknown, it is so together with what lies around it.
+                words: space && words_apart(),
+                // A space becomes three bytes, as does what is no character.
+                growth: charsmap.map_or(0, Charsmap::longest).max(SPACE.len()),
+            };
+            (Model::Unigram(unigram), words)
         }
     };
 
+    let written_in_alphabet = matches!(&model, Model::Bpe(bpe) if bpe.pre.spelling == Spelling::Bytes);
     let bytes = core::array::from_fn(|byte| {
         let byte = byte as u8;
-        let id = match model {
-            Model::Bpe(_) => find(alphabet::write(byte).as_bytes()),
-            Model::Spm(_) => find(&spell(byte)),
-        };
+        let id =
+            if written_in_alphabet { find(alphabet::write(byte).as_bytes()) } else { find(&spell(byte)) };
         id.unwrap_or(NO_TOKEN)
     });
     let find_name = |name: &str| find(name.as_bytes());
-    let mut named = Named::new(&find_name);
-    let ids = find_special(gguf, count, &model, &mut named, &find_name)?;
-    let special = list_special(&tokens, &named, words);
-    let default_bos = match &model {
-        Model::Bpe(bpe) => bpe.pre.add_bos,
-        Model::Spm(_) => true,
+    let mut named_tokens = Named::new(&find_name);
+    let ids = find_special(gguf, count, &model, &mut named_tokens, &find_name)?;
+    let special = list_special(&tokens, &named_tokens, words);
+    let bos = match &model {
+        Model::Bpe(bpe) => bpe.pre.bos,
+        Model::Spm(_) | Model::WordPiece(_) => Bos::UnlessRefused,
+        Model::Unigram(_) => Bos::IfAsked,
     };
+    let add_bos = add_flag(gguf, keys::ADD_BOS, bos != Bos::IfAsked, keys::BOS, ids.bos)?;
+    let default_eos = matches!(model, Model::Unigram(_));
+    let is_bert = matches!(model, Model::WordPiece(_));
+    let add_sep = is_bert && add_flag(gguf, keys::ADD_SEP, true, keys::SEP, ids.sep)?;
+    let pre = gguf.opt_str(keys::PRE)?.unwrap_or_default();
+    let named = |key| gguf.opt_str(key).ok().flatten().unwrap_or_default();
+    let strips = Strips::find(named(keys::NAME), named(keys::ARCHITECTURE), pre, &find_name);
     Ok(Vocabulary {
-        add_bos: add_flag(gguf, keys::ADD_BOS, default_bos, keys::BOS, ids.bos)?,
-        add_eos: add_flag(gguf, keys::ADD_EOS, false, keys::EOS, ids.eos)?,
+        add_bos: add_bos || bos == Bos::Always && ids.bos.is_some(),
+        add_eos: add_flag(gguf, keys::ADD_EOS, default_eos, keys::EOS, ids.eos)?,
+        add_sep,
         tokens,
         index,
         model,
         bytes,
         special,
-        named,
+        named: named_tokens,
+        strips,
         max_len,
         ids,
     })
@@ -187,29 +242,74 @@ fn index_tokens<'a>(tokens: &Tokens<'a>, slots: &'a mut [u32]) -> Result<TokenIn
     Ok(builder.finish())
 }
 
+/// Merges that are looked up together. Each costs several places in memory that nothing else has touched: asked for
+/// one merge after another, the processor would wait for each in turn.
+const TOGETHER: usize = 16;
+
 fn index_merges<'a>(
     merges: &Array<'_>,
     tokens: &Tokens<'_>,
     index: &TokenIndex<'_>,
     slots: &'a mut [u32],
 ) -> Result<MergeIndex<'a>, Error> {
-    let mut builder = MergeIndex::build(slots);
-    for (rank, (_, text)) in (0..).zip(merges.strings()?) {
-        let (left, right) = split_merge(text).ok_or(Error::BadMerge { rank })?;
-        let hash = Hash::EMPTY.with(left);
-        let left_id = index.find(hash, |id| tokens.text(id) == left);
-        let right_id = index.find(Hash::EMPTY.with(right), |id| tokens.text(id) == right);
-        let merged_id = index.find(hash.with(right), |id| tokens.text(id).strip_prefix(left) == Some(right));
-        let (Some(left), Some(right), Some(merged)) = (left_id, right_id, merged_id) else {
-            return Err(Error::UnknownMerge { rank });
-        };
-        builder.insert(left, right, rank, merged)?;
+    let mut builder = MergeIndex::build(slots, merges.len());
+    let mut texts = merges.strings()?;
+    let mut last = 0;
+    let mut first_rank = 0;
+    loop {
+        let mut batch = heapless::Vec::<_, TOGETHER>::new();
+        for (rank, (_, text)) in (first_rank..).zip(texts.by_ref().take(TOGETHER)) {
+            let parts = split_merge(text).ok_or(Error::BadMerge { rank })?;
+            let hashes = [Hash::EMPTY.with(parts.0), Hash::EMPTY.with(parts.1)];
+            // There is room: no more were taken.
+            let _ = batch.push((parts, hashes));
+        }
+        if batch.is_empty() {
+            return Ok(builder.finish());
+        }
+        let mut ids = [[NO_TOKEN; 2]; TOGETHER];
+        for (ids, (_, hashes)) in ids.iter_mut().zip(&batch) {
+            *ids = hashes.map(|hash| index.likely(hash));
+        }
+        let texts_of = ids.map(|ids| ids.map(|id| tokens.text(id)));
+        let mut pairs = heapless::Vec::<_, TOGETHER>::new();
+        for (rank, ((left, right), hashes)) in (first_rank..).zip(&batch) {
+            let at = pairs.len();
+            let find = |text: &[u8], side: usize| {
+                if texts_of[at][side] == text && !text.is_empty() {
+                    return Some(ids[at][side]);
+                }
+                index.find(hashes[side], |id| tokens.text(id) == text)
+            };
+            // Lists are in the order of the tokens that they give, as a rule.
+            let is_it = |id: u32| tokens.text(id).strip_prefix(*left) == Some(*right);
+            let merged = [last, last + 1].into_iter().find(|&id| is_it(id));
+            let merged = merged.or_else(|| index.find(hashes[0].with(right), is_it));
+            let (left, right) = (find(left, 0), find(right, 1));
+            let (Some(left), Some(right), Some(merged)) = (left, right, merged) else {
+                return Err(Error::UnknownMerge { rank });
+            };
+            last = merged;
+            let _ = pairs.push((left, right, merged));
+        }
+        builder.touch(pairs.iter().map(|&(left, right, _)| (left, right)));
+        for (rank, (left, right, merged)) in (first_rank..).zip(pairs) {
+            builder.insert(left, right, rank, merged)?;
+        }
+        first_rank += batch.len() as u32;
     }
-    Ok(builder.finish())
 }
 
-/// The tokens with a role: those that the file states, SentencePiece's first three by default, and those with
-/// well-known names.
+/// The ids that tokens have by convention, where the file states none.
+struct Defaults {
+    bos: Option<u32>,
+    eos: Option<u32>,
+    unknown: Option<u32>,
+    sep: Option<u32>,
+}
+
+/// The tokens with a role: those that the file states, those that have it by convention, and those with well-known
+/// names.
 fn find_special(
     gguf: &Gguf<'_>,
     tokens: usize,
@@ -221,14 +321,20 @@ fn find_special(
         Some(id) if id as usize >= tokens => Err(Error::SpecialOutOfRange { key, id, tokens }),
         id => Ok(id),
     };
-    let or_default = |key, default: u32| {
-        let default = Some(default).filter(|&id| matches!(model, Model::Spm(_)) && (id as usize) < tokens);
-        stated(key).map(|id| id.or(default))
+    let defaults = match model {
+        Model::Bpe(_) => Defaults { bos: None, eos: None, unknown: None, sep: None },
+        Model::Spm(_) => Defaults { bos: Some(1), eos: Some(2), unknown: Some(0), sep: None },
+        Model::WordPiece(_) => Defaults { bos: Some(101), eos: None, unknown: Some(100), sep: Some(102) },
+        Model::Unigram(_) => Defaults { bos: None, eos: Some(1), unknown: Some(2), sep: None },
     };
+    let or_default =
+        |key, default: Option<u32>| stated(key).map(|id| id.or(default.filter(|&id| (id as usize) < tokens)));
+    let cls = if matches!(model, Model::WordPiece(_)) { stated(keys::CLS)? } else { None };
     let ids = SpecialIds {
-        bos: or_default(keys::BOS, 1)?,
-        eos: or_default(keys::EOS, 2)?,
-        unknown: or_default(keys::UNKNOWN, 0)?,
+        bos: or_default(keys::BOS, cls.or(defaults.bos))?,
+        eos: or_default(keys::EOS, defaults.eos)?,
+        unknown: or_default(keys::UNKNOWN, defaults.unknown)?,
+        sep: or_default(keys::SEP, defaults.sep)?,
         padding: stated(keys::PADDING)?,
         eot: named.play(&END_OF_TURN, stated(keys::EOT)?, find),
         eom: named.play(&END_OF_MESSAGE, stated(keys::EOM)?, find),

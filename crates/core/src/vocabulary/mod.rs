@@ -5,19 +5,24 @@
 //! Texts of tokens, their scores and kinds stay in the file; the index holds where each text begins and two hash
 //! tables. Nothing here allocates: [`Vocabulary::encode`] works in scratch that the caller gives.
 //!
-//! Two tokenizers are known. `gpt2` is byte-level BPE: a pre-tokenizer cuts the text, bytes merge by a list. `llama`
-//! is SentencePiece's BPE: characters merge by score, and what is no token is spelled in bytes. What they make of a
-//! text is what llama.cpp and `tokenizers` make of it, with these differences:
+//! Four tokenizers are known. `gpt2` is byte-level BPE: a pre-tokenizer cuts the text, bytes merge by a list; in `gemma4`,
+//! and under some pre-tokenizers, characters do. `llama` is SentencePiece's BPE: characters merge by score. `t5` is
+//! SentencePiece's unigram model: the tokens with the best sum of scores. `bert` is WordPiece: words become the longest
+//! tokens that spell them. What they make of a text is what llama.cpp and `tokenizers` make of it, with these
+//! differences:
 //!
-//! - Bytes that are not UTF-8 are encoded as they are, where others put U+FFFD in their place.
+//! - Bytes that are not UTF-8 are encoded as they are, where others put U+FFFD in their place (`t5` and `bert`, which
+//!   normalize, do as the others).
 //! - Plain text never becomes a control, unknown or byte token, however its characters merge.
 //! - Of special tokens that overlap, the leftmost is taken, and of several at one place the longest.
+//! - Where llama.cpp only comes near to a model's own tokenizer, the model's own is followed.
 //!
-//! Text is not normalized. A SentencePiece vocabulary writes spaces as `▁` (U+2581), so that this character itself
-//! comes back as a space.
+//! Byte-level BPE does not normalize text: files do not carry the rules. A vocabulary that writes spaces as `▁` (U+2581)
+//! gives this character itself back as a space.
 
 mod alphabet;
 mod bpe;
+mod charsmap;
 mod encode;
 mod error;
 mod index;
@@ -25,12 +30,15 @@ mod keys;
 pub mod limits;
 mod load;
 mod merge;
+mod pattern;
 mod pretokenize;
 mod special;
 mod spm;
 mod stream;
 mod unicode;
 mod unicode_table;
+mod unigram;
+mod wordpiece;
 
 use core::fmt;
 
@@ -43,8 +51,11 @@ pub use stream::Utf8Stream;
 use bpe::Bpe;
 use index::{Hash, TokenIndex};
 use load::Layout;
-use special::{Named, SpecialTokens};
+use pretokenize::Spelling;
+use special::{Named, SpecialTokens, Strips};
 use spm::Spm;
+use unigram::Unigram;
+use wordpiece::WordPiece;
 
 /// A vocabulary. See the [module](self).
 pub struct Vocabulary<'a> {
@@ -56,9 +67,11 @@ pub struct Vocabulary<'a> {
     special: SpecialTokens<'a>,
     named: Named,
     max_len: usize,
+    strips: Strips,
     ids: SpecialIds,
     add_bos: bool,
     add_eos: bool,
+    add_sep: bool,
 }
 
 /// What the file says of each token.
@@ -75,6 +88,8 @@ struct Tokens<'a> {
 enum Model<'a> {
     Bpe(Bpe<'a>),
     Spm(Spm),
+    WordPiece(WordPiece),
+    Unigram(Unigram<'a>),
 }
 
 /// The tokens to which keys or names give a role.
@@ -84,6 +99,7 @@ struct SpecialIds {
     eos: Option<u32>,
     eot: Option<u32>,
     eom: Option<u32>,
+    sep: Option<u32>,
     unknown: Option<u32>,
     padding: Option<u32>,
 }
@@ -193,7 +209,7 @@ impl<'a> Vocabulary<'a> {
         self.tokens.offsets.is_empty()
     }
 
-    /// The token with which a text begins.
+    /// The token with which a text begins: BOS, or BERT's `[CLS]`.
     pub fn bos(&self) -> Option<u32> {
         self.ids.bos
     }
@@ -211,6 +227,16 @@ impl<'a> Vocabulary<'a> {
     /// The token with which a message ends that awaits a tool's answer.
     pub fn eom(&self) -> Option<u32> {
         self.ids.eom
+    }
+
+    /// The token between two texts, and after each: BERT's `[SEP]`.
+    pub fn sep(&self) -> Option<u32> {
+        self.ids.sep
+    }
+
+    /// The token with which the file asks that texts end, if it does: [`sep`](Self::sep) or [`eos`](Self::eos).
+    pub fn ending(&self) -> Option<u32> {
+        self.sep().filter(|_| self.add_sep).or(self.eos().filter(|_| self.add_eos))
     }
 
     /// The token for text that no token can spell.
@@ -235,7 +261,11 @@ impl<'a> Vocabulary<'a> {
 
     /// Whether a space is put before text that begins an input or follows a special token.
     pub fn add_space_prefix(&self) -> bool {
-        matches!(self.model, Model::Spm(Spm { add_space: true, .. }))
+        match &self.model {
+            Model::Spm(spm) => spm.add_space,
+            Model::Unigram(unigram) => unigram.add_space,
+            Model::Bpe(_) | Model::WordPiece(_) => false,
+        }
     }
 
     /// Whether a token ends an answer: EOS, the end of a turn or message, and others known by their names.
@@ -276,8 +306,10 @@ impl<'a> Vocabulary<'a> {
                 out[0] = byte;
                 1
             }
-            (TokenKind::Normal, Model::Bpe(_)) => bpe::read(text, out),
-            (TokenKind::Normal, Model::Spm(_)) => spm::read(text, out),
+            (TokenKind::Normal, Model::Bpe(bpe)) if bpe.pre.spelling == Spelling::Bytes => {
+                bpe::read(text, out)
+            }
+            (TokenKind::Normal, _) => spm::read(text, out),
             _ => {
                 out.copy_from_slice(text);
                 text.len()
@@ -297,6 +329,8 @@ impl fmt::Debug for Vocabulary<'_> {
         let model = match self.model {
             Model::Bpe(_) => "gpt2",
             Model::Spm(_) => "llama",
+            Model::WordPiece(_) => "bert",
+            Model::Unigram(_) => "t5",
         };
         f.debug_struct("Vocabulary").field("model", &model).field("len", &self.len()).finish_non_exhaustive()
     }

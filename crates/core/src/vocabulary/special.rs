@@ -153,7 +153,7 @@ impl Named {
         let returns = ends("<|return|>").or(ends("<|flush|>")).is_some();
         let message = ends("<|end|>").filter(|_| calls && returns);
         // In some vocabularies `</s>` is the HTML tag.
-        let tag = ends("</s>").filter(|_| ends("<|tool_response>").is_some());
+        let tag = ends("</s>").filter(|_| ends("<|tool_response>").or(find("<|plamo:eos|>")).is_some());
         for (id, kind) in [(message, TokenKind::UserDefined), (tag, TokenKind::Normal)] {
             if let Some(id) = id {
                 named.ends.retain(|&end| end != id);
@@ -213,6 +213,52 @@ impl Named {
     /// Every token whose kind a name decides.
     pub(super) fn ids(&self) -> impl Iterator<Item = u32> {
         self.kinds.iter().map(|&(id, _)| id)
+    }
+}
+
+/// White space beside special tokens that is left out. No file states it: these models are known by their names, as in
+/// llama.cpp.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Strips {
+    Nothing,
+    /// Before the mask that a text is to be completed at.
+    Before(u32),
+    /// After all but these: Phi-3.
+    AfterAllBut([Option<u32>; 3]),
+}
+
+impl Strips {
+    /// By the names of model, architecture and pre-tokenizer.
+    pub(super) fn find(
+        name: &str,
+        architecture: &str,
+        pre: &str,
+        find: &dyn Fn(&str) -> Option<u32>,
+    ) -> Self {
+        let named = |word: &str| {
+            name.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+        };
+        if ["jina-v2-de", "jina-v2-es", "jina-v2-code"].contains(&pre)
+            || ["nomic-bert-moe", "jina-bert-v3"].contains(&architecture)
+        {
+            find("<mask>").map_or(Self::Nothing, Self::Before)
+        } else if named("phi-3") || named("phi3") {
+            Self::AfterAllBut(["<unk>", "<s>", "<|endoftext|>"].map(find))
+        } else if named("modern-bert") {
+            find("[MASK]").map_or(Self::Nothing, Self::Before)
+        } else {
+            Self::Nothing
+        }
+    }
+
+    /// Whether white space before this token is left out.
+    pub(super) fn before(self, id: u32) -> bool {
+        self == Self::Before(id)
+    }
+
+    /// Whether white space after this token is left out.
+    pub(super) fn after(self, id: u32) -> bool {
+        matches!(self, Self::AfterAllBut(others) if !others.contains(&Some(id)))
     }
 }
 

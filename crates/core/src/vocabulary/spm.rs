@@ -100,7 +100,7 @@ impl Spm {
 }
 
 /// Where the first word of `text` ends, if another follows: words begin with their spaces.
-fn word_end(text: &[u8]) -> Option<usize> {
+pub(super) fn word_end(text: &[u8]) -> Option<usize> {
     let mut after_space = true;
     let mut at = 0;
     while at < text.len() {

@@ -69,6 +69,7 @@ pub struct Builder {
     pub merges: Option<Vec<Vec<u8>>>,
     pub ids: Vec<(&'static str, u32)>,
     pub flags: Vec<(&'static str, bool)>,
+    pub charsmap: Option<Vec<u8>>,
 }
 
 impl Builder {
@@ -83,6 +84,7 @@ impl Builder {
             merges: Some(merges.iter().map(|merge| merge.as_bytes().to_vec()).collect()),
             ids: Vec::new(),
             flags: Vec::new(),
+            charsmap: None,
         };
         for byte in 0..=255 {
             builder.add(&written(&[byte]), NORMAL);
@@ -105,6 +107,7 @@ impl Builder {
             merges: None,
             ids: Vec::new(),
             flags: Vec::new(),
+            charsmap: None,
         };
         builder.add("<unk>", UNKNOWN);
         builder.add("<s>", CONTROL);
@@ -117,6 +120,36 @@ impl Builder {
             builder.scores.as_mut().unwrap()[id as usize] = score;
         }
         builder
+    }
+
+    /// WordPiece with `[UNK]`, `[CLS]` and `[SEP]` and these tokens, as files write them.
+    pub fn wordpiece(tokens: &[&str]) -> Self {
+        let mut builder = Self::spm(&[]);
+        builder.model = "bert";
+        builder.tokens.clear();
+        builder.kinds = Some(Vec::new());
+        builder.scores = None;
+        builder.add("[UNK]", UNKNOWN);
+        builder.add("[CLS]", CONTROL);
+        builder.add("[SEP]", CONTROL);
+        for token in tokens {
+            builder.add(token, NORMAL);
+        }
+        builder.with_id("unknown_token_id", 0).with_id("cls_token_id", 1).with_id("seperator_token_id", 2)
+    }
+
+    /// SentencePiece's unigram model with three control tokens and these, with a score each.
+    pub fn unigram(tokens: &[(&str, f32)]) -> Self {
+        let mut builder = Self::spm(&[]);
+        builder.model = "t5";
+        builder.tokens.truncate(3);
+        builder.kinds.as_mut().unwrap().truncate(3);
+        builder.scores.as_mut().unwrap().truncate(3);
+        for &(token, score) in tokens {
+            builder.add(token, NORMAL);
+            *builder.scores.as_mut().unwrap().last_mut().unwrap() = score;
+        }
+        builder.with_id("unknown_token_id", 0).with_id("eos_token_id", 2)
     }
 
     /// Adds a token of this kind and gives its id.
@@ -157,6 +190,11 @@ impl Builder {
         }
         if let Some(merges) = &self.merges {
             writer.metadata(&key("merges"), &strings(merges)).unwrap();
+        }
+        if let Some(charsmap) = &self.charsmap {
+            writer
+                .metadata(&key("precompiled_charsmap"), &ArrayBuffer::new(charsmap.iter().copied()))
+                .unwrap();
         }
         for &(name, id) in &self.ids {
             writer.metadata(&key(name), id).unwrap();

@@ -222,6 +222,21 @@ impl<B: Bytes> Vectors for Simd<B> {
         vfmaq_f32(c, a, b)
     }
 
+    const LANE_FACTORS: bool = true;
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn fma_lanes(a: &[float32x4_t; 4], b: *const f32, sums: &mut [float32x4_t; 4]) {
+        // SAFETY: four numbers.
+        let b = unsafe { vld1q_f32(b) };
+        *sums = [
+            vfmaq_laneq_f32::<0>(sums[0], a[0], b),
+            vfmaq_laneq_f32::<1>(sums[1], a[1], b),
+            vfmaq_laneq_f32::<2>(sums[2], a[2], b),
+            vfmaq_laneq_f32::<3>(sums[3], a[3], b),
+        ];
+    }
+
     #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn max(a: float32x4_t, b: float32x4_t) -> float32x4_t {

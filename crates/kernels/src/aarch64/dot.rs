@@ -11,6 +11,7 @@ pub use sdot::{DotProduct, sdot_lane};
 pub use smmla::MatrixProduct;
 pub use widening::Widening;
 
+use super::fours::Four;
 use super::panel::{PanelBlock, TOKENS};
 use super::rows::QUADS;
 use core::arch::aarch64::*;
@@ -104,16 +105,17 @@ pub trait Dot {
         unsafe { Self::tile_halves(packed, x) }
     }
 
-    /// The sums of products over all blocks of a panel without integer scales, of four tokens: a hand-written loop,
-    /// for a level where the compiler does not find enough registers.
+    /// The sums of products over all blocks of a panel without integer scales, of four tokens with as many blocks: a
+    /// hand-written loop, for a level where the compiler does not find enough registers.
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn full_tile(
-        _panel: &[PanelBlock],
-        _x: [*const i8; TOKENS],
-        _d: [*const f32; TOKENS],
-    ) -> Option<[[float32x4_t; TOKENS]; QUADS]> {
+    unsafe fn full_tile(_panel: &[PanelBlock], _x: &[Four]) -> Option<[[float32x4_t; TOKENS]; QUADS]> {
         None
+    }
+
+    /// The scales of four tokens in the order in which [`full_tile`](Self::full_tile) reads them.
+    fn scales_of_four(tokens: [f32; TOKENS]) -> [[f32; TOKENS]; 2] {
+        [tokens; 2]
     }
 
     /// A value of each row: vector i of a tile meets the one numbered i modulo 2.

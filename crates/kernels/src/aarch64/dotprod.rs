@@ -1,14 +1,17 @@
 //! Level dotprod.
 
 use super::dot::DotProduct;
+use super::fours::{self, Fours};
 use super::rows;
 use crate::activations::Quantized;
 use crate::split::Tile;
-use crate::{Line, Matrix};
+use crate::{Line, Matrix, Workers};
 use core::ops::Range;
 
 pub use super::attention::attend_dotprod as attend;
-pub use super::neon::{dequantize, float_rows, merge, quantize, rms_norm, rope, silu_mul, to_f16};
+pub use super::neon::{
+    dequantize, float_rows, layer_norm, merge, quantize, rms_norm, rope, silu_mul, soft_cap, swish, to_f16,
+};
 
 /// Rows of a quantized matrix times int8 activations.
 ///
@@ -23,5 +26,31 @@ pub unsafe fn quantized_rows(
     scratch: &mut [Line],
 ) {
     // SAFETY: the same promises, and this function is only called where `sdot` may run.
-    unsafe { rows::quantized_rows::<DotProduct>(matrix, rows, x, out, scratch) }
+    unsafe { rows::quantized_rows::<DotProduct>(matrix, rows, x, None, out, scratch) }
+}
+
+/// As [`quantized_rows`], with the whole fours of `x` in order.
+///
+/// # Safety
+/// As for [`quantized_rows`]; `fours` must have been made by [`fours`] of `x`.
+#[target_feature(enable = "neon,dotprod")]
+pub unsafe fn rows_of_fours(
+    matrix: &Matrix<'_>,
+    rows: Range<usize>,
+    (x, fours): (&Quantized<'_>, &Fours<'_>),
+    out: Tile<'_>,
+    scratch: &mut [Line],
+) {
+    // SAFETY: as above.
+    unsafe { rows::quantized_rows::<DotProduct>(matrix, rows, x, Some(fours), out, scratch) }
+}
+
+/// The whole fours of `x`, as [`rows_of_fours`] takes them.
+pub fn fours<'a>(
+    x: &Quantized<'_>,
+    cols: usize,
+    workers: &dyn Workers,
+    scratch: &'a mut [Line],
+) -> Fours<'a> {
+    fours::pack::<DotProduct>(x, cols, workers, scratch)
 }

@@ -7,13 +7,14 @@ use super::blocks::{
     Decoded, IQ4_NL, IQ4_XS, IntegerScales, MXFP4, NVFP4, Packed, Q1_0, Q2_0, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K,
     Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, Split, TQ2_0, each_part,
 };
-use super::float::{Value, dots, exp, load, store};
+use super::float::{Value, dots, exp, fold, load, store, zero_lanes};
 use super::lookup;
 use crate::Format;
 use crate::activations::{BLOCK, HALF, QuantizedMut};
 use crate::elementwise::{NotFinite, Rotation};
 use crate::math;
 use crate::reference;
+use crate::reference::lanes::LANES;
 use core::arch::aarch64::*;
 
 /// The weights of a row: `d * scale * w`, plus the minimum where there is one.
@@ -188,6 +189,54 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<
     Ok(())
 }
 
+/// LayerNorm: `c * r * weight`, and `+ bias` where there is one, with `c = x - Σ x / n` and
+/// `r = 1 / sqrt(Σ c² / n + eps)`.
+#[target_feature(enable = "neon")]
+pub fn layer_norm(
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    eps: f32,
+    out: &mut [f32],
+) -> Result<(), NotFinite> {
+    let n = x.len() as f32;
+    let (whole, rest) = x.as_chunks::<LANES>();
+    // What is left over is as if zeros followed: to a sum of squares, or to a sum that is not -0, they add nothing.
+    let mut last = [0.0; LANES];
+    last[..rest.len()].copy_from_slice(rest);
+    let mut sums = zero_lanes();
+    for x in whole.iter().chain([&last]) {
+        for (sum, x) in sums.iter_mut().zip(x.as_chunks::<4>().0) {
+            *sum = vaddq_f32(*sum, load(x));
+        }
+    }
+    let mean = fold(sums) / n;
+    let mut squares = zero_lanes();
+    for x in whole {
+        for (sum, x) in squares.iter_mut().zip(x.as_chunks::<4>().0) {
+            let c = vsubq_f32(load(x), vdupq_n_f32(mean));
+            *sum = vfmaq_f32(*sum, c, c);
+        }
+    }
+    last[..rest.len()].iter_mut().for_each(|x| *x -= mean);
+    for (sum, c) in squares.iter_mut().zip(last.as_chunks::<4>().0) {
+        *sum = vfmaq_f32(*sum, load(c), load(c));
+    }
+    let squares = fold(squares);
+    if !squares.is_finite() {
+        return Err(NotFinite);
+    }
+    let r = 1.0 / libm::sqrtf(squares / n + eps);
+    // Without sums across lanes and without fma: the compiler makes vectors of it.
+    for (out, (x, weight)) in out.iter_mut().zip(x.iter().zip(weight)) {
+        *out = (x - mean) * r * weight;
+    }
+    for (out, bias) in out.iter_mut().zip(bias.unwrap_or_default()) {
+        *out += bias;
+    }
+    Ok(())
+}
+
 /// RoPE: the pair (a, b) becomes `(a cos - b sin, a sin + b cos)`, each as one product and one fma.
 #[target_feature(enable = "neon")]
 pub fn rope(rotation: Rotation, cos: &[f32], sin: &[f32], head_dim: usize, heads: &mut [f32]) {
@@ -258,6 +307,34 @@ pub fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
         store(out, vmulq_f32(silu, load(up)));
     }
     reference::silu_mul(gate_rest, up_rest, out_rest);
+}
+
+/// `x = x / (1 + e^-z)` with `z = x (linear + cubic x^2)`.
+#[target_feature(enable = "neon")]
+pub fn swish(x: &mut [f32], linear: f32, cubic: f32) {
+    let (xs, rest) = x.as_chunks_mut::<4>();
+    for x in xs {
+        let v = load(x);
+        let z = vmulq_f32(v, vfmaq_f32(vdupq_n_f32(linear), vmulq_f32(v, v), vdupq_n_f32(cubic)));
+        store(x, vdivq_f32(v, vaddq_f32(vdupq_n_f32(1.0), exp(vnegq_f32(z)))));
+    }
+    reference::swish(rest, linear, cubic);
+}
+
+/// `x = cap tanh(x / cap)`.
+#[target_feature(enable = "neon")]
+pub fn soft_cap(x: &mut [f32], cap: f32) {
+    let (xs, rest) = x.as_chunks_mut::<4>();
+    let one = vdupq_n_f32(1.0);
+    for x in xs {
+        let y = vdivq_f32(load(x), vdupq_n_f32(cap));
+        let t = exp(vmulq_f32(vdupq_n_f32(-2.0), vabsq_f32(y)));
+        let tanh = vdivq_f32(vsubq_f32(one, t), vaddq_f32(one, t));
+        // The sign is that of y.
+        let tanh = vbslq_f32(vdupq_n_u32(0x8000_0000), y, tanh);
+        store(x, vmulq_f32(vdupq_n_f32(cap), tanh));
+    }
+    reference::soft_cap(rest, cap);
 }
 
 /// To half precision.

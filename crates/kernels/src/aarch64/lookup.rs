@@ -10,6 +10,7 @@ mod ternary;
 
 use super::blocks::Decoded;
 use super::dot::{Dot, Weights};
+use super::fours::Fours;
 use super::rows::{self, LANES, PLAIN};
 use super::source::{Blocks, Walk};
 use crate::activations::{BLOCK, Quantized};
@@ -146,7 +147,7 @@ pub unsafe fn quantized_rows<D: Dot>(
     matrix: &Matrix<'_>,
     decode: Decode,
     rows: &Range<usize>,
-    x: &Quantized<'_>,
+    x: (&Quantized<'_>, Option<&Fours<'_>>),
     out: Tile<'_>,
     scratch: &mut [Line],
 ) {
@@ -162,7 +163,7 @@ pub unsafe fn quantized_rows<D: Dot>(
     // SAFETY: the same promises; a row has `blocks` times 32 weights in blocks that the decoder knows.
     unsafe {
         if out.tokens() == 1 {
-            rows::one_token::<D::Single, Decoded, _>(rows, blocks, x, out, scratch, walk);
+            rows::one_token::<D::Single, Decoded, _>(rows, blocks, x.0, out, scratch, walk);
         } else {
             rows::tokens::<D, Decoded, _>(rows, blocks, x, out, scratch, walk);
         }

@@ -12,6 +12,7 @@ mod dot;
 pub mod dotprod;
 mod elementwise;
 mod float;
+pub mod fours;
 pub mod i8mm;
 mod lookup;
 pub mod neon;

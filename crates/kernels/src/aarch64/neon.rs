@@ -8,7 +8,9 @@ use crate::{Line, Matrix};
 use core::ops::Range;
 
 pub use super::attention::{attend, merge};
-pub use super::elementwise::{dequantize, quantize, rms_norm, rope, silu_mul, to_f16};
+pub use super::elementwise::{
+    dequantize, layer_norm, quantize, rms_norm, rope, silu_mul, soft_cap, swish, to_f16,
+};
 pub use super::float::float_rows;
 
 /// Rows of a quantized matrix times int8 activations.
@@ -25,5 +27,5 @@ pub unsafe fn quantized_rows(
     scratch: &mut [Line],
 ) {
     // SAFETY: the same promises; `Widening` asks for NEON alone.
-    unsafe { rows::quantized_rows::<Widening>(matrix, rows, x, out, scratch) }
+    unsafe { rows::quantized_rows::<Widening>(matrix, rows, x, None, out, scratch) }
 }

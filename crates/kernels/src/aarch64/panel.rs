@@ -2,6 +2,7 @@
 
 use super::blocks::{IntegerScales, Packed, Split, each_part};
 use super::dot::{Dot, Weights};
+use super::fours::{Four, Fours};
 use super::rows::{LANES, Place, QUADS};
 use super::source::{Source, Walk};
 use crate::activations::{BLOCK, HALF, Quantized};
@@ -93,13 +94,13 @@ unsafe fn unpack_part<D: Dot, F: Packed, S: Source, const PART: usize>(
 /// The rows of a panel times every token.
 ///
 /// # Safety
-/// `x` must hold `out.tokens()` rows of as many activations as the panel's rows have weights; the panel must have been
-/// unpacked for `D` and `F`.
+/// `x` must hold `out.tokens()` rows of as many activations as the panel's rows have weights, and its fours must be made
+/// of them for `D`; the panel must have been unpacked for `D` and `F`.
 #[inline]
 #[target_feature(enable = "neon")]
 pub unsafe fn multiply<D: Dot, F: Packed>(
     panel: &[PanelBlock],
-    x: &Quantized<'_>,
+    x: (&Quantized<'_>, Option<&Fours<'_>>),
     out: &mut Tile<'_>,
     place: &Place,
 ) {
@@ -125,7 +126,7 @@ pub unsafe fn multiply<D: Dot, F: Packed>(
 #[target_feature(enable = "neon")]
 unsafe fn tiles<D: Dot, F: Packed, const T: usize>(
     panel: &[PanelBlock],
-    x: &Quantized<'_>,
+    (x, fours): (&Quantized<'_>, Option<&Fours<'_>>),
     out: &mut Tile<'_>,
     first: usize,
     count: usize,
@@ -133,34 +134,41 @@ unsafe fn tiles<D: Dot, F: Packed, const T: usize>(
 ) {
     // Past the last token it stands in again; its surplus results are dropped.
     let tokens = core::array::from_fn(|i| first + i.min(count - 1));
+    let four = if count == TOKENS { fours.and_then(|fours| fours.from(first)) } else { None };
     for quad in (0..QUADS).step_by(D::TALL) {
         // SAFETY: as promised by the caller; `TALL` divides the quads.
         unsafe {
             if D::TALL == QUADS {
-                let sums = tile::<D, F, T, QUADS>(panel, 0, x, tokens);
-                store(&sums, out, first, count, place, 0);
+                tile_of::<D, F, T, QUADS>(panel, 0, (x, four), tokens, out, count, place);
             } else {
-                let sums = tile::<D, F, T, 2>(panel, quad, x, tokens);
-                store(&sums, out, first, count, place, quad);
+                tile_of::<D, F, T, 2>(panel, quad, (x, four), tokens, out, count, place);
             }
         }
     }
 }
 
-/// Stores a tile's results.
+/// `Q` times four rows from four rows' number `quad` on, times `T` tokens, of which the results of `count` are stored.
+///
+/// # Safety
+/// As for [`tiles`].
 #[inline]
 #[target_feature(enable = "neon")]
-fn store<const T: usize, const Q: usize>(
-    sums: &[[float32x4_t; T]; Q],
+unsafe fn tile_of<D: Dot, F: Packed, const T: usize, const Q: usize>(
+    panel: &[PanelBlock],
+    quad: usize,
+    x: (&Quantized<'_>, Option<&[Four]>),
+    tokens: [usize; T],
     out: &mut Tile<'_>,
-    first: usize,
     count: usize,
     place: &Place,
-    quad: usize,
 ) {
+    // SAFETY: the same promises.
+    let sums = unsafe { tile::<D, F, T, Q>(panel, quad, x, tokens) };
+    // Said once, so that it is not asked of each token.
+    assert!(tokens[0] + count <= out.tokens(), "tokens of this tile");
     for i in 0..T {
         if i < count {
-            place.store(quad * LANES, sums.map(|sums| sums[i]), out.token(first + i));
+            place.store(quad * LANES, sums.map(|sums| sums[i]), out.token(tokens[0] + i));
         }
     }
 }
@@ -174,12 +182,12 @@ fn store<const T: usize, const Q: usize>(
 unsafe fn tile<D: Dot, F: Packed, const T: usize, const Q: usize>(
     panel: &[PanelBlock],
     quad: usize,
-    x: &Quantized<'_>,
+    (x, four): (&Quantized<'_>, Option<&[Four]>),
     tokens: [usize; T],
 ) -> [[float32x4_t; T]; Q] {
     let blocks = panel.len();
     // SAFETY: the same promises.
-    let mut sums = unsafe { products::<D, F, T, Q>(panel, quad, x, tokens) };
+    let mut sums = unsafe { products::<D, F, T, Q>(panel, quad, (x, four), tokens) };
     let mut minima = [[vdupq_n_f32(0.0); T]; Q];
     if F::MINIMUM {
         // A loop of its own: the sums of both would not fit the registers.
@@ -242,19 +250,18 @@ fn add_minima<D: Dot, const T: usize>(
 unsafe fn products<D: Dot, F: Packed, const T: usize, const Q: usize>(
     panel: &[PanelBlock],
     quad: usize,
-    x: &Quantized<'_>,
+    (x, four): (&Quantized<'_>, Option<&[Four]>),
     tokens: [usize; T],
 ) -> [[float32x4_t; T]; Q] {
     let blocks = panel.len();
-    let whole = F::SCALES == IntegerScales::None && F::SPLIT == Split::None;
-    if whole && T == TOKENS && Q == QUADS {
-        // SAFETY: each token has as many blocks as the panel.
-        let sums = unsafe {
-            let q = core::array::from_fn(|i| x.q.as_ptr().add(tokens[i % T] * blocks * BLOCK));
-            let d = core::array::from_fn(|i| x.d.as_ptr().add(tokens[i % T] * blocks));
-            D::full_tile(panel, q, d)
-        };
-        if let Some(sums) = sums {
+    if let Some(four) = four
+        && F::SCALES == IntegerScales::None
+        && F::SPLIT == Split::None
+        && T == TOKENS
+        && Q == QUADS
+    {
+        // SAFETY: the promises of this function.
+        if let Some(sums) = unsafe { D::full_tile(panel, four) } {
             return core::array::from_fn(|i| core::array::from_fn(|t| sums[i][t]));
         }
     }
@@ -263,7 +270,13 @@ unsafe fn products<D: Dot, F: Packed, const T: usize, const Q: usize>(
         // SAFETY: the tokens have this block.
         unsafe {
             let at = tokens.map(|token| token * blocks + block);
-            let values = D::pack_x(at.map(|at| load_x(x.q.as_ptr().add(at * BLOCK))));
+            let values = match four {
+                Some(four) => {
+                    let q = four.get_unchecked(block).q.as_ptr();
+                    core::array::from_fn(|i| load_x(q.add(i * BLOCK)))
+                }
+                None => D::pack_x(at.map(|at| load_x(x.q.as_ptr().add(at * BLOCK)))),
+            };
             let dx = D::across(at.map(|at| *x.d.get_unchecked(at)));
             for (i, sums) in sums.iter_mut().enumerate() {
                 let rows = panel.0.get_unchecked(quad + i);

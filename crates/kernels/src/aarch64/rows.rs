@@ -9,6 +9,7 @@ use super::blocks::{
     Q5_1, Q5_K, Q6_K, Q8_0, Scales, Split, TQ2_0, each_part,
 };
 use super::dot::Dot;
+use super::fours::Fours;
 use super::lookup;
 use super::panel::{self, PanelBlock};
 use super::source::{Blocks, Quad, Source, Walk};
@@ -32,16 +33,18 @@ pub const QUADS: usize = GROUP / LANES;
 ///
 /// # Safety
 /// `x` must hold `out.tokens()` rows of the matrix's columns, and `rows` lie in the matrix and be as many as the
-/// columns of `out`; the CPU must have what `D` asks for.
+/// columns of `out`; `fours`, where given, must be made of `x` for `D`; the CPU must have what `D` asks for.
 #[inline]
 #[target_feature(enable = "neon")]
 pub unsafe fn quantized_rows<D: Dot>(
     matrix: &Matrix<'_>,
     rows: Range<usize>,
     x: &Quantized<'_>,
+    fours: Option<&Fours<'_>>,
     out: Tile<'_>,
     scratch: &mut [Line],
 ) {
+    let x = (x, fours);
     // SAFETY: the same promises.
     unsafe {
         match matrix.format() {
@@ -65,7 +68,7 @@ pub unsafe fn quantized_rows<D: Dot>(
             format => match lookup::decoder(format) {
                 Some(decode) => lookup::quantized_rows::<D>(matrix, decode, &rows, x, out, scratch),
                 // Formats without a kernel of this level.
-                None => reference::quantized_rows(matrix, rows, x, out, scratch),
+                None => reference::quantized_rows(matrix, rows, x.0, out, scratch),
             },
         }
     }
@@ -85,7 +88,7 @@ const fn is_alike<F: Packed, G: Packed>() -> bool {
 unsafe fn rows_of<D: Dot, F: Packed>(
     matrix: &Matrix<'_>,
     rows: Range<usize>,
-    x: &Quantized<'_>,
+    x: (&Quantized<'_>, Option<&Fours<'_>>),
     mut out: Tile<'_>,
     scratch: &mut [Line],
 ) {
@@ -93,6 +96,7 @@ unsafe fn rows_of<D: Dot, F: Packed>(
     let blocks = matrix.cols() / BLOCK;
     let apart = |_: usize, rows: [usize; LANES]| rows.map(|row| matrix.row(row).as_ptr());
     if out.tokens() == 1 {
+        let x = x.0;
         // SAFETY: the same promises, and pointers at whole rows.
         unsafe {
             match matrix.layout() {
@@ -136,9 +140,9 @@ pub unsafe fn one_token<D: Dot, F: Packed, W: Walk>(
     let token = Token::new::<F>(x, blocks, scratch);
     let out = out.token(0);
     for place in Place::apart(rows, PLAIN * LANES) {
-        let fours = fours::<W, PLAIN>(rows, place.column, &walk);
+        let walks = walks::<W, PLAIN>(rows, place.column, &walk);
         // SAFETY: as promised by the caller.
-        let sums = unsafe { dots::<D, F, W, PLAIN>(fours, blocks, &token) };
+        let sums = unsafe { dots::<D, F, W, PLAIN>(walks, blocks, &token) };
         place.store(0, sums, out);
     }
 }
@@ -170,13 +174,14 @@ unsafe fn one_token_of_groups<D: Dot, F: Packed>(
 /// Rows that lie apart times several tokens. `walk` is as in [`one_token`].
 ///
 /// # Safety
-/// `walk` must lead through `blocks` times 32 weights of format `F`, and the tokens have as many.
+/// `walk` must lead through `blocks` times 32 weights of format `F`, and the tokens have as many; the fours of `x` must
+/// be made of it for `D`.
 #[inline]
 #[target_feature(enable = "neon")]
 pub unsafe fn tokens<D: Dot, F: Packed, W: Walk>(
     rows: &Range<usize>,
     blocks: usize,
-    x: &Quantized<'_>,
+    x: (&Quantized<'_>, Option<&Fours<'_>>),
     mut out: Tile<'_>,
     scratch: &mut [Line],
     walk: impl Fn(usize, [usize; LANES]) -> W,
@@ -185,7 +190,7 @@ pub unsafe fn tokens<D: Dot, F: Packed, W: Walk>(
     for place in Place::apart(rows, GROUP) {
         // SAFETY: as promised by the caller.
         unsafe {
-            panel::unpack::<D, F, W>(fours(rows, place.column, &walk), panel);
+            panel::unpack::<D, F, W>(walks(rows, place.column, &walk), panel);
             panel::multiply::<D, F::Alike>(panel, x, &mut out, &place);
         }
     }
@@ -193,7 +198,7 @@ pub unsafe fn tokens<D: Dot, F: Packed, W: Walk>(
 
 /// What leads through plain rows from the one numbered `first` of `rows` on; past the end, the last again, whose
 /// results nobody stores.
-fn fours<W, const N: usize>(
+fn walks<W, const N: usize>(
     rows: &Range<usize>,
     first: usize,
     walk: impl Fn(usize, [usize; LANES]) -> W,

@@ -51,6 +51,16 @@ pub trait Vectors {
     unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`, rounded once.
     unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// Whether [`fma_lanes`](Self::fma_lanes) costs no more than four [`fma`](Self::fma) of vectors.
+    const LANE_FACTORS: bool = false;
+    /// `sums[l] = a[l] * b[l] + sums[l]`, the second one number for a vector.
+    #[inline(always)]
+    unsafe fn fma_lanes(a: &[Self::F; 4], b: *const f32, sums: &mut [Self::F; 4]) {
+        for (l, (a, sum)) in a.iter().zip(sums).enumerate() {
+            // SAFETY: the caller's promise.
+            *sum = unsafe { Self::fma(*a, Self::splat(*b.add(l)), *sum) };
+        }
+    }
     /// The larger, of numbers.
     unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
     /// [`math::exp`](crate::math::exp), of numbers.
@@ -228,13 +238,108 @@ unsafe fn float_scores<S: Vectors, K: Stored, const N: usize>(
         // SAFETY: the group holds 16 positions of each element, and the scores those of a chunk.
         unsafe {
             let keys = group.as_ptr().add(part * K::BYTES);
-            let sums = two_lanes::<S, K, N>(keys, rows, head_dim, 0);
-            let others = two_lanes::<S, K, N>(keys, rows, head_dim, 1);
+            let products = if S::LANE_FACTORS {
+                in_fours::<S, K, N>(keys, rows, head_dim)
+            } else {
+                one_lane::<S, K, N>(keys, rows, head_dim)
+            };
             for n in 0..N {
-                let product = S::add(sums[n], others[n]);
-                S::store(scores[n][at + part..].as_mut_ptr(), S::mul(product, S::splat(scale)));
+                S::store(scores[n][at + part..].as_mut_ptr(), S::mul(products[n], S::splat(scale)));
             }
         }
+    }
+}
+
+/// q·k where a factor can be a lane of a vector: four virtual lanes go together, so that four elements of a query are
+/// loaded at once.
+#[inline(always)]
+unsafe fn in_fours<S: Vectors, K: Stored, const N: usize>(
+    keys: *const u8,
+    rows: [*const f32; N],
+    head_dim: usize,
+) -> [S::F; N] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = eight_fours::<S, K, N>(keys, rows, head_dim, 0);
+        let others = eight_fours::<S, K, N>(keys, rows, head_dim, 4);
+        let mut products = [S::splat(0.0); N];
+        for n in 0..N {
+            for (sum, other) in sums[n].iter_mut().zip(others[n]) {
+                *sum = S::add(*sum, other);
+            }
+            let [a, b, c, d] = sums[n];
+            products[n] = S::add(S::add(a, c), S::add(b, d));
+        }
+        products
+    }
+}
+
+/// Lanes `j..j + 4` after folding 8.
+#[inline(always)]
+unsafe fn eight_fours<S: Vectors, K: Stored, const N: usize>(
+    keys: *const u8,
+    rows: [*const f32; N],
+    head_dim: usize,
+    j: usize,
+) -> [[S::F; 4]; N] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = four_lanes_of::<S, K, N>(keys, rows, head_dim, j);
+        let others = four_lanes_of::<S, K, N>(keys, rows, head_dim, j + 8);
+        for (sum, other) in sums.as_flattened_mut().iter_mut().zip(others.as_flattened()) {
+            *sum = S::add(*sum, *other);
+        }
+        sums
+    }
+}
+
+/// Virtual lanes `j..j + 4` of q·k, of every position in a vector.
+#[inline(always)]
+unsafe fn four_lanes_of<S: Vectors, K: Stored, const N: usize>(
+    keys: *const u8,
+    rows: [*const f32; N],
+    head_dim: usize,
+    j: usize,
+) -> [[S::F; 4]; N] {
+    // SAFETY: element i < head_dim of the queries, and of 16 positions' keys.
+    unsafe {
+        let key = |i: usize| K::load::<S>(keys.add(i * GROUP * K::BYTES));
+        let mut sums = [[S::splat(0.0); 4]; N];
+        let mut i = j;
+        while i + 4 <= head_dim {
+            let four = [key(i), key(i + 1), key(i + 2), key(i + 3)];
+            for n in 0..N {
+                S::fma_lanes(&four, rows[n].add(i), &mut sums[n]);
+            }
+            i += LANES;
+        }
+        // What is left of a head that is no multiple of four.
+        for l in 0..4 {
+            if i + l < head_dim {
+                for n in 0..N {
+                    sums[n][l] = S::fma(key(i + l), S::splat(*rows[n].add(i + l)), sums[n][l]);
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// q·k.
+#[inline(always)]
+unsafe fn one_lane<S: Vectors, K: Stored, const N: usize>(
+    keys: *const u8,
+    rows: [*const f32; N],
+    head_dim: usize,
+) -> [S::F; N] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = two_lanes::<S, K, N>(keys, rows, head_dim, 0);
+        let others = two_lanes::<S, K, N>(keys, rows, head_dim, 1);
+        for n in 0..N {
+            sums[n] = S::add(sums[n], others[n]);
+        }
+        sums
     }
 }
 

@@ -74,11 +74,13 @@ pub unsafe fn attend<S: Steps>(
     let (d, scratch) = carve::<f32>(scratch, quantized / BLOCK);
     let (sums, _) = carve::<i16>(scratch, quantized / HALF);
     let mut int8 = QuantizedMut { q, d, sums };
+    // SAFETY: the caller's promise.
+    let level = unsafe { Level::assume(S::LEVEL) };
     if quantized > 0 {
-        // SAFETY: the caller's promise.
-        elementwise::quantize(unsafe { Level::assume(S::LEVEL) }, queries.rows, &mut int8)?;
+        elementwise::quantize(level, queries.rows, &mut int8)?;
     }
 
+    let bends = head.cap != 0.0 || !queries.slopes.is_empty();
     for chunk in chunks.clone() {
         let whole = chunk * CHUNK..(chunk + 1) * CHUNK;
         // Both ends grow from token to token, so that the rows that attend to this chunk are consecutive.
@@ -110,6 +112,10 @@ pub unsafe fn attend<S: Steps>(
             let mut results = [[0.0; 2]; TILE];
             for ((row, scores), result) in tile.clone().zip(scores.iter_mut()).zip(&mut results) {
                 let places = attended(row).start - whole.start..attended(row).end - whole.start;
+                if bends {
+                    let first = attended(row).start;
+                    super::bend(level, &mut scores[places.clone()], head.cap, queries.slope(row), first);
+                }
                 // SAFETY: the caller's promise; the places lie in the chunk.
                 *result = unsafe { S::soften(scores, places) };
             }

@@ -2,6 +2,7 @@
 
 use super::blocks::f16_at;
 use super::lanes::{self, LANES};
+use crate::Level;
 use crate::activations::{BLOCK, HALF, Quantized, QuantizedMut};
 use crate::attention::{self, CHUNK, Head, Partial, Queries};
 use crate::elementwise::NotFinite;
@@ -37,7 +38,6 @@ pub fn attend(
             if from >= to {
                 continue;
             }
-            let mut max = f32::NEG_INFINITY;
             for position in from..to {
                 let product = if quantized {
                     quantized_dot(&head.keys, position, &Quantized { q, d, sums })
@@ -47,8 +47,10 @@ pub fn attend(
                 };
                 let score = product * head.scale;
                 scores[position % CHUNK] = score;
-                max = max.max(score);
             }
+            let attended_scores = &mut scores[from % CHUNK..][..to - from];
+            attention::bend(Level::REFERENCE, attended_scores, head.cap, queries.slope(row), from);
+            let max = attended_scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let mut weights = [0.0; LANES];
             chunk_out.fill(0.0);
             for position in from..to {

@@ -2,7 +2,7 @@
 //!
 //! Layouts are those of ggml (`block_q8_0` etc. in ggml-common.h): little-endian, tightly packed. Formats with integers of
 //! 32 to 128 weights are in `small`, those of 256 with scales of their own in `k`, three-valued ones in `ternary`, and
-//! those that look their weights up in [`codebooks`](crate::codebooks) in `codebook`.
+//! those that look their weights up in `crate::codebooks` in `codebook`.
 
 mod codebook;
 mod k;

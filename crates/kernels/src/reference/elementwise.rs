@@ -4,7 +4,7 @@ use super::{blocks, lanes};
 use crate::Format;
 use crate::activations::{BLOCK, HALF, QuantizedMut};
 use crate::elementwise::{NotFinite, Rotation};
-use crate::math::{bf16_to_f32, f16_to_f32, f32_to_f16, fma, silu};
+use crate::math::{self, bf16_to_f32, f16_to_f32, f32_to_f16, fma, silu};
 
 /// The weights of a row: `d * scale * w`, plus the minimum where there is one.
 pub fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
@@ -69,6 +69,32 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<
     Ok(())
 }
 
+/// LayerNorm: `c * r * weight`, and `+ bias` where there is one, with `c = x - Σ x / n` and
+/// `r = 1 / sqrt(Σ c² / n + eps)`.
+pub fn layer_norm(
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    eps: f32,
+    out: &mut [f32],
+) -> Result<(), NotFinite> {
+    let n = x.len() as f32;
+    let mean = lanes::sum(x.iter().copied()) / n;
+    let centred = || x.iter().map(|x| x - mean);
+    let squares = lanes::dot(centred(), centred());
+    if !squares.is_finite() {
+        return Err(NotFinite);
+    }
+    let r = 1.0 / libm::sqrtf(squares / n + eps);
+    for (out, (c, weight)) in out.iter_mut().zip(centred().zip(weight)) {
+        *out = c * r * weight;
+    }
+    for (out, bias) in out.iter_mut().zip(bias.unwrap_or_default()) {
+        *out += bias;
+    }
+    Ok(())
+}
+
 /// RoPE: the pair (a, b) becomes `(a cos - b sin, a sin + b cos)`, each as one product and one fma.
 pub fn rope(rotation: Rotation, cos: &[f32], sin: &[f32], head_dim: usize, heads: &mut [f32]) {
     let pairs = cos.len();
@@ -90,6 +116,16 @@ pub fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for (out, (gate, up)) in out.iter_mut().zip(gate.iter().zip(up)) {
         *out = silu(*gate) * up;
     }
+}
+
+/// `x = x / (1 + e^-z)` with `z = x (linear + cubic x^2)`.
+pub fn swish(x: &mut [f32], linear: f32, cubic: f32) {
+    x.iter_mut().for_each(|x| *x = math::swish(*x, linear, cubic));
+}
+
+/// `x = cap tanh(x / cap)`.
+pub fn soft_cap(x: &mut [f32], cap: f32) {
+    x.iter_mut().for_each(|x| *x = cap * math::tanh(*x / cap));
 }
 
 /// To half precision.

@@ -23,3 +23,12 @@ pub fn dot(a: impl Iterator<Item = f32>, b: impl Iterator<Item = f32>) -> f32 {
     }
     fold(lanes)
 }
+
+/// Σ a.
+pub fn sum(a: impl Iterator<Item = f32>) -> f32 {
+    let mut lanes = [0.0; LANES];
+    for (i, a) in a.enumerate() {
+        lanes[i % LANES] += a;
+    }
+    fold(lanes)
+}

@@ -11,5 +11,5 @@ pub mod lanes;
 mod matmul;
 
 pub use attention::{attend, merge};
-pub use elementwise::{dequantize, quantize, rms_norm, rope, silu_mul, to_f16};
+pub use elementwise::{dequantize, layer_norm, quantize, rms_norm, rope, silu_mul, soft_cap, swish, to_f16};
 pub use matmul::{float_rows, quantized_rows};

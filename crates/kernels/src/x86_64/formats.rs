@@ -6,7 +6,7 @@
     reason = "generic code takes on its caller's instruction set by being inlined"
 )]
 
-use super::matmul::{Lanes, Part, PartOf, Source, Weights, X};
+use super::matmul::{Lanes, Part, PartOf, Source, Streamed, Weights, X};
 use crate::Format;
 use core::marker::PhantomData;
 
@@ -49,33 +49,48 @@ macro_rules! eight {
 }
 pub(super) use {eight, four};
 
+mod codebook;
+mod k;
+mod small;
+mod ternary;
+
+pub use codebook::{decode_rows as decode_codebook_rows, unpack as unpack_codebook};
+pub use k::{IQ4XS, Q2K, Q3K, Q5K};
+pub use small::{IQ4NL, Mxfp4, Nvfp4, Q1_0, Q2_0, Q5_0, Q5_1};
+pub use ternary::{TQ1_0, TQ2_0};
+
+/// Weights with a scale and nothing else: what a kind does not look at may be anything.
+#[inline(always)]
+const fn plain<I: Copy, F: Copy>(w: [I; 8], d: F) -> Part<I, F> {
+    Part { w, scales: [w[0]; 2], d: [d; 2], minima: [d; 2] }
+}
+
 /// 32 int8, one scale.
 #[derive(Debug)]
 pub struct Q8_0<L>(PhantomData<L>);
 
 impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q8_0<L> {
     type Lanes = L;
-    const BYTES: usize = 34;
-    const PARTS: usize = 1;
-    const TOGETHER: usize = 1;
-    const MINIMUM: bool = false;
-    const SCALES: usize = 0;
-    const SURPLUS: u8 = L::SURPLUS8;
+    const FORMAT: Format = Format::Q8_0;
     type Head = ();
 
     #[inline(always)]
     unsafe fn head<S: Source<L, ROWS>>(_: &S) {}
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &(), _: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &mut (), _: usize) -> PartOf<Self, ROWS> {
         // SAFETY: the caller's promise: 34 bytes.
         unsafe {
             let ([a, b, c, d], [e, f, g, h]) = (blocks.dwords(2), blocks.dwords(18));
             let w = [a, b, c, d, e, f, g, h];
             let w = eight!(J => L::weights8(w[J]));
-            Part { w, scales: [w[0]; 2], d: blocks.half(0), minimum: L::zero() }
+            plain(w, blocks.half(0))
         }
     }
+}
+
+impl<L: Lanes<ROWS>, const ROWS: usize> Streamed<ROWS> for Q8_0<L> {
+    const MINIMA: usize = 0;
 
     #[inline(always)]
     unsafe fn isums<const T: usize>(part: &PartOf<Self, ROWS>, x: &[X; T]) -> [L::I; T] {
@@ -100,25 +115,24 @@ pub struct Q4_0<L>(PhantomData<L>);
 
 impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4_0<L> {
     type Lanes = L;
-    const BYTES: usize = 18;
-    const PARTS: usize = 1;
-    const TOGETHER: usize = 1;
-    const MINIMUM: bool = false;
-    const SCALES: usize = 0;
-    const SURPLUS: u8 = 8;
+    const FORMAT: Format = Format::Q4_0;
     type Head = ();
 
     #[inline(always)]
     unsafe fn head<S: Source<L, ROWS>>(_: &S) {}
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &(), _: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &mut (), _: usize) -> PartOf<Self, ROWS> {
         // SAFETY: the caller's promise: 18 bytes.
         unsafe {
             let w = nibbles::<L, ROWS>(blocks.dwords(2));
-            Part { w, scales: [w[0]; 2], d: blocks.half(0), minimum: L::zero() }
+            plain(w, blocks.half(0))
         }
     }
+}
+
+impl<L: Lanes<ROWS>, const ROWS: usize> Streamed<ROWS> for Q4_0<L> {
+    const MINIMA: usize = 0;
 
     #[inline(always)]
     unsafe fn isums<const T: usize>(part: &PartOf<Self, ROWS>, x: &[X; T]) -> [L::I; T] {
@@ -133,26 +147,25 @@ pub struct Q4_1<L>(PhantomData<L>);
 
 impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4_1<L> {
     type Lanes = L;
-    const BYTES: usize = 20;
-    const PARTS: usize = 1;
-    const TOGETHER: usize = 1;
-    const MINIMUM: bool = true;
-    const SCALES: usize = 0;
-    const SURPLUS: u8 = 0;
+    const FORMAT: Format = Format::Q4_1;
     type Head = ();
 
     #[inline(always)]
     unsafe fn head<S: Source<L, ROWS>>(_: &S) {}
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &(), _: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, (): &mut (), _: usize) -> PartOf<Self, ROWS> {
         // SAFETY: the caller's promise: 20 bytes.
         unsafe {
             let w = nibbles::<L, ROWS>(blocks.dwords(4));
             let [d, minimum] = L::split_halves(blocks.dword(0));
-            Part { w, scales: [w[0]; 2], d, minimum }
+            Part { minima: [minimum; 2], ..plain(w, d) }
         }
     }
+}
+
+impl<L: Lanes<ROWS>, const ROWS: usize> Streamed<ROWS> for Q4_1<L> {
+    const MINIMA: usize = 1;
 
     #[inline(always)]
     unsafe fn isums<const T: usize>(part: &PartOf<Self, ROWS>, x: &[X; T]) -> [L::I; T] {
@@ -164,6 +177,24 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4_1<L> {
 /// 256 int4 in 8 sub-blocks with 6-bit scales and minima.
 #[derive(Debug)]
 pub struct Q4K<L>(PhantomData<L>);
+
+/// The scales and the minima of 8 parts of `Q4_K` and `Q5_K`: byte i of each lane is of parts i and 4 + i.
+///
+/// # Safety
+/// As for [`Lanes`].
+#[inline(always)]
+unsafe fn six_bits<L: Lanes<ROWS>, const ROWS: usize>(
+    [scales, minima, lower]: [L::I; 3],
+) -> ([L::I; 2], [L::I; 2]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        // The lower 4 bits of parts 4.. stand in bytes of their own, the upper 2 on top of parts 0..4.
+        (
+            [L::bits(scales, 0, 63), L::join(L::bits(lower, 0, 15), L::bits(scales, 6, 3))],
+            [L::bits(minima, 0, 63), L::join(L::bits(lower, 4, 15), L::bits(minima, 6, 3))],
+        )
+    }
+}
 
 /// A block of `Q4_K`.
 #[derive(Debug)]
@@ -180,12 +211,7 @@ pub struct Q4KHead<I, F> {
 
 impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4K<L> {
     type Lanes = L;
-    const BYTES: usize = 144;
-    const PARTS: usize = 8;
-    const TOGETHER: usize = 2;
-    const MINIMUM: bool = true;
-    const SCALES: usize = 1;
-    const SURPLUS: u8 = 0;
+    const FORMAT: Format = Format::Q4_K;
     type Head = Q4KHead<L::I, L::F>;
 
     #[inline(always)]
@@ -194,19 +220,19 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4K<L> {
         unsafe {
             let [both, scales, minima, lower] = blocks.dwords(0);
             let [d, dmin] = L::split_halves(both);
-            // The lower 4 bits of parts 4.. stand in bytes of their own, the upper 2 on top of parts 0..4.
+            let (scales, minima) = six_bits::<L, ROWS>([scales, minima, lower]);
             Q4KHead {
                 d,
                 dmin,
-                scales: [L::bits(scales, 0, 63), L::join(L::bits(lower, 0, 15), L::bits(scales, 6, 3))],
-                minima: [L::bits(minima, 0, 63), L::join(L::bits(lower, 4, 15), L::bits(minima, 6, 3))],
+                scales,
+                minima,
                 packed: if S::IN_PLACE { [[both; 4]; 8] } else { eight!(J => blocks.dwords(16 + 16 * J)) },
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, head: &mut Self::Head, part: usize) -> PartOf<Self, ROWS> {
         let shift = part as i32 % 2 * 4;
         // SAFETY: the caller's promise.
         unsafe {
@@ -221,11 +247,16 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q4K<L> {
                     L::bits(packed, shift, 15)
                 }),
                 scales: [scale; 2],
-                d: head.d,
-                minimum: L::negative_product(head.dmin, L::byte(head.minima[part / 4], part % 4)),
+                d: [head.d; 2],
+                minima: [L::negative_product(head.dmin, L::byte(head.minima[part / 4], part % 4)); 2],
             }
         }
     }
+}
+
+impl<L: Lanes<ROWS>, const ROWS: usize> Streamed<ROWS> for Q4K<L> {
+    const MINIMA: usize = 1;
+    const TOGETHER: usize = 2;
 
     #[inline(always)]
     unsafe fn isums<const T: usize>(part: &PartOf<Self, ROWS>, x: &[X; T]) -> [L::I; T] {
@@ -252,12 +283,7 @@ pub struct Q6KHead<I, F> {
 
 impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q6K<L> {
     type Lanes = L;
-    const BYTES: usize = 210;
-    const PARTS: usize = 8;
-    const TOGETHER: usize = 4;
-    const MINIMUM: bool = false;
-    const SCALES: usize = 2;
-    const SURPLUS: u8 = 32;
+    const FORMAT: Format = Format::Q6_K;
     type Head = Q6KHead<L::I, L::F>;
 
     #[inline(always)]
@@ -275,7 +301,7 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q6K<L> {
     }
 
     #[inline(always)]
-    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, head: &Self::Head, part: usize) -> PartOf<Self, ROWS> {
+    unsafe fn part<S: Source<L, ROWS>>(blocks: &S, head: &mut Self::Head, part: usize) -> PartOf<Self, ROWS> {
         let (half, quarter) = (part / 4, part % 4);
         // SAFETY: the caller's promise.
         unsafe {
@@ -296,11 +322,16 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q6K<L> {
                     L::scale(L::signed_byte(head.scales[part / 2], part * 2 % 4)),
                     L::scale(L::signed_byte(head.scales[part / 2], part * 2 % 4 + 1)),
                 ],
-                d: head.d,
-                minimum: L::zero(),
+                d: [head.d; 2],
+                minima: [head.d; 2],
             }
         }
     }
+}
+
+impl<L: Lanes<ROWS>, const ROWS: usize> Streamed<ROWS> for Q6K<L> {
+    const MINIMA: usize = 0;
+    const TOGETHER: usize = 4;
 
     #[inline(always)]
     unsafe fn isums<const T: usize>(part: &PartOf<Self, ROWS>, x: &[X; T]) -> [L::I; T] {
@@ -310,9 +341,9 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Q6K<L> {
 }
 
 /// Defines `quantized_rows` of a level: the walk, inlined into functions that have the level's features. `$rows` lanes
-/// in `$groups` vectors take 16 rows that lie side by side.
+/// in `$groups` vectors take 16 rows that lie side by side. `$unpacker` is where [`unpack_formats`] of such lanes is.
 macro_rules! quantized_rows {
-    ($features:literal, $lanes:ty, $rows:literal, $groups:literal) => {
+    ($features:literal, $lanes:ty, $rows:literal, $groups:literal, $unpacker:path) => {
         /// Rows of a quantized matrix times int8 activations: for each token and row `acc + accm`.
         #[target_feature(enable = $features)]
         pub fn quantized_rows(
@@ -323,31 +354,256 @@ macro_rules! quantized_rows {
             scratch: &mut [$crate::Line],
         ) {
             use $crate::Format;
-            use $crate::x86_64::formats::{Q4_0, Q4_1, Q4K, Q6K, Q8_0};
+            use $crate::x86_64::formats::*;
             match matrix.format() {
-                Format::Q8_0 => of::<Q8_0<$lanes>>(matrix, rows, x, out, scratch),
-                Format::Q4_0 => of::<Q4_0<$lanes>>(matrix, rows, x, out, scratch),
-                Format::Q4_1 => of::<Q4_1<$lanes>>(matrix, rows, x, out, scratch),
-                Format::Q4_K => of::<Q4K<$lanes>>(matrix, rows, x, out, scratch),
-                Format::Q6_K => of::<Q6K<$lanes>>(matrix, rows, x, out, scratch),
-                // Formats without a kernel of this level.
-                _ => $crate::reference::quantized_rows(matrix, rows, x, out, scratch),
+                Format::Q8_0 if out.tokens() == 1 => streamed::<Q8_0<$lanes>>(matrix, rows, x, out),
+                Format::Q4_0 if out.tokens() == 1 => streamed::<Q4_0<$lanes>>(matrix, rows, x, out),
+                Format::Q4_1 if out.tokens() == 1 => streamed::<Q4_1<$lanes>>(matrix, rows, x, out),
+                Format::Q4_K if out.tokens() == 1 => streamed::<Q4K<$lanes>>(matrix, rows, x, out),
+                Format::Q6_K if out.tokens() == 1 => streamed::<Q6K<$lanes>>(matrix, rows, x, out),
+                Format::Q2_K | Format::Q3_K | Format::Q5_K | Format::TQ2_0 if out.tokens() == 1 => {
+                    use $unpacker as unpacker;
+                    unpacker::streamed_rows(matrix, rows, x, out);
+                }
+                format if out.tokens() == 1 && format.has_codebook() => {
+                    $crate::x86_64::formats::decode_codebook_rows(matrix, rows, x, out);
+                }
+                // SAFETY: this function has the features of these lanes.
+                _ => unsafe {
+                    $crate::x86_64::matmul::unpacked_rows::<Unpacked, $rows, $groups>(
+                        matrix, rows, x, out, scratch,
+                    );
+                },
             }
         }
 
         #[target_feature(enable = $features)]
-        fn of<W: $crate::x86_64::matmul::Weights<$rows, Lanes = $lanes>>(
+        fn streamed<W: $crate::x86_64::matmul::Streamed<$rows, Lanes = $lanes>>(
             matrix: &$crate::Matrix<'_>,
             rows: core::ops::Range<usize>,
             x: &$crate::Quantized<'_>,
             out: $crate::split::Tile<'_>,
-            scratch: &mut [$crate::Line],
         ) {
             // SAFETY: this function has the features of these lanes.
-            unsafe {
-                $crate::x86_64::matmul::quantized_rows::<W, $rows, $groups>(matrix, rows, x, out, scratch)
+            unsafe { $crate::x86_64::matmul::streamed_rows::<W, $rows, $groups>(matrix, rows, x, out) }
+        }
+
+        /// What all formats share.
+        #[derive(Debug)]
+        struct Unpacked;
+
+        impl $crate::x86_64::matmul::Panels<$rows> for Unpacked {
+            type Lanes = $lanes;
+
+            #[inline(always)]
+            unsafe fn unpack(
+                format: $crate::Format,
+                blocks: &mut $crate::x86_64::matmul::Blocks<$rows>,
+                count: usize,
+                parts: *mut $crate::x86_64::matmul::PartIn<Self, $rows>,
+            ) {
+                use $unpacker as unpacker;
+                // SAFETY: the caller's promise.
+                unsafe { unpacker::unpack(format, blocks, count, parts) }
+            }
+
+            #[inline(always)]
+            unsafe fn unpack_group(
+                format: $crate::Format,
+                blocks: &mut $crate::x86_64::matmul::Interleaved,
+                count: usize,
+                parts: *mut $crate::x86_64::matmul::PartIn<Self, $rows>,
+            ) {
+                use $unpacker as unpacker;
+                // SAFETY: the caller's promise.
+                unsafe { unpacker::unpack_group(format, blocks, count, parts) }
+            }
+
+            // Not inlined: two callers with one token each would have a copy of all kinds.
+            #[inline(never)]
+            #[target_feature(enable = $features)]
+            unsafe fn add<const T: usize>(
+                kind: $crate::x86_64::kinds::Kind,
+                parts: &[$crate::x86_64::matmul::PartIn<Self, $rows>],
+                x: &$crate::x86_64::matmul::At<'_>,
+                first: usize,
+                totals: &mut $crate::x86_64::matmul::TotalsIn<Self, T, $rows>,
+            ) {
+                use $crate::x86_64::kinds::{self, Kind};
+                use $crate::x86_64::matmul::Lanes;
+                let surplus = kind.surplus(<$lanes>::SURPLUS8);
+                // SAFETY: the caller's promise.
+                unsafe {
+                    match kind {
+                        // Where small weights gain nothing, a kind stands in for others.
+                        Kind::Four { .. } if <$lanes>::GAINS_BY_SMALL => {
+                            kinds::add::<kinds::Four<$lanes>, T, $rows>(parts, surplus, x, first, totals);
+                        }
+                        Kind::Eight if <$lanes>::SURPLUS8 == 0 => {
+                            kinds::add::<kinds::Eight<$lanes>, T, $rows>(parts, surplus, x, first, totals);
+                        }
+                        Kind::Four { .. } | Kind::Five { .. } | Kind::Eight => {
+                            kinds::add::<kinds::Five<$lanes>, T, $rows>(parts, surplus, x, first, totals);
+                        }
+                        Kind::FourMinimum if <$lanes>::GAINS_BY_SMALL => {
+                            kinds::add::<kinds::FourMinimum<$lanes>, T, $rows>(
+                                parts, surplus, x, first, totals,
+                            );
+                        }
+                        Kind::FourMinimum | Kind::FiveMinimum => {
+                            kinds::add::<kinds::FiveMinimum<$lanes>, T, $rows>(
+                                parts, surplus, x, first, totals,
+                            );
+                        }
+                        Kind::ScaledFour if <$lanes>::GAINS_BY_SMALL => {
+                            kinds::add::<kinds::ScaledFour<$lanes>, T, $rows>(
+                                parts, surplus, x, first, totals,
+                            );
+                        }
+                        Kind::ScaledFour | Kind::ScaledFive => {
+                            kinds::add::<kinds::ScaledFive<$lanes>, T, $rows>(
+                                parts, surplus, x, first, totals,
+                            );
+                        }
+                        Kind::ScaledThree => {
+                            kinds::add::<kinds::ScaledThree<$lanes>, T, $rows>(
+                                parts, surplus, x, first, totals,
+                            );
+                        }
+                        Kind::ScaledSix => {
+                            kinds::add::<kinds::ScaledSix<$lanes>, T, $rows>(parts, surplus, x, first, totals)
+                        }
+                        Kind::ScaledEight => {
+                            kinds::add::<kinds::ScaledEight<$lanes>, T, $rows>(
+                                parts, surplus, x, first, totals,
+                            );
+                        }
+                        Kind::ScaledMinima => {
+                            kinds::add::<kinds::ScaledMinima<$lanes>, T, $rows>(
+                                parts, surplus, x, first, totals,
+                            );
+                        }
+                        Kind::Halves { .. } => {
+                            kinds::add::<kinds::Halves<$lanes>, T, $rows>(parts, surplus, x, first, totals);
+                        }
+                    }
+                }
             }
         }
     };
 }
 pub(super) use quantized_rows;
+
+/// Defines what levels with the same lanes share: `unpack`, `unpack_group`, and `streamed_rows` of formats whose code is
+/// large and gains next to nothing by how bytes are multiplied.
+macro_rules! unpack_formats {
+    ($features:literal, $lanes:ty, $rows:literal, $groups:literal) => {
+        /// Rows of a quantized matrix times the only token.
+        #[target_feature(enable = $features)]
+        pub fn streamed_rows(
+            matrix: &$crate::Matrix<'_>,
+            rows: core::ops::Range<usize>,
+            x: &$crate::Quantized<'_>,
+            out: $crate::split::Tile<'_>,
+        ) {
+            use $crate::Format;
+            use $crate::x86_64::formats::*;
+            match matrix.format() {
+                Format::Q2_K => streamed::<Q2K<$lanes>>(matrix, rows, x, out),
+                Format::Q3_K => streamed::<Q3K<$lanes>>(matrix, rows, x, out),
+                Format::Q5_K => streamed::<Q5K<$lanes>>(matrix, rows, x, out),
+                Format::TQ2_0 => streamed::<TQ2_0<$lanes>>(matrix, rows, x, out),
+                _ => unreachable!("formats with other code"),
+            }
+        }
+
+        /// Unpacks `count` times 32 weights of each row, which are whole blocks, and moves on behind them.
+        ///
+        /// # Safety
+        /// The CPU has the features; the blocks are there, and room for as many parts.
+        #[target_feature(enable = $features)]
+        pub unsafe fn unpack(
+            format: $crate::Format,
+            blocks: &mut $crate::x86_64::matmul::Blocks<$rows>,
+            count: usize,
+            parts: *mut $crate::x86_64::matmul::PartOfLanes<$lanes, $rows>,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                if format.has_codebook() {
+                    $crate::x86_64::formats::unpack_codebook::<$lanes, $rows>(format, blocks, count, parts);
+                } else {
+                    unpack_from(format, blocks, count, parts);
+                }
+            }
+        }
+
+        /// As [`unpack`], of rows side by side.
+        ///
+        /// # Safety
+        /// As there.
+        #[target_feature(enable = $features)]
+        pub unsafe fn unpack_group(
+            format: $crate::Format,
+            blocks: &mut $crate::x86_64::matmul::Interleaved,
+            count: usize,
+            parts: *mut $crate::x86_64::matmul::PartOfLanes<$lanes, $rows>,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { unpack_from(format, blocks, count, parts) }
+        }
+
+        /// # Safety
+        /// As for [`unpack`].
+        #[target_feature(enable = $features)]
+        unsafe fn unpack_from<S: $crate::x86_64::matmul::Source<$lanes, $rows>>(
+            format: $crate::Format,
+            blocks: &mut S,
+            count: usize,
+            parts: *mut $crate::x86_64::matmul::PartOfLanes<$lanes, $rows>,
+        ) {
+            use $crate::Format;
+            use $crate::x86_64::formats::*;
+            // SAFETY: the caller's promise.
+            unsafe {
+                match format {
+                    Format::Q8_0 => unpack_of::<Q8_0<$lanes>, S>(blocks, count, parts),
+                    Format::Q4_0 => unpack_of::<Q4_0<$lanes>, S>(blocks, count, parts),
+                    Format::Q4_1 => unpack_of::<Q4_1<$lanes>, S>(blocks, count, parts),
+                    Format::Q5_0 => unpack_of::<Q5_0<$lanes>, S>(blocks, count, parts),
+                    Format::Q5_1 => unpack_of::<Q5_1<$lanes>, S>(blocks, count, parts),
+                    Format::Q1_0 => unpack_of::<Q1_0<$lanes>, S>(blocks, count, parts),
+                    Format::Q2_0 => unpack_of::<Q2_0<$lanes>, S>(blocks, count, parts),
+                    Format::IQ4_NL => unpack_of::<IQ4NL<$lanes>, S>(blocks, count, parts),
+                    Format::MXFP4 => unpack_of::<Mxfp4<$lanes>, S>(blocks, count, parts),
+                    Format::NVFP4 => unpack_of::<Nvfp4<$lanes>, S>(blocks, count, parts),
+                    Format::Q2_K => unpack_of::<Q2K<$lanes>, S>(blocks, count, parts),
+                    Format::Q3_K => unpack_of::<Q3K<$lanes>, S>(blocks, count, parts),
+                    Format::Q4_K => unpack_of::<Q4K<$lanes>, S>(blocks, count, parts),
+                    Format::Q5_K => unpack_of::<Q5K<$lanes>, S>(blocks, count, parts),
+                    Format::Q6_K => unpack_of::<Q6K<$lanes>, S>(blocks, count, parts),
+                    Format::IQ4_XS => unpack_of::<IQ4XS<$lanes>, S>(blocks, count, parts),
+                    Format::TQ1_0 => unpack_of::<TQ1_0<$lanes>, S>(blocks, count, parts),
+                    Format::TQ2_0 => unpack_of::<TQ2_0<$lanes>, S>(blocks, count, parts),
+                    _ => unreachable!("neither floats nor codebooks"),
+                }
+            }
+        }
+
+        /// # Safety
+        /// As for [`unpack`].
+        #[target_feature(enable = $features)]
+        unsafe fn unpack_of<
+            W: $crate::x86_64::matmul::Weights<$rows, Lanes = $lanes>,
+            S: $crate::x86_64::matmul::Source<$lanes, $rows>,
+        >(
+            blocks: &mut S,
+            count: usize,
+            parts: *mut $crate::x86_64::matmul::PartOfLanes<$lanes, $rows>,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { $crate::x86_64::matmul::unpack::<W, S, $rows>(blocks, count, parts) }
+        }
+    };
+}
+pub(super) use unpack_formats;

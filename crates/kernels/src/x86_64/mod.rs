@@ -7,6 +7,7 @@ pub mod avx2;
 pub mod avx512;
 pub mod avx_vnni;
 mod formats;
+mod kinds;
 mod matmul;
 pub mod probe;
 #[cfg(all(test, feature = "std"))]

@@ -8,9 +8,6 @@ use crate::split::{Columns, Parts, Tile};
 use crate::{Format, Matrix, Quantized, reference};
 use core::ops::Range;
 
-/// The formats that meet int8 activations.
-pub const QUANTIZED: [Format; 5] = [Format::Q8_0, Format::Q4_0, Format::Q4_1, Format::Q4_K, Format::Q6_K];
-
 /// A matrix, activations, and which of the rows to compute.
 pub struct Product {
     pub rows: usize,
@@ -32,6 +29,11 @@ fn weights(format: Format, rows: usize, cols: usize, state: &mut u64) -> Vec<u8>
     let mut bytes: Vec<u8> =
         (0..rows * format.row_bytes(cols).unwrap()).map(|_| random(state) as u8).collect();
     for block in bytes.chunks_exact_mut(format.block_bytes()) {
+        match format {
+            Format::MXFP4 => block[0] = 108 + block[0] % 32,
+            Format::IQ1_M => block[55] &= 0xbb,
+            _ => {}
+        }
         format.halves().iter().for_each(|at| block[at + 1] &= 0xbb);
     }
     bytes
@@ -52,7 +54,7 @@ impl Product {
     pub fn compare(&self, multiply: &dyn Fn(&Matrix<'_>, &Quantized<'_>, Tile<'_>)) {
         let Self { rows, range, cols, tokens } = self;
         let state = &mut 0x9e37_79b9_7f4a_7c15;
-        for format in QUANTIZED {
+        for format in Format::ALL.into_iter().filter(|format| !format.is_float()) {
             let bytes = weights(format, *rows, *cols, state);
             let q: Vec<i8> = (0..tokens * cols).map(|_| (random(state) as i8).max(-127)).collect();
             let d: Vec<f32> = (0..q.len() / 32).map(|_| (random(state) as u16) as f32 / 65536.0).collect();
@@ -62,7 +64,8 @@ impl Product {
             let expected =
                 self.outputs(|out| reference::quantized_rows(&plain, range.clone(), &x, out, &mut []));
             let mut groups = vec![0; bytes.len()];
-            let packed = rows.is_multiple_of(GROUP).then(|| {
+            let takes = rows.is_multiple_of(GROUP) && Layout::Rows16.takes(format);
+            let packed = takes.then(|| {
                 let len = GROUP * plain.row_bytes();
                 for (rows, group) in bytes.chunks(len).zip(groups.chunks_mut(len)) {
                     layout::interleave(format, rows, group);

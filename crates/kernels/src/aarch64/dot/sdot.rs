@@ -1,5 +1,6 @@
 //! The `sdot` instruction, which adds four products to each of four sums: level dotprod.
 
+use super::super::fours::Four;
 use super::super::panel::{PanelBlock, TOKENS};
 use super::super::rows::QUADS;
 use super::{Dot, Rows, Weights, Words, ZEROS, fold, words_of};
@@ -108,13 +109,9 @@ impl Dot for DotProduct {
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn full_tile(
-        panel: &[PanelBlock],
-        x: [*const i8; TOKENS],
-        d: [*const f32; TOKENS],
-    ) -> Option<[[float32x4_t; TOKENS]; QUADS]> {
+    unsafe fn full_tile(panel: &[PanelBlock], x: &[Four]) -> Option<[[float32x4_t; TOKENS]; QUADS]> {
         // SAFETY: the same promises.
-        Some(unsafe { full_tile(panel, x, d) })
+        Some(unsafe { full_tile(panel, x) })
     }
 }
 
@@ -136,7 +133,7 @@ macro_rules! quad {
             quad!(word 30 2 17 19 21 23),
             quad!(word 31 3 17 19 21 23),
             "ldr q28, [{panel}], #80\n",
-            "ldr q29, [{dx}]\n",
+            "ldr q29, [{x}]\n",
             "scvtf v24.4s, v24.4s\n",
             "scvtf v25.4s, v25.4s\n",
             "scvtf v26.4s, v26.4s\n",
@@ -165,47 +162,29 @@ macro_rules! quad {
 /// (v16..v23), and what [`quad`] needs. `sdot` bounds it: 128 of some 210 instructions a block.
 ///
 /// # Safety
-/// There must be a block of the panel, each pointer must point at as many blocks of activations, and the CPU must have
+/// There must be a block of the panel, and as many of the activations, made for this level; the CPU must have
 /// the dot product instructions.
+#[inline]
 #[target_feature(enable = "neon")]
-unsafe fn full_tile(
-    panel: &[PanelBlock],
-    x: [*const i8; TOKENS],
-    d: [*const f32; TOKENS],
-) -> [[float32x4_t; TOKENS]; QUADS] {
+unsafe fn full_tile(panel: &[PanelBlock], x: &[Four]) -> [[float32x4_t; TOKENS]; QUADS] {
     let mut sums = [[vdupq_n_f32(0.0); TOKENS]; QUADS];
-    let mut dx = [0.0_f32; TOKENS];
-    // SAFETY: it reads the panel and as many blocks of each token, writes `dx`, and names every register it changes.
+    // SAFETY: it reads the panel and as many blocks of the tokens, and names every register it changes.
     unsafe {
         asm!(
             ".arch_extension dotprod",
             "2:",
-            "ldp q16, q17, [{x0}], #32",
-            "ldp q18, q19, [{x1}], #32",
-            "ldp q20, q21, [{x2}], #32",
-            "ldp q22, q23, [{x3}], #32",
-            "ldr s24, [{d0}], #4",
-            "ld1 {{v24.s}}[1], [{d1}], #4",
-            "ld1 {{v24.s}}[2], [{d2}], #4",
-            "ld1 {{v24.s}}[3], [{d3}], #4",
-            "str q24, [{dx}]",
+            "ld1 {{v16.16b-v19.16b}}, [{x}], #64",
+            "ld1 {{v20.16b-v23.16b}}, [{x}], #64",
             quad!(0 1 2 3),
             quad!(4 5 6 7),
             quad!(8 9 10 11),
             quad!(12 13 14 15),
+            "add {x}, {x}, #32",
             "subs {blocks}, {blocks}, #1",
             "b.ne 2b",
             blocks = inout(reg) panel.len() => _,
             panel = inout(reg) panel.as_ptr() => _,
-            x0 = inout(reg) x[0] => _,
-            x1 = inout(reg) x[1] => _,
-            x2 = inout(reg) x[2] => _,
-            x3 = inout(reg) x[3] => _,
-            d0 = inout(reg) d[0] => _,
-            d1 = inout(reg) d[1] => _,
-            d2 = inout(reg) d[2] => _,
-            d3 = inout(reg) d[3] => _,
-            dx = in(reg) dx.as_mut_ptr(),
+            x = inout(reg) x.as_ptr() => _,
             zeros = in(reg) ZEROS.as_ptr(),
             inout("v0") sums[0][0],
             inout("v1") sums[0][1],

@@ -3,6 +3,7 @@
 //! One token would leave half of it idle, so that alone is multiplied by `sdot`. In a tile, vector 2p + r holds the
 //! sums of rows 2r, 2r + 1 and tokens 2p, 2p + 1: row by row, the tokens side by side.
 
+use super::super::fours::Four;
 use super::super::panel::{PanelBlock, TOKENS};
 use super::super::rows::QUADS;
 use super::{Dot, DotProduct, Rows, Weights, Words, ZEROS, words_of};
@@ -127,6 +128,11 @@ impl Dot for MatrixProduct {
         sums
     }
 
+    /// Those of two tokens, twice.
+    fn scales_of_four([a, b, c, d]: [f32; TOKENS]) -> [[f32; TOKENS]; 2] {
+        [[a, b, a, b], [c, d, c, d]]
+    }
+
     #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn down(rows: float32x4_t) -> [float32x4_t; 2] {
@@ -154,13 +160,9 @@ impl Dot for MatrixProduct {
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn full_tile(
-        panel: &[PanelBlock],
-        x: [*const i8; TOKENS],
-        d: [*const f32; TOKENS],
-    ) -> Option<[[float32x4_t; TOKENS]; QUADS]> {
+    unsafe fn full_tile(panel: &[PanelBlock], x: &[Four]) -> Option<[[float32x4_t; TOKENS]; QUADS]> {
         // SAFETY: the same promises.
-        Some(unsafe { full_tile(panel, x, d) })
+        Some(unsafe { full_tile(panel, x) })
     }
 }
 
@@ -176,7 +178,7 @@ macro_rules! quad {
             "ld1 {{v28.16b-v31.16b}}, [{panel}], #64\n",
             quad!(rows 25 27),
             "ldp q28, q29, [{panel}], #80\n",
-            "ldr q30, [{dx}]\n",
+            "ldr q30, [{x}]\n",
             "scvtf v24.4s, v24.4s\n",
             "scvtf v25.4s, v25.4s\n",
             "scvtf v26.4s, v26.4s\n",
@@ -185,7 +187,7 @@ macro_rules! quad {
             "fmul v30.4s, v29.4s, v30.4s\n",
             "fmla v", $a, ".4s, v24.4s, v31.4s\n",
             "fmla v", $b, ".4s, v25.4s, v30.4s\n",
-            "ldr q31, [{dx}, #16]\n",
+            "ldr q31, [{x}, #16]\n",
             "fmul v28.4s, v28.4s, v31.4s\n",
             "fmul v29.4s, v29.4s, v31.4s\n",
             "fmla v", $c, ".4s, v26.4s, v28.4s\n",
@@ -210,59 +212,29 @@ macro_rules! quad {
 /// (v16..v23), and what [`quad`] needs. A block takes some 160 instructions: 64 `smmla`, 48 that scale and add.
 ///
 /// # Safety
-/// There must be a block of the panel, each pointer must point at as many blocks of activations, and the CPU must have
+/// There must be a block of the panel, and as many of the activations, made for this level; the CPU must have
 /// the int8 matrix instructions.
+#[inline]
 #[target_feature(enable = "neon")]
-unsafe fn full_tile(
-    panel: &[PanelBlock],
-    x: [*const i8; TOKENS],
-    d: [*const f32; TOKENS],
-) -> [[float32x4_t; TOKENS]; QUADS] {
+unsafe fn full_tile(panel: &[PanelBlock], x: &[Four]) -> [[float32x4_t; TOKENS]; QUADS] {
     let mut sums = [[vdupq_n_f32(0.0); TOKENS]; QUADS];
-    let mut dx = [[0.0_f32; TOKENS]; 2];
-    // SAFETY: it reads the panel and as many blocks of each token, writes `dx`, and names every register it changes.
+    // SAFETY: it reads the panel and as many blocks of the tokens, and names every register it changes.
     unsafe {
         asm!(
             ".arch_extension i8mm",
             "2:",
-            // Eight activations of each of two tokens in a vector.
-            "ldp q24, q25, [{x0}], #32",
-            "ldp q26, q27, [{x1}], #32",
-            "ldp q28, q29, [{x2}], #32",
-            "ldp q30, q31, [{x3}], #32",
-            "zip1 v16.2d, v24.2d, v26.2d",
-            "zip2 v17.2d, v24.2d, v26.2d",
-            "zip1 v18.2d, v25.2d, v27.2d",
-            "zip2 v19.2d, v25.2d, v27.2d",
-            "zip1 v20.2d, v28.2d, v30.2d",
-            "zip2 v21.2d, v28.2d, v30.2d",
-            "zip1 v22.2d, v29.2d, v31.2d",
-            "zip2 v23.2d, v29.2d, v31.2d",
-            // Their scales: those of two tokens, twice.
-            "ldr s24, [{d0}], #4",
-            "ldr s25, [{d2}], #4",
-            "ld1 {{v24.s}}[1], [{d1}], #4",
-            "ld1 {{v25.s}}[1], [{d3}], #4",
-            "dup v24.2d, v24.d[0]",
-            "dup v25.2d, v25.d[0]",
-            "stp q24, q25, [{dx}]",
+            "ld1 {{v16.16b-v19.16b}}, [{x}], #64",
+            "ld1 {{v20.16b-v23.16b}}, [{x}], #64",
             quad!(0 1 2 3),
             quad!(4 5 6 7),
             quad!(8 9 10 11),
             quad!(12 13 14 15),
+            "add {x}, {x}, #32",
             "subs {blocks}, {blocks}, #1",
             "b.ne 2b",
             blocks = inout(reg) panel.len() => _,
             panel = inout(reg) panel.as_ptr() => _,
-            x0 = inout(reg) x[0] => _,
-            x1 = inout(reg) x[1] => _,
-            x2 = inout(reg) x[2] => _,
-            x3 = inout(reg) x[3] => _,
-            d0 = inout(reg) d[0] => _,
-            d1 = inout(reg) d[1] => _,
-            d2 = inout(reg) d[2] => _,
-            d3 = inout(reg) d[3] => _,
-            dx = in(reg) dx.as_mut_ptr(),
+            x = inout(reg) x.as_ptr() => _,
             zeros = in(reg) ZEROS.as_ptr(),
             inout("v0") sums[0][0],
             inout("v1") sums[0][1],

@@ -1,55 +1,21 @@
 //! Weights that are looked up in codebooks, four or eight at a time, and the signs that they are given.
 //!
-//! The books are words here, a byte for each weight. What the fields of a block are is said in
+//! What the fields of a block are is said in
 //! `reference/blocks/codebook.rs`; where ggml has fractions, integers and `d` are scaled as there.
 
 use super::{Coded, half, read};
 use crate::aarch64::blocks::sixteen;
 use crate::aarch64::dot::Weights;
-use crate::codebooks::{self, IQ1_LEVELS, IQ2_LEVELS, IQ3_S_LEVELS, IQ3_XXS_LEVELS, expand4, expand8};
+use crate::codebooks::{self, Codebook};
 use core::arch::aarch64::*;
-
-/// A book of eight weights an entry, in words.
-const fn words8<const N: usize>(book: &[u16; N], levels: &[i8; 4]) -> [u64; N] {
-    let mut words = [0; N];
-    let mut i = 0;
-    while i < N {
-        let [a, b, c, d, e, f, g, h] = expand8(book[i], levels);
-        let bytes = [a as u8, b as u8, c as u8, d as u8, e as u8, f as u8, g as u8, h as u8];
-        words[i] = u64::from_le_bytes(bytes);
-        i += 1;
-    }
-    words
-}
-
-/// A book of four weights an entry, in words.
-const fn words4<const N: usize>(book: &[u16; N], levels: &[i8; 8]) -> [u32; N] {
-    let mut words = [0; N];
-    let mut i = 0;
-    while i < N {
-        let [a, b, c, d] = expand4(book[i], levels);
-        words[i] = u32::from_le_bytes([a as u8, b as u8, c as u8, d as u8]);
-        i += 1;
-    }
-    words
-}
-
-/// Eight times the levels of `IQ1`, to which one is added or from which it is taken.
-const IQ1_TIMES_8: [i8; 4] = [8 * IQ1_LEVELS[0], 8 * IQ1_LEVELS[1], 8 * IQ1_LEVELS[2], 8 * IQ1_LEVELS[3]];
-
-static IQ1: [u64; 2048] = words8(&codebooks::IQ1, &IQ1_TIMES_8);
-static IQ2_XXS_BOOK: [u64; 256] = words8(&codebooks::IQ2_XXS, &IQ2_LEVELS);
-static IQ2_XS_BOOK: [u64; 512] = words8(&codebooks::IQ2_XS, &IQ2_LEVELS);
-static IQ2_S_BOOK: [u64; 1024] = words8(&codebooks::IQ2_S, &IQ2_LEVELS);
-static IQ3_XXS_BOOK: [u32; 256] = words4(&codebooks::IQ3_XXS, &IQ3_XXS_LEVELS);
-static IQ3_S_BOOK: [u32; 512] = words4(&codebooks::IQ3_S, &IQ3_S_LEVELS);
 
 /// The entries of these four numbers.
 #[inline]
 #[target_feature(enable = "neon")]
-fn eights<const N: usize>(book: &[u64; N], number: impl Fn(usize) -> usize) -> Weights {
+fn eights<const N: usize>(book: &Codebook<8, N>, number: impl Fn(usize) -> usize) -> Weights {
+    let eight = |number: usize| vcreate_s8(u64::from_le_bytes(book.entries[number].map(|w| w as u8)));
     let half = |i: usize| {
-        let (low, high) = (vcreate_s8(book[number(i)]), vcreate_s8(book[number(i + 1)]));
+        let (low, high) = (eight(number(i)), eight(number(i + 1)));
         vcombine_s8(low, high)
     };
     [half(0), half(2)]
@@ -58,9 +24,10 @@ fn eights<const N: usize>(book: &[u64; N], number: impl Fn(usize) -> usize) -> W
 /// The entries of these eight numbers.
 #[inline]
 #[target_feature(enable = "neon")]
-fn fours<const N: usize>(book: &[u32; N], number: impl Fn(usize) -> usize) -> Weights {
+fn fours<const N: usize>(book: &Codebook<4, N>, number: impl Fn(usize) -> usize) -> Weights {
     let half = |i: usize| {
-        let pair = |i: usize| u64::from(book[number(i)]) | u64::from(book[number(i + 1)]) << 32;
+        let four = |i: usize| u64::from(u32::from_le_bytes(book.entries[number(i)].map(|w| w as u8)));
+        let pair = |i: usize| four(i) | four(i + 1) << 32;
         vcombine_s8(vcreate_s8(pair(i)), vcreate_s8(pair(i + 2)))
     };
     [half(0), half(4)]
@@ -146,7 +113,8 @@ impl Coded for IQ1_S {
     unsafe fn part(block: *const u8, part: usize) -> (Weights, [i8; 2]) {
         // SAFETY: lower bits in bytes 2..34, upper bits in bytes 34..50.
         let (low, high): ([u8; 4], u16) = unsafe { (read(block, 2 + 4 * part), read(block, 34 + 2 * part)) };
-        let weights = eights(&IQ1, |l| usize::from(low[l]) | usize::from(high >> (3 * l) & 7) << 8);
+        let weights =
+            eights(&codebooks::IQ1, |l| usize::from(low[l]) | usize::from(high >> (3 * l) & 7) << 8);
         // One less where the top bit is set, one more where not.
         let delta = vdupq_n_s8((high as i16 >> 15) as i8 | 1);
         let scale = 2 * (high >> 12 & 7) as i8 + 1;
@@ -173,7 +141,8 @@ impl Coded for IQ1_M {
         // SAFETY: lower bits in bytes 0..32, upper bits in bytes 32..48, scales in bytes 48..56.
         let (low, high, scales): ([u8; 4], u16, u16) =
             unsafe { (read(block, 4 * part), read(block, 32 + 2 * part), read(block, 48 + part / 2 * 2)) };
-        let weights = eights(&IQ1, |l| usize::from(low[l]) | usize::from(high >> (4 * l) & 7) << 8);
+        let weights =
+            eights(&codebooks::IQ1, |l| usize::from(low[l]) | usize::from(high >> (4 * l) & 7) << 8);
         // One less where the bit above an entry's upper ones is set, one more where not.
         let bits = vreinterpretq_u8_u16(vdupq_n_u16(high));
         let add = |weights: int8x16_t, byte: u8| {
@@ -205,7 +174,7 @@ impl Coded for IQ2_XXS {
         // SAFETY: bytes 2..66.
         let (numbers, word): ([u8; 4], u32) =
             unsafe { (read(block, 2 + 8 * part), read(block, 6 + 8 * part)) };
-        let weights = eights(&IQ2_XXS_BOOK, |l| usize::from(numbers[l]));
+        let weights = eights(&codebooks::IQ2_XXS, |l| usize::from(numbers[l]));
         (signed_in_word(weights, word), scale_in_word(word))
     }
 }
@@ -226,7 +195,7 @@ impl Coded for IQ2_XS {
     unsafe fn part(block: *const u8, part: usize) -> (Weights, [i8; 2]) {
         // SAFETY: numbers under signs in bytes 2..66, scales in bytes 66..74.
         let (both, scales): ([u16; 4], u8) = unsafe { (read(block, 2 + 8 * part), read(block, 66 + part)) };
-        let weights = eights(&IQ2_XS_BOOK, |l| usize::from(both[l] & 511));
+        let weights = eights(&codebooks::IQ2_XS, |l| usize::from(both[l] & 511));
         // SAFETY: four numbers.
         let sevens = vshr_n_u16::<9>(unsafe { vld1_u16(both.as_ptr()) });
         let sevens = vreinterpretq_u8_u16(vcombine_u16(sevens, sevens));
@@ -258,7 +227,7 @@ impl Coded for IQ2_S {
             )
         };
         let number = |l: usize| usize::from(low[l]) | usize::from(high >> (2 * l) & 3) << 8;
-        (signed::<1>(eights(&IQ2_S_BOOK, number), word(signs)), two_scales(scales))
+        (signed::<1>(eights(&codebooks::IQ2_S, number), word(signs)), two_scales(scales))
     }
 }
 
@@ -279,7 +248,7 @@ impl Coded for IQ3_XXS {
         // SAFETY: numbers in bytes 2..66, signs and scales in bytes 66..98.
         let (numbers, word): ([u8; 8], u32) =
             unsafe { (read(block, 2 + 8 * part), read(block, 66 + 4 * part)) };
-        let weights = fours(&IQ3_XXS_BOOK, |i| usize::from(numbers[i]));
+        let weights = fours(&codebooks::IQ3_XXS, |i| usize::from(numbers[i]));
         (signed_in_word(weights, word), scale_in_word(word))
     }
 }
@@ -307,7 +276,7 @@ impl Coded for IQ3_S {
                 read(block, 106 + part / 2),
             )
         };
-        let weights = fours(&IQ3_S_BOOK, |i| usize::from(low[i]) | usize::from(high >> i & 1) << 8);
+        let weights = fours(&codebooks::IQ3_S, |i| usize::from(low[i]) | usize::from(high >> i & 1) << 8);
         (signed::<1>(weights, word(signs)), [odd(scales >> (part % 2 * 4) & 15); 2])
     }
 }

@@ -4,10 +4,7 @@
 //! `d / 8 * (2 s + 1)`, exactly.
 
 use super::{Block, f16_at, u16_at, u32_at};
-use crate::codebooks::{
-    IQ1, IQ1_LEVELS, IQ2_LEVELS, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_S_LEVELS, IQ3_XXS, IQ3_XXS_LEVELS,
-    even_signs, expand4, expand8,
-};
+use crate::codebooks::{IQ1, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, even_signs};
 use crate::math::f16_to_f32;
 
 /// Four times eight weights.
@@ -22,8 +19,8 @@ fn signed(weights: [i8; 8], signs: u8) -> [i8; 8] {
 }
 
 /// Two entries of a book of four weights.
-fn pair(book: &[u16], entries: [usize; 2], levels: &[i8; 8]) -> [i8; 8] {
-    let fours = entries.map(|entry| expand4(book[entry], levels));
+fn pair(book: &[[i8; 4]], entries: [usize; 2]) -> [i8; 8] {
+    let fours = entries.map(|entry| book[entry]);
     core::array::from_fn(|i| fours[i / 4][i % 4])
 }
 
@@ -40,7 +37,7 @@ const fn seven_signs(word: u32, eight: usize) -> u8 {
 /// Eight weights of `IQ1`: the entry's, an eighth more or less, all times 8.
 fn shifted(entry: usize, less: bool) -> [i8; 8] {
     let delta = if less { -1 } else { 1 };
-    expand8(IQ1[entry], &IQ1_LEVELS).map(|weight| 8 * weight + delta)
+    IQ1.entries[entry].map(|weight| weight + delta)
 }
 
 /// d (f16), 32 bytes of entries' lower 8 bits, 8 times 2 bytes: four entries' upper 3 bits, a scale of 3 bits, and whether
@@ -72,7 +69,7 @@ pub fn iq2_xxs(bytes: &[u8], part: usize) -> Block {
     let entries = &bytes[2 + 8 * part..];
     let word = u32_at(entries, 4);
     let w = eights(|l| {
-        let weights = expand8(IQ2_XXS[usize::from(entries[l])], &IQ2_LEVELS);
+        let weights = IQ2_XXS.entries[usize::from(entries[l])];
         signed(weights, even_signs(seven_signs(word, l)))
     });
     Block::scaled(w, f16_at(bytes, 0) / 8.0, [2 * (word >> 28) as i32 + 1; 2])
@@ -82,7 +79,7 @@ pub fn iq2_xxs(bytes: &[u8], part: usize) -> Block {
 pub fn iq2_xs(bytes: &[u8], part: usize) -> Block {
     let w = eights(|l| {
         let both = u16_at(bytes, 2 + 8 * part + 2 * l);
-        let weights = expand8(IQ2_XS[usize::from(both & 511)], &IQ2_LEVELS);
+        let weights = IQ2_XS.entries[usize::from(both & 511)];
         signed(weights, even_signs((both >> 9) as u8))
     });
     let scales = bytes[66 + part];
@@ -94,7 +91,7 @@ pub fn iq2_xs(bytes: &[u8], part: usize) -> Block {
 pub fn iq2_s(bytes: &[u8], part: usize) -> Block {
     let w = eights(|l| {
         let high = usize::from(bytes[66 + part] >> (2 * l) & 3);
-        let weights = expand8(IQ2_S[usize::from(bytes[2 + 4 * part + l]) | high << 8], &IQ2_LEVELS);
+        let weights = IQ2_S.entries[usize::from(bytes[2 + 4 * part + l]) | high << 8];
         signed(weights, bytes[34 + 4 * part + l])
     });
     let scales = bytes[74 + part];
@@ -106,7 +103,7 @@ pub fn iq3_xxs(bytes: &[u8], part: usize) -> Block {
     let word = u32_at(bytes, 66 + 4 * part);
     let w = eights(|l| {
         let entries = [0, 1].map(|i| usize::from(bytes[2 + 8 * part + 2 * l + i]));
-        signed(pair(&IQ3_XXS, entries, &IQ3_XXS_LEVELS), even_signs(seven_signs(word, l)))
+        signed(pair(&IQ3_XXS.entries, entries), even_signs(seven_signs(word, l)))
     });
     Block::scaled(w, f16_at(bytes, 0) / 4.0, [2 * (word >> 28) as i32 + 1; 2])
 }
@@ -119,7 +116,7 @@ pub fn iq3_s(bytes: &[u8], part: usize) -> Block {
             let high = usize::from(bytes[66 + part] >> (2 * l + i) & 1);
             usize::from(bytes[2 + 8 * part + 2 * l + i]) | high << 8
         });
-        signed(pair(&IQ3_S, entries, &IQ3_S_LEVELS), bytes[74 + 4 * part + l])
+        signed(pair(&IQ3_S.entries, entries), bytes[74 + 4 * part + l])
     });
     Block::scaled(w, f16_at(bytes, 0), [odd_scale(bytes[106 + part / 2], part % 2 == 1); 2])
 }

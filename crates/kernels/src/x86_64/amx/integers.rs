@@ -6,25 +6,24 @@
 //! spans the accumulators of a row lie in the output and in scratch.
 
 use super::engine::{Engine, MatrixEngine};
+use crate::Matrix;
 use crate::layout::{GROUP, Layout};
 use crate::scratch::{Line, carve};
 use crate::split::Tile;
 use crate::tiles::{TOKENS, Tiles};
-use crate::x86_64::avx512::Avx512;
-use crate::x86_64::formats::{Q4_0, Q4_1, Q4K, Q6K, Q8_0};
-use crate::x86_64::matmul::{Interleaved, PartOf, Source, Weights, side_by_side};
-use crate::{Format, Matrix};
+use crate::x86_64::avx512::{Avx512, integers};
+use crate::x86_64::kinds::{Kind, kind_of};
+use crate::x86_64::matmul::{Interleaved, Lanes, PartOfLanes, side_by_side};
 use core::arch::x86_64::{
-    __m512, __m512i, _MM_HINT_T1, _mm_prefetch, _mm512_add_ps, _mm512_cvtepi32_ps, _mm512_fmadd_ps,
-    _mm512_load_ps, _mm512_load_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps,
-    _mm512_set1_epi8, _mm512_set1_ps, _mm512_setzero_ps, _mm512_store_ps, _mm512_store_si512,
-    _mm512_sub_epi8,
+    __m512, __m512i, _MM_HINT_T1, _mm_prefetch, _mm512_add_ps, _mm512_castps_si512, _mm512_cvtepi32_ps,
+    _mm512_fmadd_ps, _mm512_load_ps, _mm512_load_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+    _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_ps, _mm512_setzero_ps, _mm512_store_ps, _mm512_sub_epi8,
 };
 use core::ops::Range;
 
 /// The fewest tokens for which the engine pays.
 pub const LEAST_TOKENS: usize = 5;
-/// The blocks of 32 in a span: with scales, a panel of 40 KiB.
+/// The blocks of 32 in a span: with what few formats have, a panel of 56 KiB, of which most use 36 to 44.
 const SPAN: usize = 64;
 /// Groups of rows that go through the spans together.
 const GROUPS: usize = 16;
@@ -33,26 +32,18 @@ const IN_FLIGHT: usize = 3;
 
 /// The lines of scratch that a worker needs for so many tokens.
 pub const fn lines(tokens: usize) -> usize {
-    let panel = SPAN * (8 + 4);
+    let panel = SPAN * (size_of::<Part>() / Line::BYTES);
     let sums = (IN_FLIGHT + 1) * 2 * TOKENS;
     panel + sums + GROUPS * tokens.next_multiple_of(TOKENS)
 }
 
-/// Whether there is a kernel for the format.
-pub const fn takes(format: Format) -> bool {
-    matches!(format, Format::Q8_0 | Format::Q4_0 | Format::Q4_1 | Format::Q4_K | Format::Q6_K)
-}
+/// 32 weights of each of 16 rows. Once [settled](settle), weights are int8 as they are, and integer scales floats.
+type Part = PartOfLanes<Avx512, 16>;
 
 /// Where unpacked rows and sums lie.
 struct Panel<'s> {
-    /// For each block, 8 lines of 4 weights of each row.
-    weights: &'s mut [Line],
-    /// For each block: the scales.
-    d: &'s mut [Line],
-    /// The minima.
-    minima: &'s mut [Line],
-    /// The integer scales of both halves, as floats.
-    scales: &'s mut [Line],
+    /// The parts of a span.
+    parts: &'s mut [Line],
     /// What the engine gave.
     sums: &'s mut [Line],
     /// The second accumulators of each token, group after group.
@@ -61,13 +52,10 @@ struct Panel<'s> {
 
 impl<'s> Panel<'s> {
     fn new(scratch: &'s mut [Line], tokens: usize) -> Self {
-        let (weights, scratch) = carve(scratch, SPAN * 8);
-        let (d, scratch) = carve(scratch, SPAN);
-        let (minima, scratch) = carve(scratch, SPAN);
-        let (scales, scratch) = carve(scratch, SPAN * 2);
+        let (parts, scratch) = carve(scratch, SPAN * (size_of::<Part>() / Line::BYTES));
         let (sums, scratch) = carve(scratch, (IN_FLIGHT + 1) * 2 * TOKENS);
         let (accm, _) = carve(scratch, GROUPS * tokens);
-        Self { weights, d, minima, scales, sums, accm }
+        Self { parts, sums, accm }
     }
 }
 
@@ -102,15 +90,49 @@ unsafe fn with_engine<E: MatrixEngine>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        match matrix.format() {
-            Format::Q8_0 => of::<E, Q8_0<Avx512>>(engine, matrix, rows, x, out, scratch),
-            Format::Q4_0 => of::<E, Q4_0<Avx512>>(engine, matrix, rows, x, out, scratch),
-            Format::Q4_1 => of::<E, Q4_1<Avx512>>(engine, matrix, rows, x, out, scratch),
-            Format::Q4_K => of::<E, Q4K<Avx512>>(engine, matrix, rows, x, out, scratch),
-            Format::Q6_K => of::<E, Q6K<Avx512>>(engine, matrix, rows, x, out, scratch),
-            _ => unreachable!("no kernel of the engine takes it"),
+        match kind_of(matrix.format()) {
+            Kind::Four { .. } | Kind::Five { .. } | Kind::Eight => {
+                of::<E, Plain>(engine, matrix, rows, x, out, scratch);
+            }
+            Kind::FourMinimum | Kind::FiveMinimum => of::<E, Minimum>(engine, matrix, rows, x, out, scratch),
+            Kind::ScaledFour | Kind::ScaledFive => of::<E, Scaled>(engine, matrix, rows, x, out, scratch),
+            Kind::ScaledThree | Kind::ScaledSix | Kind::ScaledEight => {
+                of::<E, TwoScales>(engine, matrix, rows, x, out, scratch);
+            }
+            Kind::ScaledMinima => of::<E, TwoMinima>(engine, matrix, rows, x, out, scratch),
+            Kind::Halves { .. } => of::<E, Halves>(engine, matrix, rows, x, out, scratch),
         }
     }
+}
+
+/// What the sums of a kind of parts take.
+trait Steps {
+    /// The integer scales of 32 weights.
+    const SCALES: usize;
+    /// The minima.
+    const MINIMA: usize;
+    /// Whether each half has a scale of its own.
+    const HALVES: bool = false;
+}
+
+macro_rules! steps {
+    ($($name:ident: $scales:literal scales, $minima:literal minima $(, $halves:ident)?;)+) => {$(
+        struct $name;
+
+        impl Steps for $name {
+            const SCALES: usize = $scales;
+            const MINIMA: usize = $minima;
+            $(const HALVES: bool = $halves;)?
+        }
+    )+};
+}
+steps! {
+    Plain: 0 scales, 0 minima;
+    Minimum: 0 scales, 1 minima;
+    Scaled: 1 scales, 1 minima;
+    TwoScales: 2 scales, 0 minima;
+    TwoMinima: 2 scales, 2 minima;
+    Halves: 0 scales, 0 minima, true;
 }
 
 /// Some rows of a matrix that are computed together.
@@ -133,12 +155,18 @@ impl Group<'_, '_> {
 }
 
 impl Group<'_, '_> {
+    /// The bytes that a row has for so many blocks of 32, which are whole blocks of its format.
+    const fn bytes(&self, blocks: usize) -> usize {
+        let format = self.matrix.format();
+        blocks * 32 / format.block_len() * format.block_bytes()
+    }
+
     /// Where the weights of a span lie, if there are rows.
-    fn ahead<W: Weights<16>>(&self, span: Range<usize>) -> Option<Ahead> {
+    fn ahead(&self, span: Range<usize>) -> Option<Ahead> {
         if self.rows.is_empty() {
             return None;
         }
-        let (skip, len) = (span.start / W::PARTS * W::BYTES, span.len() / W::PARTS * W::BYTES);
+        let (skip, len) = (self.bytes(span.start), self.bytes(span.len()));
         Some(match self.matrix.layout() {
             Layout::Rows => {
                 let (blocks, _) = side_by_side::<16>(self.matrix, self.rows.clone());
@@ -177,12 +205,12 @@ impl Ahead {
     }
 }
 
-/// As [`tiled_rows`], for one format.
+/// As [`tiled_rows`], for formats whose parts take these steps.
 ///
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn of<E: MatrixEngine, W: Weights<16, Lanes = Avx512>>(
+unsafe fn of<E: MatrixEngine, S: Steps>(
     engine: &E,
     matrix: &Matrix<'_>,
     rows: Range<usize>,
@@ -192,9 +220,9 @@ unsafe fn of<E: MatrixEngine, W: Weights<16, Lanes = Avx512>>(
 ) {
     let tiles = x.tokens.div_ceil(TOKENS);
     let values = tiles * x.blocks * TOKENS;
-    assert!(x.q.len() == 32 * values && x.d.len() == values && x.sums.len() == values, "whole tiles");
+    assert!(x.q.len() == 32 * values && x.d.len() == values, "whole tiles");
+    assert!(x.sums.len() == values && x.halves.len() == values, "sums of whole tiles");
     assert!(matrix.cols() == 32 * x.blocks && out.tokens() == x.tokens, "as many columns and tokens");
-    assert!(matrix.row_bytes() == x.blocks / W::PARTS * W::BYTES, "rows of this format");
     let panel = Panel::new(scratch, tiles * TOKENS);
     let mut product = Product { engine, panel, x };
     let mut start = rows.start;
@@ -211,12 +239,12 @@ unsafe fn of<E: MatrixEngine, W: Weights<16, Lanes = Avx512>>(
                 let lanes = group.lanes();
                 // SAFETY: the caller's promise; the sizes were checked above.
                 unsafe {
-                    unpack::<W>(&group, span.clone(), &mut product.panel);
+                    unpack(&group, span.clone(), &mut product.panel);
                     let columns = start - rows.start..start - rows.start + lanes.len();
                     let mut part = out.columns_mut(columns);
                     start += lanes.len();
-                    let next = Group { matrix, rows: start..rows.end }.ahead::<W>(span.clone());
-                    product.multiply::<W>(g, span.clone(), &mut part, lanes.start, next);
+                    let next = Group { matrix, rows: start..rows.end }.ahead(span.clone());
+                    product.multiply::<S>(g, span.clone(), &mut part, lanes.start, next);
                 }
             }
         }
@@ -226,64 +254,45 @@ unsafe fn of<E: MatrixEngine, W: Weights<16, Lanes = Avx512>>(
 /// Unpacks a span of the rows.
 ///
 /// # Safety
-/// The CPU has the features; the rows are of format `W`, and have the span.
+/// The CPU has the features; the rows have the span.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn unpack<W: Weights<16, Lanes = Avx512>>(
-    group: &Group<'_, '_>,
-    span: Range<usize>,
-    panel: &mut Panel<'_>,
-) {
-    let matrix = group.matrix;
-    let skip = span.start / W::PARTS * W::BYTES;
+unsafe fn unpack(group: &Group<'_, '_>, span: Range<usize>, panel: &mut Panel<'_>) {
+    let (matrix, format) = (group.matrix, group.matrix.format());
+    let (skip, count) = (group.bytes(span.start), span.len());
+    assert!(count <= SPAN && (32 * count).is_multiple_of(format.block_len()), "a span of whole blocks");
+    let parts = panel.parts.as_mut_ptr().cast::<Part>();
     match matrix.layout() {
         Layout::Rows => {
             let (mut blocks, _) = side_by_side::<16>(matrix, group.rows.clone());
             blocks.base = blocks.base.wrapping_add(skip);
-            // SAFETY: the caller's promise.
-            unsafe { unpack_blocks::<W, _>(blocks, span.len(), panel) };
+            // SAFETY: the caller's promise; the panel has room for a span.
+            unsafe { integers::unpack(format, &mut blocks, count, parts) };
         }
         Layout::Rows16 => {
             let bytes = matrix.group(group.rows.start / GROUP);
-            let blocks = Interleaved::new(&bytes[GROUP * skip..], 0);
+            let mut blocks = Interleaved::new(&bytes[GROUP * skip..], 0);
             // SAFETY: as above.
-            unsafe { unpack_blocks::<W, _>(blocks, span.len(), panel) };
+            unsafe { integers::unpack_group(format, &mut blocks, count, parts) };
         }
     }
+    let kind = kind_of(format);
+    // SAFETY: the parts were written, in lines, which are aligned.
+    unsafe { settle(core::slice::from_raw_parts_mut(parts, count), kind) };
 }
 
-/// Unpacks `count` blocks of 32 of each row.
-///
-/// # Safety
-/// As for [`unpack`].
+/// Makes parts what the engine and its sums want.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn unpack_blocks<W: Weights<16, Lanes = Avx512>, S: Source<Avx512, 16>>(
-    mut blocks: S,
-    count: usize,
-    panel: &mut Panel<'_>,
-) {
-    assert!(count <= SPAN && count.is_multiple_of(W::PARTS), "a span of whole blocks");
-    let surplus = _mm512_set1_epi8(W::SURPLUS as i8);
-    let to = |lines: &mut [Line], at: usize| -> *mut f32 { (&raw mut lines[at]).cast() };
-    for first in (0..count).step_by(W::PARTS) {
-        // SAFETY: `blocks` stand at the 32 weights number `first`; lines are aligned, and indexed in bounds.
-        unsafe {
-            let head = W::head(&blocks);
-            for b in 0..W::PARTS {
-                let part: PartOf<W, 16> = W::part(&blocks, &head, b);
-                let at = first + b;
-                for (j, w) in part.w.into_iter().enumerate() {
-                    _mm512_store_si512(to(panel.weights, 8 * at + j).cast(), _mm512_sub_epi8(w, surplus));
-                }
-                _mm512_store_ps(to(panel.d, at), part.d);
-                if W::MINIMUM {
-                    _mm512_store_ps(to(panel.minima, at), part.minimum);
-                }
-                for (half, scale) in part.scales.into_iter().enumerate().take(W::SCALES) {
-                    _mm512_store_ps(to(panel.scales, 2 * at + half), _mm512_cvtepi32_ps(scale));
-                }
+fn settle(parts: &mut [Part], kind: Kind) {
+    let surplus = kind.surplus(<Avx512 as Lanes<16>>::SURPLUS8);
+    for part in parts {
+        if surplus != 0 {
+            for w in &mut part.w {
+                *w = _mm512_sub_epi8(*w, _mm512_set1_epi8(surplus as i8));
             }
         }
-        blocks.advance(W::BYTES);
+        for scale in part.scales.iter_mut().take(kind.scales()) {
+            *scale = _mm512_castps_si512(_mm512_cvtepi32_ps(*scale));
+        }
     }
 }
 
@@ -300,7 +309,7 @@ impl<E: MatrixEngine> Product<'_, E> {
     /// # Safety
     /// The CPU has the features; the panel holds the span.
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn multiply<W: Weights<16, Lanes = Avx512>>(
+    unsafe fn multiply<S: Steps>(
         &mut self,
         group: usize,
         span: Range<usize>,
@@ -330,8 +339,8 @@ impl<E: MatrixEngine> Product<'_, E> {
             let at = (tile * x.blocks + span.start) * TOKENS;
             let (q, d) = (x.q[at * 32..].as_ptr(), x.d[at..].as_ptr());
             // SAFETY: the tile has the span; so has the panel.
-            unsafe { add_products::<E, W>(*engine, panel, span.len(), q, d, &mut acc) };
-            if W::MINIMUM {
+            unsafe { add_products::<E, S>(*engine, panel, span.len(), q, d, &mut acc) };
+            if S::MINIMA > 0 {
                 let accm = &mut panel.accm[group * stored + tile * TOKENS..][..TOKENS];
                 // SAFETY: lines are aligned; the tile has the span, and so has the panel.
                 unsafe {
@@ -341,7 +350,7 @@ impl<E: MatrixEngine> Product<'_, E> {
                             *sum = _mm512_load_ps((&raw const *line).cast());
                         }
                     }
-                    add_minima(panel.minima, span.len(), x.sums[at..].as_ptr(), &mut sums);
+                    add_minima::<S>(panel.parts, span.len(), x, at, &mut sums);
                     if is_last {
                         for (acc, sum) in acc.iter_mut().zip(sums) {
                             *acc = _mm512_add_ps(*acc, sum);
@@ -370,7 +379,7 @@ impl<E: MatrixEngine> Product<'_, E> {
 /// The CPU has the features; the panel holds as many blocks, `q` and `d` a tile's.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn add_products<E: MatrixEngine, W: Weights<16, Lanes = Avx512>>(
+unsafe fn add_products<E: MatrixEngine, S: Steps>(
     engine: &E,
     panel: &mut Panel<'_>,
     count: usize,
@@ -378,16 +387,14 @@ unsafe fn add_products<E: MatrixEngine, W: Weights<16, Lanes = Avx512>>(
     d: *const f32,
     acc: &mut [__m512; TOKENS],
 ) {
-    let weights = panel.weights.as_ptr().cast::<u8>();
-    let scales = panel.d.as_ptr().cast::<f32>();
-    let integers = panel.scales.as_ptr().cast::<f32>();
+    let parts = panel.parts.as_ptr().cast::<Part>();
     let buffers = panel.sums.as_mut_ptr().cast::<i32>();
     // Each buffer has room for two products.
     let buffer = |block: usize| buffers.wrapping_add(block % (IN_FLIGHT + 1) * 2 * TOKENS * 16);
     // SAFETY: the caller's promise.
     let multiply = |block: usize| unsafe {
-        let (x, w) = (q.add(block * TOKENS * 32), weights.add(block * 512));
-        if W::SCALES == 2 {
+        let (x, w) = (q.add(block * TOKENS * 32), (&raw const (*parts.add(block)).w).cast());
+        if S::SCALES == 2 || S::HALVES {
             engine.half_products(x, w, buffer(block));
         } else {
             engine.product(x, w, buffer(block));
@@ -403,38 +410,60 @@ unsafe fn add_products<E: MatrixEngine, W: Weights<16, Lanes = Avx512>>(
         let sums = buffer(block);
         // SAFETY: the panel and the tile have the block; lines are aligned; the engine wrote the sums.
         unsafe {
-            let scale = _mm512_load_ps(scales.add(block * 16));
-            let integer = |half: usize| _mm512_load_ps(integers.add((2 * block + half) * 16));
+            let part = parts.add(block);
+            let scale = |half: usize| _mm512_load_ps((&raw const (*part).d[half]).cast());
+            let integer = |half: usize| _mm512_load_ps((&raw const (*part).scales[half]).cast());
             let sum = |half: usize, t: usize| -> __m512 {
                 _mm512_cvtepi32_ps(_mm512_load_si512(sums.add((half * TOKENS + t) * 16).cast::<__m512i>()))
             };
             for (t, acc) in acc.iter_mut().enumerate() {
                 let dx = _mm512_set1_ps(*d.add(block * TOKENS + t));
+                if S::HALVES {
+                    for half in 0..2 {
+                        *acc = _mm512_fmadd_ps(_mm512_mul_ps(scale(half), dx), sum(half, t), *acc);
+                    }
+                    continue;
+                }
                 // Integers below 2^24, so that the products of floats are exact.
-                let isum = match W::SCALES {
+                let isum = match S::SCALES {
                     0 => sum(0, t),
                     1 => _mm512_mul_ps(sum(0, t), integer(0)),
                     _ => _mm512_fmadd_ps(sum(1, t), integer(1), _mm512_mul_ps(sum(0, t), integer(0))),
                 };
-                *acc = _mm512_fmadd_ps(_mm512_mul_ps(scale, dx), isum, *acc);
+                *acc = _mm512_fmadd_ps(_mm512_mul_ps(scale(0), dx), isum, *acc);
             }
         }
     }
 }
 
-/// `accm[t] = fma(m, dx[t] xsum[t], accm[t])` over `count` blocks.
+/// `accm[t] = fma(m, dx[t] xsum[t], accm[t])` over `count` blocks, for all minima of each.
 ///
 /// # Safety
-/// The CPU has the features; there are as many minima, and `sums` is a tile's.
+/// The CPU has the features; there are as many parts, and the tiles have as many blocks from number `at` on.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn add_minima(minima: &[Line], count: usize, sums: *const f32, accm: &mut [__m512; TOKENS]) {
-    for (block, minimum) in minima.iter().enumerate().take(count) {
+unsafe fn add_minima<S: Steps>(
+    parts: &[Line],
+    count: usize,
+    x: &Tiles<'_>,
+    at: usize,
+    accm: &mut [__m512; TOKENS],
+) {
+    let parts = parts.as_ptr().cast::<Part>();
+    for block in 0..count {
+        let at = at + block * TOKENS;
         // SAFETY: lines are aligned; the caller's promise.
         unsafe {
-            let minimum = _mm512_load_ps((&raw const *minimum).cast());
-            for (t, accm) in accm.iter_mut().enumerate() {
-                *accm = _mm512_fmadd_ps(minimum, _mm512_set1_ps(*sums.add(block * TOKENS + t)), *accm);
+            for half in 0..S::MINIMA {
+                let minimum = _mm512_load_ps((&raw const (*parts.add(block)).minima[half]).cast());
+                for (t, accm) in accm.iter_mut().enumerate() {
+                    let sum = if S::MINIMA == 1 {
+                        *x.sums.get_unchecked(at + t)
+                    } else {
+                        *x.d.get_unchecked(at + t) * f32::from(x.halves.get_unchecked(at + t)[half])
+                    };
+                    *accm = _mm512_fmadd_ps(minimum, _mm512_set1_ps(sum), *accm);
+                }
             }
         }
     }

@@ -8,8 +8,9 @@ mod integers;
 pub mod probe;
 
 pub use super::avx512::{
-    attend, dequantize, float_rows, merge, quantize, quantized_rows, rms_norm, rope, silu_mul, to_f16,
+    attend, dequantize, float_rows, layer_norm, merge, quantize, quantized_rows, rms_norm, rope, silu_mul,
+    soft_cap, swish, to_f16,
 };
 #[cfg(feature = "std")]
 pub use engine::is_permitted;
-pub use integers::{LEAST_TOKENS, lines, takes, tiled_rows};
+pub use integers::{LEAST_TOKENS, lines, tiled_rows};

@@ -1,18 +1,19 @@
 //! What happens to a row of activations between matrices, eight values at a time.
 
-use super::lanes::{Bf16, F16, Stored, dots, fma, load, store};
+use super::lanes::{Bf16, F16, Stored, dots, fma, fold, load, store};
 use crate::activations::{BLOCK, HALF, QuantizedMut};
 use crate::elementwise::{NotFinite, Rotation};
 use crate::math::{EXP_OVERFLOW, EXP_POLYNOMIAL, EXP_UNDERFLOW, LN2_HIGH, LN2_LOW, ROUND};
+use crate::reference::lanes::LANES;
 use crate::{Format, reference};
 use core::arch::x86_64::{
     __m256, __m256i, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_TO_NEAREST_INT, _mm_storeu_si128, _mm256_add_epi32,
-    _mm256_add_ps, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps,
-    _mm256_cmp_ps, _mm256_cvtps_epi32, _mm256_cvtps_ph, _mm256_div_ps, _mm256_fmadd_ps, _mm256_fmsub_ps,
-    _mm256_max_epi32, _mm256_mul_ps, _mm256_packs_epi16, _mm256_packs_epi32, _mm256_permute4x64_pd,
-    _mm256_permutevar8x32_epi32, _mm256_sad_epu8, _mm256_set1_epi8, _mm256_set1_ps, _mm256_setr_epi32,
-    _mm256_setzero_si256, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_storeu_si256, _mm256_sub_ps,
-    _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm256_xor_ps, _mm256_xor_si256,
+    _mm256_add_ps, _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256,
+    _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtps_epi32, _mm256_cvtps_ph, _mm256_div_ps, _mm256_fmadd_ps,
+    _mm256_fmsub_ps, _mm256_max_epi32, _mm256_mul_ps, _mm256_or_ps, _mm256_packs_epi16, _mm256_packs_epi32,
+    _mm256_permute4x64_pd, _mm256_permutevar8x32_epi32, _mm256_sad_epu8, _mm256_set1_epi8, _mm256_set1_ps,
+    _mm256_setr_epi32, _mm256_setzero_si256, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_storeu_si256,
+    _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm256_xor_ps, _mm256_xor_si256,
 };
 use core::arch::x86_64::{_mm256_castpd_ps, _mm256_castps_pd};
 
@@ -51,6 +52,35 @@ pub fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
         store(out, _mm256_mul_ps(silu, load(up)));
     }
     reference::silu_mul(gate_rest, up_rest, out_rest);
+}
+
+/// `x = x / (1 + e^-z)` with `z = x (linear + cubic x^2)`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn swish(x: &mut [f32], linear: f32, cubic: f32) {
+    let (xs, rest) = x.as_chunks_mut::<8>();
+    let (linears, cubics) = (_mm256_set1_ps(linear), _mm256_set1_ps(cubic));
+    for x in xs {
+        let v = load(x);
+        let z = _mm256_mul_ps(v, _mm256_fmadd_ps(_mm256_mul_ps(v, v), cubics, linears));
+        let e = exp(_mm256_xor_ps(z, _mm256_set1_ps(-0.0)));
+        store(x, _mm256_div_ps(v, _mm256_add_ps(_mm256_set1_ps(1.0), e)));
+    }
+    reference::swish(rest, linear, cubic);
+}
+
+/// `x = cap tanh(x / cap)`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn soft_cap(x: &mut [f32], cap: f32) {
+    let (xs, rest) = x.as_chunks_mut::<8>();
+    let (sign, one) = (_mm256_set1_ps(-0.0), _mm256_set1_ps(1.0));
+    for x in xs {
+        let y = _mm256_div_ps(load(x), _mm256_set1_ps(cap));
+        let t = exp(_mm256_mul_ps(_mm256_set1_ps(-2.0), _mm256_andnot_ps(sign, y)));
+        let tanh = _mm256_div_ps(_mm256_sub_ps(one, t), _mm256_add_ps(one, t));
+        let tanh = _mm256_or_ps(tanh, _mm256_and_ps(sign, y));
+        store(x, _mm256_mul_ps(_mm256_set1_ps(cap), tanh));
+    }
+    reference::soft_cap(rest, cap);
 }
 
 /// The weights of a row.
@@ -167,6 +197,54 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<
     }
     for (out, (x, weight)) in out_rest.iter_mut().zip(x_rest.iter().zip(weight_rest)) {
         *out = x * r * weight;
+    }
+    Ok(())
+}
+
+/// LayerNorm: `c * r * weight`, and `+ bias` where there is one, with `c = x - Σ x / n` and
+/// `r = 1 / sqrt(Σ c² / n + eps)`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn layer_norm(
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    eps: f32,
+    out: &mut [f32],
+) -> Result<(), NotFinite> {
+    let n = x.len() as f32;
+    let (whole, rest) = x.as_chunks::<LANES>();
+    // What is left over is as if zeros followed: to a sum of squares, or to a sum that is not -0, they add nothing.
+    let mut last = [0.0; LANES];
+    last[..rest.len()].copy_from_slice(rest);
+    let halves = |x: &[f32; LANES]| {
+        let (halves, _) = x.as_chunks::<8>();
+        [load(&halves[0]), load(&halves[1])]
+    };
+    let mut sums = [_mm256_set1_ps(0.0); 2];
+    for x in whole.iter().chain([&last]).map(halves) {
+        sums = [_mm256_add_ps(sums[0], x[0]), _mm256_add_ps(sums[1], x[1])];
+    }
+    let mean = fold(sums) / n;
+    last[..rest.len()].iter_mut().for_each(|x| *x -= mean);
+    let centred = |x| _mm256_sub_ps(x, _mm256_set1_ps(mean));
+    let mut squares = [_mm256_set1_ps(0.0); 2];
+    for x in whole.iter().map(halves) {
+        let c = [centred(x[0]), centred(x[1])];
+        squares = [_mm256_fmadd_ps(c[0], c[0], squares[0]), _mm256_fmadd_ps(c[1], c[1], squares[1])];
+    }
+    let c = halves(&last);
+    squares = [_mm256_fmadd_ps(c[0], c[0], squares[0]), _mm256_fmadd_ps(c[1], c[1], squares[1])];
+    let squares = fold(squares);
+    if !squares.is_finite() {
+        return Err(NotFinite);
+    }
+    let r = 1.0 / libm::sqrtf(squares / n + eps);
+    // Without sums across lanes and without fma: the compiler makes vectors of it.
+    for (out, (x, weight)) in out.iter_mut().zip(x.iter().zip(weight)) {
+        *out = (x - mean) * r * weight;
+    }
+    for (out, bias) in out.iter_mut().zip(bias.unwrap_or_default()) {
+        *out += bias;
     }
     Ok(())
 }

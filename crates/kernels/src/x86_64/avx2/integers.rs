@@ -5,15 +5,15 @@
 )]
 
 use super::lanes8::{Dots, Eight, four};
-use crate::x86_64::formats::quantized_rows;
+use crate::x86_64::formats::{quantized_rows, unpack_formats};
 use crate::x86_64::matmul::X;
 use core::arch::x86_64::{
-    __m256i, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_blend_epi16, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_sign_epi8,
-    _mm256_slli_epi32, _mm256_sub_epi32,
+    __m256i, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_madd_epi16, _mm256_maddubs_epi16,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_sub_epi32,
 };
 
-quantized_rows!("avx2,fma,f16c", Eight<Maddubs>, 8, 2);
+quantized_rows!("avx2,fma,f16c", Eight<Maddubs>, 8, 2, crate::x86_64::avx2::integers);
+unpack_formats!("avx2,fma,f16c", Eight<Maddubs>, 8, 2);
 
 /// AVX2's multiplication of bytes, `maddubs`.
 #[derive(Debug)]
@@ -38,20 +38,51 @@ unsafe fn nibble_pairs<const T: usize>(w: &[__m256i; 8], x: &[X; T]) -> [__m256i
     }
 }
 
+/// Σ w·x over 16 weights in 0..=31, as sums of pairs in i16: 8 products of at most 31 · 127 fit.
+///
+/// # Safety
+/// As for [`Lanes`]; `half` is 0 or 1.
+#[inline(always)]
+unsafe fn half_pairs5(w: &[__m256i; 8], half: usize, x: &X) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut pairs = _mm256_setzero_si256();
+        for (j, w) in w.iter().enumerate().skip(4 * half).take(4) {
+            pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(*w, four(x, j)));
+        }
+        pairs
+    }
+}
+
+/// Takes from each sum what weights that are `bias` too high, which is even, bring to it.
+///
+/// # Safety
+/// As for [`Lanes`].
+#[inline(always)]
+unsafe fn subtract_surplus<const T: usize>(
+    mut isums: [__m256i; T],
+    bias: i32,
+    scales: &[__m256i; 2],
+    x: &[X; T],
+) -> [__m256i; T] {
+    if bias == 0 {
+        return isums;
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (isums, x) in isums.iter_mut().zip(x) {
+            for (sum, scale) in x.sums.iter().zip(scales) {
+                // bias · scale · sum; the scale stands in both halves of its lane, so each takes half of it.
+                let surplus = _mm256_madd_epi16(*scale, _mm256_set1_epi16((bias / 2 * sum) as i16));
+                *isums = _mm256_sub_epi32(*isums, surplus);
+            }
+        }
+        isums
+    }
+}
+
 impl Dots for Maddubs {
-    const SURPLUS8: u8 = 0;
-
-    #[inline(always)]
-    unsafe fn weights8(w: __m256i) -> __m256i {
-        w
-    }
-
-    /// As i16 in both halves of the lane, to multiply pairs.
-    #[inline(always)]
-    unsafe fn scale(scale: __m256i) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_blend_epi16::<0b1010_1010>(scale, _mm256_slli_epi32::<16>(scale)) }
-    }
+    const GAINS_BY_SMALL: bool = true;
 
     #[inline(always)]
     unsafe fn dot8<const T: usize>(w: &[__m256i; 8], x: &[X; T]) -> [__m256i; T] {
@@ -86,6 +117,37 @@ impl Dots for Maddubs {
     }
 
     #[inline(always)]
+    unsafe fn dot5<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut isums = [_mm256_setzero_si256(); T];
+            for (isums, x) in isums.iter_mut().zip(x) {
+                let one = _mm256_set1_epi16(1);
+                let low = _mm256_madd_epi16(half_pairs5(w, 0, x), one);
+                let high = _mm256_madd_epi16(half_pairs5(w, 1, x), one);
+                let surplus = _mm256_set1_epi32(bias * (x.sums[0] + x.sums[1]));
+                *isums = _mm256_sub_epi32(_mm256_add_epi32(low, high), surplus);
+            }
+            isums
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn half_dots5<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [[__m256i; T]; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut isums = [[_mm256_setzero_si256(); T]; 2];
+            for (half, isums) in isums.iter_mut().enumerate() {
+                for (isum, x) in isums.iter_mut().zip(x) {
+                    let sum = _mm256_madd_epi16(half_pairs5(w, half, x), _mm256_set1_epi16(1));
+                    *isum = _mm256_sub_epi32(sum, _mm256_set1_epi32(bias * x.sums[half]));
+                }
+            }
+            isums
+        }
+    }
+
+    #[inline(always)]
     unsafe fn scaled_dot4<const T: usize>(w: &[__m256i; 8], scale: __m256i, x: &[X; T]) -> [__m256i; T] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -94,6 +156,39 @@ impl Dots for Maddubs {
                 *isums = _mm256_madd_epi16(*isums, scale);
             }
             isums
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled_dot5<const T: usize>(w: &[__m256i; 8], scale: __m256i, x: &[X; T]) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut isums = [_mm256_setzero_si256(); T];
+            for (isums, x) in isums.iter_mut().zip(x) {
+                let low = _mm256_madd_epi16(half_pairs5(w, 0, x), scale);
+                let high = _mm256_madd_epi16(half_pairs5(w, 1, x), scale);
+                *isums = _mm256_add_epi32(low, high);
+            }
+            isums
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn biased_dot5<const T: usize>(
+        w: &[__m256i; 8],
+        bias: i32,
+        scales: &[__m256i; 2],
+        x: &[X; T],
+    ) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut isums = [_mm256_setzero_si256(); T];
+            for (isums, x) in isums.iter_mut().zip(x) {
+                let low = _mm256_madd_epi16(half_pairs5(w, 0, x), scales[0]);
+                let high = _mm256_madd_epi16(half_pairs5(w, 1, x), scales[1]);
+                *isums = _mm256_add_epi32(low, high);
+            }
+            subtract_surplus(isums, bias, scales, x)
         }
     }
 
@@ -115,11 +210,25 @@ impl Dots for Maddubs {
                     *isums = _mm256_add_epi32(*isums, _mm256_madd_epi16(pairs, scales[j / 2]));
                 }
             }
-            for (isums, x) in isums.iter_mut().zip(x) {
-                for (sum, scale) in x.sums.iter().zip(scales) {
-                    // 32 · scale · sum; the scale stands in both halves of its lane, so each takes half of it.
-                    let surplus = _mm256_madd_epi16(*scale, _mm256_set1_epi16((16 * sum) as i16));
-                    *isums = _mm256_sub_epi32(*isums, surplus);
+            subtract_surplus(isums, 32, scales, x)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled_dot8<const T: usize>(
+        w: &[__m256i; 8],
+        scales: &[__m256i; 2],
+        x: &[X; T],
+    ) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut isums = [_mm256_setzero_si256(); T];
+            for (j, w) in w.iter().enumerate() {
+                // As in `dot8`.
+                let magnitude = _mm256_abs_epi8(*w);
+                for (isums, x) in isums.iter_mut().zip(x) {
+                    let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(four(x, j), *w));
+                    *isums = _mm256_add_epi32(*isums, _mm256_madd_epi16(pairs, scales[j / 4]));
                 }
             }
             isums

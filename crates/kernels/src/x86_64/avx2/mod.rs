@@ -6,11 +6,11 @@
 mod attention;
 mod elementwise;
 mod floats;
-mod integers;
+pub(super) mod integers;
 mod lanes;
 pub(super) mod lanes8;
 
 pub use attention::{attend, merge};
-pub use elementwise::{dequantize, quantize, rms_norm, rope, silu_mul, to_f16};
+pub use elementwise::{dequantize, layer_norm, quantize, rms_norm, rope, silu_mul, soft_cap, swish, to_f16};
 pub use floats::float_rows;
 pub use integers::quantized_rows;

@@ -4,9 +4,11 @@
 
 mod attention;
 mod elementwise;
-mod integers;
+pub(super) mod integers;
 
-pub use super::avx2::{dequantize, float_rows, quantize, rms_norm, rope, to_f16};
+pub use super::avx2::{
+    dequantize, float_rows, layer_norm, quantize, rms_norm, rope, soft_cap, swish, to_f16,
+};
 pub use attention::{attend, merge};
 pub use elementwise::silu_mul;
 pub use integers::{Avx512, quantized_rows};

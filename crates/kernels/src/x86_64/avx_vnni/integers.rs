@@ -1,6 +1,6 @@
 //! Products of four bytes in one instruction, summed in i32: level AVX-VNNI.
 //!
-//! It multiplies unsigned by signed bytes, so that weights are stored unsigned, a constant too high, and that constant
+//! It multiplies unsigned by signed bytes, so that weights are taken as unsigned, a constant too high, and that constant
 //! times the sum of the activations is where each sum starts from.
 #![allow(
     clippy::inline_always,
@@ -12,11 +12,11 @@ use crate::x86_64::formats::quantized_rows;
 use crate::x86_64::matmul::X;
 use core::arch::x86_64::{
     __m256i, _mm256_add_epi32, _mm256_dpbusd_avx_epi32, _mm256_mullo_epi32, _mm256_set1_epi8,
-    _mm256_set1_epi32, _mm256_setzero_si256, _mm256_xor_si256,
+    _mm256_set1_epi32, _mm256_setzero_si256, _mm256_srai_epi32, _mm256_xor_si256,
 };
 use core::marker::PhantomData;
 
-quantized_rows!("avx2,fma,f16c,avxvnni", Eight<Vnni<Vex>>, 8, 2);
+quantized_rows!("avx2,fma,f16c,avxvnni", Eight<Vnni<Vex>>, 8, 2, crate::x86_64::avx2::integers);
 
 /// The instruction in one of its encodings.
 pub trait DotInstruction {
@@ -70,24 +70,12 @@ unsafe fn dot<I: DotInstruction, const T: usize, const N: usize>(
 }
 
 impl<I: DotInstruction> Dots for Vnni<I> {
-    const SURPLUS8: u8 = 128;
-
-    #[inline(always)]
-    unsafe fn weights8(w: __m256i) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_xor_si256(w, _mm256_set1_epi8(-128)) }
-    }
-
-    #[inline(always)]
-    unsafe fn scale(scale: __m256i) -> __m256i {
-        scale
-    }
+    const GAINS_BY_SMALL: bool = false;
 
     #[inline(always)]
     unsafe fn dot8<const T: usize>(w: &[__m256i; 8], x: &[X; T]) -> [__m256i; T] {
-        let starts = core::array::from_fn(|t| -128 * (x[t].sums[0] + x[t].sums[1]));
         // SAFETY: the caller's promise.
-        unsafe { dot::<I, T, 8>(w, x, 0, starts) }
+        unsafe { Self::dot4(&unsigned(w), 128, x) }
     }
 
     #[inline(always)]
@@ -103,7 +91,45 @@ impl<I: DotInstruction> Dots for Vnni<I> {
         unsafe {
             let mut isums = dot::<I, T, 8>(w, x, 0, [0; T]);
             for isum in &mut isums {
-                *isum = _mm256_mullo_epi32(*isum, scale);
+                *isum = _mm256_mullo_epi32(*isum, in_lane(scale));
+            }
+            isums
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn dot5<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe { Self::dot4(w, bias, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled_dot5<const T: usize>(w: &[__m256i; 8], scale: __m256i, x: &[X; T]) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe { Self::scaled_dot4(w, scale, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn biased_dot5<const T: usize>(
+        w: &[__m256i; 8],
+        bias: i32,
+        scales: &[__m256i; 2],
+        x: &[X; T],
+    ) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            // One half after the other, not in a loop: that would keep the sums of the activations in memory.
+            let [a, b, c, d, e, f, g, h] = *w;
+            let scales = [in_lane(scales[0]), in_lane(scales[1])];
+            let low = core::array::from_fn(|t| -bias * x[t].sums[0]);
+            let mut isums = dot::<I, T, 4>(&[a, b, c, d], x, 0, low);
+            for isum in &mut isums {
+                *isum = _mm256_mullo_epi32(*isum, scales[0]);
+            }
+            let high = core::array::from_fn(|t| -bias * x[t].sums[1]);
+            let high = dot::<I, T, 4>(&[e, f, g, h], x, 4, high);
+            for (isum, high) in isums.iter_mut().zip(high) {
+                *isum = _mm256_add_epi32(*isum, _mm256_mullo_epi32(high, scales[1]));
             }
             isums
         }
@@ -116,18 +142,54 @@ impl<I: DotInstruction> Dots for Vnni<I> {
         x: &[X; T],
     ) -> [__m256i; T] {
         // SAFETY: the caller's promise.
+        unsafe { Self::biased_dot5(w, 32, scales, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled_dot8<const T: usize>(
+        w: &[__m256i; 8],
+        scales: &[__m256i; 2],
+        x: &[X; T],
+    ) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe { Self::biased_dot5(&unsigned(w), 128, scales, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn half_dots5<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [[__m256i; T]; 2] {
+        // SAFETY: the caller's promise.
         unsafe {
-            let mut isums = [_mm256_setzero_si256(); T];
-            for (h, (w, scale)) in w.as_chunks::<4>().0.iter().zip(scales).enumerate() {
-                let starts = core::array::from_fn(|t| -32 * x[t].sums[h]);
-                let halves = dot::<I, T, 4>(w, x, 4 * h, starts);
-                for (isum, half) in isums.iter_mut().zip(halves) {
-                    *isum = _mm256_add_epi32(*isum, _mm256_mullo_epi32(half, *scale));
-                }
-            }
-            isums
+            let [a, b, c, d, e, f, g, h] = *w;
+            [
+                dot::<I, T, 4>(&[a, b, c, d], x, 0, core::array::from_fn(|t| -bias * x[t].sums[0])),
+                dot::<I, T, 4>(&[e, f, g, h], x, 4, core::array::from_fn(|t| -bias * x[t].sums[1])),
+            ]
         }
     }
+}
+
+/// A scale of which both halves of the lane hold a copy.
+///
+/// # Safety
+/// As for [`Dots`].
+#[inline(always)]
+unsafe fn in_lane(scale: __m256i) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_srai_epi32::<16>(scale) }
+}
+
+/// Int8 weights, 128 too high.
+///
+/// # Safety
+/// As for [`Dots`].
+#[inline(always)]
+unsafe fn unsigned(w: &[__m256i; 8]) -> [__m256i; 8] {
+    let mut unsigned = *w;
+    for w in &mut unsigned {
+        // SAFETY: the caller's promise.
+        *w = unsafe { _mm256_xor_si256(*w, _mm256_set1_epi8(-128)) };
+    }
+    unsigned
 }
 
 #[cfg(all(test, feature = "std"))]

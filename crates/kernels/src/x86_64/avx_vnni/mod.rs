@@ -4,5 +4,8 @@
 
 mod integers;
 
-pub use super::avx2::{attend, dequantize, float_rows, merge, quantize, rms_norm, rope, silu_mul, to_f16};
+pub use super::avx2::{
+    attend, dequantize, float_rows, layer_norm, merge, quantize, rms_norm, rope, silu_mul, soft_cap, swish,
+    to_f16,
+};
 pub use integers::quantized_rows;

@@ -21,7 +21,13 @@ impl DotInstruction for Evex {
 mod evex {
     use super::*;
 
-    quantized_rows!("avx2,fma,f16c,avx512vl,avx512vnni", Eight<Vnni<Evex>>, 8, 2);
+    quantized_rows!(
+        "avx2,fma,f16c,avx512vl,avx512vnni",
+        Eight<Vnni<Evex>>,
+        8,
+        2,
+        crate::x86_64::avx2::integers
+    );
 }
 
 #[test]
