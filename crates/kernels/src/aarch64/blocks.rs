@@ -66,8 +66,11 @@ pub trait Bytes: Copy {
     /// Byte `at + i % 8` for weight i.
     unsafe fn twice(self, at: usize) -> uint8x16_t;
 
-    /// Byte `at + T::OF[i]` for weight i: of the word at `at`.
-    unsafe fn pick<T: Table>(self, at: usize) -> uint8x16_t;
+    /// The word at byte `at`, of the row of each weight.
+    unsafe fn word(self, at: usize) -> uint8x16_t;
+
+    /// Byte `T::OF[i]` for weight i, of its row's word.
+    unsafe fn pick<T: Table>(self, words: uint8x16_t) -> uint8x16_t;
 
     /// `T::OF[i]` for weight i.
     unsafe fn each<T: Table>(self) -> uint8x16_t;
@@ -102,7 +105,9 @@ pub trait Packed {
     const SCALES: IntegerScales = IntegerScales::None;
     /// Which number there are two of.
     const SPLIT: Split = Split::None;
-    /// A format of which the constants that follow `OFFSET` are the same: products of unpacked rows are one for both.
+    /// Whether weights come from tables, which stay in registers.
+    const TABLES: bool = false;
+    /// A format with the same `BITS`, `MINIMUM`, `SCALES` and `SPLIT`: products of unpacked rows are one for both.
     type Alike: Packed;
     /// What is unpacked once for a block.
     type Shared: Copy;
@@ -171,11 +176,15 @@ impl Bytes for Row {
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn pick<T: Table>(self, at: usize) -> uint8x16_t {
+    unsafe fn word(self, at: usize) -> uint8x16_t {
         // SAFETY: as above.
-        let word = vdupq_n_u32(unsafe { self.0.add(at).cast::<u32>().read_unaligned() });
-        // SAFETY: the same promises.
-        vqtbl1q_u8(vreinterpretq_u8_u32(word), unsafe { self.each::<T>() })
+        vreinterpretq_u8_u32(vdupq_n_u32(unsafe { self.0.add(at).cast::<u32>().read_unaligned() }))
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn pick<T: Table>(self, words: uint8x16_t) -> uint8x16_t {
+        vqtbl1q_u8(words, sixteen(&T::OF))
     }
 
     #[inline]

@@ -403,11 +403,11 @@ unsafe fn four<D: Dot, F: Packed, S: Source, const PART: usize, const N: usize, 
         };
         let start =
             if F::OFFSET == 0 { vdupq_n_s32(0) } else { vld1q_s32(token.offsets.get_unchecked(at).as_ptr()) };
-        let dx = *token.d.get_unchecked(at);
+        let dx = || *token.d.get_unchecked(at);
         if F::SPLIT == Split::Scale {
             let isums = rows[I].half_products::<D, F, PART>(x);
             for (isum, d) in isums.into_iter().zip([scales.d, scales.second]) {
-                let scale = vmulq_n_f32(d, dx);
+                let scale = vmulq_n_f32(d, dx());
                 sums.products[I] = vfmaq_f32(sums.products[I], scale, vcvtq_f32_s32(in_order(isum)));
             }
             return;
@@ -419,9 +419,9 @@ unsafe fn four<D: Dot, F: Packed, S: Source, const PART: usize, const N: usize, 
         );
         // Two quads at a time lie side by side, so that one instruction loads a word of both; where they do not fit
         // the registers, one.
-        let crowded = F::PARTS == 1 && F::NARROW && (F::MINIMUM || D::WIDE);
+        let crowded = F::TABLES || F::PARTS == 1 && F::NARROW && (F::MINIMUM || D::WIDE);
         let isum = if crowded || I == 1 { in_order(isum) } else { isum };
-        let scale = vmulq_n_f32(scales.d, dx);
+        let scale = vmulq_n_f32(scales.d, dx());
         sums.products[I] = vfmaq_f32(sums.products[I], scale, vcvtq_f32_s32(isum));
         let minimum = |sum: float32x4_t, minimum: float32x4_t, at: usize| {
             vfmaq_f32(sum, minimum, vdupq_n_f32(*token.sums.get_unchecked(at)))

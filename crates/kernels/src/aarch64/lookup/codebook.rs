@@ -268,7 +268,7 @@ impl Coded for IQ3_S {
     #[target_feature(enable = "neon")]
     unsafe fn part(block: *const u8, part: usize) -> (Weights, [i8; 2]) {
         // SAFETY: lower bits in bytes 2..66, ninth bits in bytes 66..74, signs in bytes 74..106, scales in bytes 106..110.
-        let (low, high, signs, scales): ([u8; 8], u8, u32, u8) = unsafe {
+        let (low, high, signs, scales): (u64, u8, u32, u8) = unsafe {
             (
                 read(block, 2 + 8 * part),
                 read(block, 66 + part),
@@ -276,7 +276,13 @@ impl Coded for IQ3_S {
                 read(block, 106 + part / 2),
             )
         };
-        let weights = fours(&codebooks::IQ3_S, |i| usize::from(low[i]) | usize::from(high >> i & 1) << 8);
+        // SAFETY: eight bytes.
+        let bit_of = unsafe { vld1_u8([1, 2, 4, 8, 16, 32, 64, 128].as_ptr()) };
+        let ninth = vshr_n_u8::<7>(vtst_u8(vdup_n_u8(high), bit_of));
+        let numbers = vcombine_u8(vzip1_u8(vcreate_u8(low), ninth), vzip2_u8(vcreate_u8(low), ninth));
+        let numbers = vreinterpretq_u64_u8(numbers);
+        let numbers = [vgetq_lane_u64::<0>(numbers), vgetq_lane_u64::<1>(numbers)];
+        let weights = fours(&codebooks::IQ3_S, |i| (numbers[i / 4] >> (i % 4 * 16)) as usize & 511);
         (signed::<1>(weights, word(signs)), [odd(scales >> (part % 2 * 4) & 15); 2])
     }
 }
