@@ -70,16 +70,20 @@ fn odd_field(format: Format) -> Option<Range<usize>> {
     (odd > 0).then(|| if is_last { end - odd..end } else { 0..odd })
 }
 
-/// The fields of a block: words, and where there is one the odd scale.
-fn fields(format: Format) -> impl Iterator<Item = Range<usize>> {
-    let odd = odd_field(format);
+/// Where the words of a block begin: all of it but the odd scale.
+fn words(format: Format) -> impl Iterator<Item = usize> {
     let end = format.block_bytes();
-    let words = match &odd {
+    let words = match odd_field(format) {
         Some(odd) if odd.start == 0 => odd.end..end,
         Some(odd) => 0..odd.start,
         None => 0..end,
     };
-    odd.into_iter().chain(words.step_by(4).map(|at| at..at + 4))
+    words.step_by(4)
+}
+
+/// The fields of a block: words, and where there is one the odd scale.
+fn fields(format: Format) -> impl Iterator<Item = Range<usize>> {
+    odd_field(format).into_iter().chain(words(format).map(|at| at..at + 4))
 }
 
 /// Where the field that begins at byte `at` of a block as ggml lays it begins in a row of [`Layout::Rows16`].
@@ -124,8 +128,13 @@ pub fn interleave(format: Format, rows: &[u8], group: &mut [u8]) {
 pub fn gather(format: Format, group: &[u8], row: usize, block: &mut [u8]) {
     let bytes = format.block_bytes();
     assert!(group.len() == GROUP * bytes && block.len() == bytes && row < GROUP, "a block of 16 rows");
-    for field in fields(format) {
-        let from = GROUP * place(format, field.start) + row * field.len();
-        block[field.clone()].copy_from_slice(&group[from..from + field.len()]);
+    if let Some(odd) = odd_field(format) {
+        let from = GROUP * place(format, odd.start) + row * odd.len();
+        block[odd.clone()].copy_from_slice(&group[from..from + odd.len()]);
+    }
+    // Of a length that the compiler knows: a word is one load and one store.
+    for at in words(format) {
+        let from = GROUP * place(format, at) + row * 4;
+        block[at..at + 4].copy_from_slice(&group[from..from + 4]);
     }
 }

@@ -3,11 +3,13 @@
 //! The layouts are described in [`crate::reference::blocks`] and [`crate::layout`]. Each format only says how its
 //! integer weights come out of vectors of bytes, and its scales and minima, row by row, into the lanes of others; a
 //! [`Source`] knows where the bytes of four rows are. Formats with one scale for 16 to 128 weights are in `small`, those
-//! of 256 in `k`.
+//! of 256 in `k`; `decoded` is what formats are brought to that are decoded row by row ([`super::lookup`]).
 
+mod decoded;
 mod k;
 mod small;
 
+pub use decoded::Decoded;
 pub use k::{IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, TQ2_0};
 pub use small::{IQ4_NL, MXFP4, NVFP4, Q1_0, Q2_0, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 
@@ -64,8 +66,11 @@ pub trait Bytes: Copy {
     /// Byte `at + i % 8` for weight i.
     unsafe fn twice(self, at: usize) -> uint8x16_t;
 
-    /// Byte `at + T::OF[i]` for weight i: of the word at `at`.
-    unsafe fn pick<T: Table>(self, at: usize) -> uint8x16_t;
+    /// The word at byte `at`, of the row of each weight.
+    unsafe fn word(self, at: usize) -> uint8x16_t;
+
+    /// Byte `T::OF[i]` for weight i, of its row's word.
+    unsafe fn pick<T: Table>(self, words: uint8x16_t) -> uint8x16_t;
 
     /// `T::OF[i]` for weight i.
     unsafe fn each<T: Table>(self) -> uint8x16_t;
@@ -100,7 +105,9 @@ pub trait Packed {
     const SCALES: IntegerScales = IntegerScales::None;
     /// Which number there are two of.
     const SPLIT: Split = Split::None;
-    /// A format of which the constants that follow `OFFSET` are the same: products of unpacked rows are one for both.
+    /// Whether weights come from tables, which stay in registers.
+    const TABLES: bool = false;
+    /// A format with the same `BITS`, `MINIMUM`, `SCALES` and `SPLIT`: products of unpacked rows are one for both.
     type Alike: Packed;
     /// What is unpacked once for a block.
     type Shared: Copy;
@@ -169,11 +176,15 @@ impl Bytes for Row {
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn pick<T: Table>(self, at: usize) -> uint8x16_t {
+    unsafe fn word(self, at: usize) -> uint8x16_t {
         // SAFETY: as above.
-        let word = vdupq_n_u32(unsafe { self.0.add(at).cast::<u32>().read_unaligned() });
-        // SAFETY: the same promises.
-        vqtbl1q_u8(vreinterpretq_u8_u32(word), unsafe { self.each::<T>() })
+        vreinterpretq_u8_u32(vdupq_n_u32(unsafe { self.0.add(at).cast::<u32>().read_unaligned() }))
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn pick<T: Table>(self, words: uint8x16_t) -> uint8x16_t {
+        vqtbl1q_u8(words, sixteen(&T::OF))
     }
 
     #[inline]

@@ -4,10 +4,11 @@
 //! the results.
 
 use super::blocks::{
-    IQ4_NL, IQ4_XS, IntegerScales, MXFP4, NVFP4, Packed, Q1_0, Q2_0, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0,
-    Q5_1, Q5_K, Q6_K, Q8_0, Split, TQ2_0, each_part,
+    Decoded, IQ4_NL, IQ4_XS, IntegerScales, MXFP4, NVFP4, Packed, Q1_0, Q2_0, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K,
+    Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, Split, TQ2_0, each_part,
 };
 use super::float::{Value, dots, exp, fold, load, store, zero_lanes};
+use super::lookup;
 use crate::Format;
 use crate::activations::{BLOCK, HALF, QuantizedMut};
 use crate::elementwise::{NotFinite, Rotation};
@@ -48,7 +49,17 @@ pub fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
                 let done = bytes.len() - rest.len() * 2;
                 reference::dequantize(format, &bytes[done..], rest);
             }
-            _ => reference::dequantize(format, bytes, out),
+            _ => match lookup::decoder(format) {
+                Some(decode) => {
+                    let mut block = Decoded::ZERO;
+                    let blocks = bytes.chunks_exact(format.block_bytes());
+                    for (bytes, out) in blocks.zip(out.chunks_exact_mut(format.block_len())) {
+                        decode(bytes.as_ptr(), &mut block);
+                        dequantize_block::<Decoded>((&raw const block).cast(), out);
+                    }
+                }
+                None => reference::dequantize(format, bytes, out),
+            },
         }
     }
 }
@@ -61,12 +72,23 @@ pub fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
 #[target_feature(enable = "neon")]
 unsafe fn dequantize_blocks<F: Packed>(bytes: &[u8], out: &mut [f32]) {
     for (block, out) in bytes.chunks_exact(F::BYTES).zip(out.chunks_exact_mut(F::PARTS * BLOCK)) {
-        let parts = out.as_chunks_mut::<BLOCK>().0;
-        // SAFETY: a whole block; the parts are those of the format.
-        unsafe {
-            let shared = F::shared([block.as_ptr(); 4]);
-            each_part!(F, PART => { dequantize_part::<F, PART>(block, &shared, parts) });
-        }
+        // SAFETY: a whole block.
+        unsafe { dequantize_block::<F>(block.as_ptr(), out) };
+    }
+}
+
+/// As [`dequantize`], for one block of a format.
+///
+/// # Safety
+/// `block` must be a whole block, and `out` have room for its weights.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn dequantize_block<F: Packed>(block: *const u8, out: &mut [f32]) {
+    let parts = out.as_chunks_mut::<BLOCK>().0;
+    // SAFETY: as promised by the caller; the parts are those of the format.
+    unsafe {
+        let shared = F::shared([block; 4]);
+        each_part!(F, PART => { dequantize_part::<F, PART>(block, &shared, parts) });
     }
 }
 
@@ -77,12 +99,12 @@ unsafe fn dequantize_blocks<F: Packed>(bytes: &[u8], out: &mut [f32]) {
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn dequantize_part<F: Packed, const PART: usize>(
-    block: &[u8],
+    block: *const u8,
     shared: &F::Shared,
     parts: &mut [[f32; BLOCK]],
 ) {
     // SAFETY: as promised by the caller.
-    let (scales, weights) = unsafe { (F::scales::<PART>(shared), F::weights::<PART>(block.as_ptr())) };
+    let (scales, weights) = unsafe { (F::scales::<PART>(shared), F::weights::<PART>(block)) };
     let halves = parts[PART].as_chunks_mut::<HALF>().0;
     let split =
         |which: Split, first: float32x4_t| [first, if F::SPLIT == which { scales.second } else { first }];

@@ -14,6 +14,7 @@ mod elementwise;
 mod float;
 pub mod fours;
 pub mod i8mm;
+mod lookup;
 pub mod neon;
 mod panel;
 pub mod probe;

@@ -10,6 +10,7 @@ use super::blocks::{
 };
 use super::dot::Dot;
 use super::fours::Fours;
+use super::lookup;
 use super::panel::{self, PanelBlock};
 use super::source::{Blocks, Quad, Source, Walk};
 use crate::activations::{BLOCK, Quantized};
@@ -24,7 +25,7 @@ use core::ops::Range;
 pub const LANES: usize = 4;
 /// The vectors of plain rows that meet one token together: a load of activations serves them all. More would be more
 /// streams than a CPU follows, and more pointers than there are registers.
-const PLAIN: usize = 2;
+pub const PLAIN: usize = 2;
 /// The vectors of sixteen rows.
 pub const QUADS: usize = GROUP / LANES;
 
@@ -64,8 +65,11 @@ pub unsafe fn quantized_rows<D: Dot>(
             Format::Q6_K => rows_of::<D, Q6_K>(matrix, rows, x, out, scratch),
             Format::IQ4_XS => rows_of::<D, IQ4_XS>(matrix, rows, x, out, scratch),
             Format::TQ2_0 => rows_of::<D, TQ2_0>(matrix, rows, x, out, scratch),
-            // Formats without a kernel of this level.
-            _ => reference::quantized_rows(matrix, rows, x.0, out, scratch),
+            format => match lookup::decoder(format) {
+                Some(decode) => lookup::quantized_rows::<D>(matrix, decode, &rows, x, out, scratch),
+                // Formats without a kernel of this level.
+                None => reference::quantized_rows(matrix, rows, x.0, out, scratch),
+            },
         }
     }
 }
@@ -84,7 +88,7 @@ const fn is_alike<F: Packed, G: Packed>() -> bool {
 unsafe fn rows_of<D: Dot, F: Packed>(
     matrix: &Matrix<'_>,
     rows: Range<usize>,
-    (x, fours): (&Quantized<'_>, Option<&Fours<'_>>),
+    x: (&Quantized<'_>, Option<&Fours<'_>>),
     mut out: Tile<'_>,
     scratch: &mut [Line],
 ) {
@@ -92,6 +96,7 @@ unsafe fn rows_of<D: Dot, F: Packed>(
     let blocks = matrix.cols() / BLOCK;
     let apart = |_: usize, rows: [usize; LANES]| rows.map(|row| matrix.row(row).as_ptr());
     if out.tokens() == 1 {
+        let x = x.0;
         // SAFETY: the same promises, and pointers at whole rows.
         unsafe {
             match matrix.layout() {
@@ -103,14 +108,14 @@ unsafe fn rows_of<D: Dot, F: Packed>(
     }
     match matrix.layout() {
         // SAFETY: the same promises, and pointers at whole rows.
-        Layout::Rows => unsafe { tokens::<D, F, Blocks>(&rows, blocks, (x, fours), out, scratch, apart) },
+        Layout::Rows => unsafe { tokens::<D, F, Blocks>(&rows, blocks, x, out, scratch, apart) },
         Layout::Rows16 => {
             let (panel, _) = carve::<PanelBlock>(scratch, blocks);
             for (group, place) in Place::groups(&rows) {
                 // SAFETY: a pointer at a whole group, and as many activations as the caller promises.
                 unsafe {
                     panel::unpack::<D, F, Quad>(Quad::all(matrix.group(group).as_ptr()), panel);
-                    panel::multiply::<D, F::Alike>(panel, (x, fours), &mut out, &place);
+                    panel::multiply::<D, F::Alike>(panel, x, &mut out, &place);
                 }
             }
         }
@@ -135,9 +140,9 @@ pub unsafe fn one_token<D: Dot, F: Packed, W: Walk>(
     let token = Token::new::<F>(x, blocks, scratch);
     let out = out.token(0);
     for place in Place::apart(rows, PLAIN * LANES) {
-        let fours = apart_rows::<W, PLAIN>(rows, place.column, &walk);
+        let walks = walks::<W, PLAIN>(rows, place.column, &walk);
         // SAFETY: as promised by the caller.
-        let sums = unsafe { dots::<D, F, W, PLAIN>(fours, blocks, &token) };
+        let sums = unsafe { dots::<D, F, W, PLAIN>(walks, blocks, &token) };
         place.store(0, sums, out);
     }
 }
@@ -169,7 +174,8 @@ unsafe fn one_token_of_groups<D: Dot, F: Packed>(
 /// Rows that lie apart times several tokens. `walk` is as in [`one_token`].
 ///
 /// # Safety
-/// `walk` must lead through `blocks` times 32 weights of format `F`, and the tokens have as many.
+/// `walk` must lead through `blocks` times 32 weights of format `F`, and the tokens have as many; the fours of `x` must
+/// be made of it for `D`.
 #[inline]
 #[target_feature(enable = "neon")]
 pub unsafe fn tokens<D: Dot, F: Packed, W: Walk>(
@@ -184,7 +190,7 @@ pub unsafe fn tokens<D: Dot, F: Packed, W: Walk>(
     for place in Place::apart(rows, GROUP) {
         // SAFETY: as promised by the caller.
         unsafe {
-            panel::unpack::<D, F, W>(apart_rows(rows, place.column, &walk), panel);
+            panel::unpack::<D, F, W>(walks(rows, place.column, &walk), panel);
             panel::multiply::<D, F::Alike>(panel, x, &mut out, &place);
         }
     }
@@ -192,7 +198,7 @@ pub unsafe fn tokens<D: Dot, F: Packed, W: Walk>(
 
 /// What leads through plain rows from the one numbered `first` of `rows` on; past the end, the last again, whose
 /// results nobody stores.
-fn apart_rows<W, const N: usize>(
+fn walks<W, const N: usize>(
     rows: &Range<usize>,
     first: usize,
     walk: impl Fn(usize, [usize; LANES]) -> W,
@@ -397,11 +403,11 @@ unsafe fn four<D: Dot, F: Packed, S: Source, const PART: usize, const N: usize, 
         };
         let start =
             if F::OFFSET == 0 { vdupq_n_s32(0) } else { vld1q_s32(token.offsets.get_unchecked(at).as_ptr()) };
-        let dx = *token.d.get_unchecked(at);
+        let dx = || *token.d.get_unchecked(at);
         if F::SPLIT == Split::Scale {
             let isums = rows[I].half_products::<D, F, PART>(x);
             for (isum, d) in isums.into_iter().zip([scales.d, scales.second]) {
-                let scale = vmulq_n_f32(d, dx);
+                let scale = vmulq_n_f32(d, dx());
                 sums.products[I] = vfmaq_f32(sums.products[I], scale, vcvtq_f32_s32(in_order(isum)));
             }
             return;
@@ -413,9 +419,9 @@ unsafe fn four<D: Dot, F: Packed, S: Source, const PART: usize, const N: usize, 
         );
         // Two quads at a time lie side by side, so that one instruction loads a word of both; where they do not fit
         // the registers, one.
-        let crowded = F::PARTS == 1 && F::NARROW && (F::MINIMUM || D::WIDE);
+        let crowded = F::TABLES || F::PARTS == 1 && F::NARROW && (F::MINIMUM || D::WIDE);
         let isum = if crowded || I == 1 { in_order(isum) } else { isum };
-        let scale = vmulq_n_f32(scales.d, dx);
+        let scale = vmulq_n_f32(scales.d, dx());
         sums.products[I] = vfmaq_f32(sums.products[I], scale, vcvtq_f32_s32(isum));
         let minimum = |sum: float32x4_t, minimum: float32x4_t, at: usize| {
             vfmaq_f32(sum, minimum, vdupq_n_f32(*token.sums.get_unchecked(at)))

@@ -275,7 +275,7 @@ impl<F: Packed, const I: usize> Word<F, I> {
     /// The words at byte `at` of a block as ggml lays it.
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn words(self, at: usize) -> uint8x16_t {
+    unsafe fn read(self, at: usize) -> uint8x16_t {
         // SAFETY: as promised by the caller.
         vreinterpretq_u8_u32(unsafe { self.quad.words(Quad::place(F::FORMAT, at)) })
     }
@@ -286,23 +286,28 @@ impl<F: Packed, const I: usize> Bytes for Word<F, I> {
     #[target_feature(enable = "neon")]
     unsafe fn at(self, at: usize) -> uint8x16_t {
         // SAFETY: as promised by the caller.
-        unsafe { self.words(at + 4 * I) }
+        unsafe { self.read(at + 4 * I) }
     }
 
     #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn twice(self, at: usize) -> uint8x16_t {
         // SAFETY: as promised by the caller.
-        unsafe { self.words(at + I % 2 * 4) }
+        unsafe { self.read(at + I % 2 * 4) }
     }
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn pick<T: Table>(self, at: usize) -> uint8x16_t {
-        // Of the word of each row, not of the first alone.
-        let places = const { four_times(&T::OF, I, 4) };
+    unsafe fn word(self, at: usize) -> uint8x16_t {
         // SAFETY: as promised by the caller.
-        vqtbl1q_u8(unsafe { self.words(at) }, sixteen(&places))
+        unsafe { self.read(at) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn pick<T: Table>(self, words: uint8x16_t) -> uint8x16_t {
+        // Of the word of each row, not of the first alone.
+        vqtbl1q_u8(words, sixteen(&const { four_times(&T::OF, I, 4) }))
     }
 
     #[inline]

@@ -110,15 +110,29 @@ impl Table for BitOf {
     const OF: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];
 }
 
-/// 255 for each weight of a half whose bit in the word at `at` is set, 0 for the others.
+/// 255 for each weight of a half whose bit is set in the words at `at`, of which `words` makes others before: 0 for the
+/// other weights.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn bits<const HALF: usize>(bytes: impl Bytes, at: usize) -> uint8x16_t {
+unsafe fn bits<const HALF: usize>(
+    bytes: impl Bytes,
+    at: usize,
+    words: impl Fn(uint8x16_t) -> uint8x16_t,
+) -> uint8x16_t {
     // SAFETY: as promised by the caller.
     unsafe {
-        let picked = if HALF == 0 { bytes.pick::<ByteOf<0>>(at) } else { bytes.pick::<ByteOf<1>>(at) };
+        let words = words(bytes.word(at));
+        let picked = if HALF == 0 { bytes.pick::<ByteOf<0>>(words) } else { bytes.pick::<ByteOf<1>>(words) };
         vtstq_u8(picked, bytes.each::<BitOf>())
     }
+}
+
+/// The low halves of bytes, or the high ones, with other upper halves over them.
+#[inline]
+#[target_feature(enable = "neon")]
+fn over_nibbles<const HALF: usize>(bytes: uint8x16_t, upper: uint8x16_t) -> int8x16_t {
+    let low = if HALF == 0 { bytes } else { vshrq_n_u8::<4>(bytes) };
+    vreinterpretq_s8_u8(vsliq_n_u8::<4>(low, upper))
 }
 
 /// 32 int5 around 16, one f16 scale.
@@ -126,6 +140,7 @@ pub struct Q5_0;
 
 impl Packed for Q5_0 {
     const FORMAT: Format = Format::Q5_0;
+    const TABLES: bool = true;
     type Alike = Q4_0;
     leading!();
 
@@ -133,9 +148,9 @@ impl Packed for Q5_0 {
     #[target_feature(enable = "neon")]
     unsafe fn half<const PART: usize, const HALF: usize>(bytes: impl Bytes) -> int8x16_t {
         // SAFETY: fifth bits in bytes 2..6, the others in bytes 6..22.
-        let (high, low) = unsafe { (bits::<HALF>(bytes, 2), nibbles::<HALF>(bytes.at(6))) };
+        let (clear, low) = unsafe { (bits::<HALF>(bytes, 2, |words| vmvnq_u8(words)), bytes.at(6)) };
         // Where the fifth bit is clear, the weight is 16 less than its other bits: in two's complement, 4 bits are set.
-        vorrq_s8(low, vreinterpretq_s8_u8(vbicq_u8(vdupq_n_u8(0xf0), high)))
+        over_nibbles::<HALF>(low, clear)
     }
 }
 
@@ -146,6 +161,7 @@ impl Packed for Q5_1 {
     const FORMAT: Format = Format::Q5_1;
     const BITS: usize = 6;
     const MINIMUM: bool = true;
+    const TABLES: bool = true;
     type Alike = Self;
     leading!();
 
@@ -153,8 +169,8 @@ impl Packed for Q5_1 {
     #[target_feature(enable = "neon")]
     unsafe fn half<const PART: usize, const HALF: usize>(bytes: impl Bytes) -> int8x16_t {
         // SAFETY: fifth bits in bytes 4..8, the others in bytes 8..24.
-        let (high, low) = unsafe { (bits::<HALF>(bytes, 4), nibbles::<HALF>(bytes.at(8))) };
-        vorrq_s8(low, vreinterpretq_s8_u8(vandq_u8(vdupq_n_u8(0x10), high)))
+        let (set, low) = unsafe { (bits::<HALF>(bytes, 4, |words| words), bytes.at(8)) };
+        over_nibbles::<HALF>(low, vshrq_n_u8::<7>(set))
     }
 }
 
@@ -164,6 +180,7 @@ pub struct IQ4_NL;
 impl Packed for IQ4_NL {
     const FORMAT: Format = Format::IQ4_NL;
     const BITS: usize = 8;
+    const TABLES: bool = true;
     type Alike = Q8_0;
     leading!();
 
@@ -180,6 +197,7 @@ pub struct Q1_0;
 
 impl Packed for Q1_0 {
     const FORMAT: Format = Format::Q1_0;
+    const TABLES: bool = true;
     type Alike = Q4_0;
     leading!();
 
@@ -187,9 +205,9 @@ impl Packed for Q1_0 {
     #[target_feature(enable = "neon")]
     unsafe fn half<const PART: usize, const HALF: usize>(bytes: impl Bytes) -> int8x16_t {
         // SAFETY: bits in bytes 2..18.
-        let set = unsafe { bits::<HALF>(bytes, 2 + 4 * PART) };
-        // 0 becomes -1, and -1 becomes 1.
-        vsubq_s8(vdupq_n_s8(-1), vreinterpretq_s8_u8(vaddq_u8(set, set)))
+        let clear = unsafe { bits::<HALF>(bytes, 2 + 4 * PART, |words| vmvnq_u8(words)) };
+        // 255 is -1.
+        vreinterpretq_s8_u8(vorrq_u8(clear, vdupq_n_u8(1)))
     }
 }
 
@@ -213,6 +231,7 @@ pub struct Q2_0;
 impl Packed for Q2_0 {
     const FORMAT: Format = Format::Q2_0;
     const OFFSET: i8 = 1;
+    const TABLES: bool = true;
     type Alike = Q4_0;
     leading!();
 
@@ -221,7 +240,7 @@ impl Packed for Q2_0 {
     unsafe fn half<const PART: usize, const HALF: usize>(bytes: impl Bytes) -> int8x16_t {
         // SAFETY: weights in bytes 2..18, four in each.
         unsafe {
-            let fours = bytes.pick::<Quarter>(2 + 8 * PART + 4 * HALF);
+            let fours = bytes.pick::<Quarter>(bytes.word(2 + 8 * PART + 4 * HALF));
             let shifts = bytes.each::<QuarterShift>();
             two_bits::<0>(vshlq_u8(fours, vreinterpretq_s8_u8(shifts)))
         }
@@ -233,6 +252,7 @@ pub struct MXFP4;
 
 impl Packed for MXFP4 {
     const FORMAT: Format = Format::MXFP4;
+    const TABLES: bool = true;
     type Alike = Q4_0;
     type Shared = Scales;
 
@@ -276,6 +296,7 @@ impl Packed for NVFP4 {
     const FORMAT: Format = Format::NVFP4;
     const SCALES: IntegerScales = IntegerScales::None;
     const SPLIT: Split = Split::Scale;
+    const TABLES: bool = true;
     type Alike = Self;
     /// The four scales of a row in each lane.
     type Shared = uint32x4_t;
