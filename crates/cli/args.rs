@@ -53,11 +53,13 @@ pub enum Command {
     /// Lay a model file out so that it runs faster; it gives the same bits
     Pack(PackArgs),
     /// Print a completion script for a shell
+    #[cfg(feature = "manual")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
     /// Print the manual page
+    #[cfg(feature = "manual")]
     Man,
 }
 

@@ -9,6 +9,7 @@ mod engine;
 mod failure;
 mod inspect;
 mod logits;
+#[cfg(feature = "manual")]
 mod manual;
 mod pack;
 mod perplexity;
@@ -57,7 +58,9 @@ fn dispatch(program: &Program) -> Result<(), Failure> {
         Command::Plan(args) => plan::run(args),
         Command::Pull(args) => pull::run(args),
         Command::Pack(args) => pack::run(args),
+        #[cfg(feature = "manual")]
         Command::Completions { shell } => manual::completions(*shell),
+        #[cfg(feature = "manual")]
         Command::Man => manual::man(),
     }
 }
