@@ -72,6 +72,19 @@ enum Han {
     Out,
 }
 
+impl Set {
+    /// Whether both are the same, and have no ranges of their own.
+    const fn equals(&self, other: &Self) -> bool {
+        self.first_range == self.end_range
+            && other.first_range == other.end_range
+            && self.ascii[0] == other.ascii[0]
+            && self.ascii[1] == other.ascii[1]
+            && self.classes.0 == other.classes.0
+            && self.han as u8 == other.han as u8
+            && self.negated == other.negated
+    }
+}
+
 /// Where an alternative begins, and the ASCII characters with which it can.
 #[derive(Clone, Copy)]
 pub(super) struct Start {
@@ -453,11 +466,10 @@ impl Compiled {
                 self.group(source);
             } else {
                 let set = self.set(source);
-                self.sets[self.set_count] = set;
-                self.set_count += 1;
+                let set = self.place(set);
                 let (min, max) = quantifier(source);
                 let keeps = source.take(b"+");
-                self.push(Op::Run { set: self.set_count as u8 - 1, min, max, keeps });
+                self.push(Op::Run { set, min, max, keeps });
             }
         }
     }
@@ -485,6 +497,19 @@ impl Compiled {
                 self.ops[before] = Op::Repeat { min, max, next: self.op_count as u8 };
             }
         }
+    }
+
+    /// The place of a set, which patterns repeat: the one that it has already, or a new one.
+    const fn place(&mut self, set: Set) -> u8 {
+        let mut at = 0;
+        while at < self.set_count && !self.sets[at].equals(&set) {
+            at += 1;
+        }
+        if at == self.set_count {
+            self.sets[at] = set;
+            self.set_count += 1;
+        }
+        at as u8
     }
 
     /// A character, an escape or a set in brackets.
