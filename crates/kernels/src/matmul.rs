@@ -144,7 +144,11 @@ pub fn matmul(
     if out.is_empty() {
         return;
     }
-    let split = Split::new(Columns::shrinking(out, rows, workers.count(), ROWS));
+    // One worker alone has nobody to end together with.
+    let split = Split::new(match workers.count() {
+        1 => Columns::new(out, rows, rows),
+        count => Columns::shrinking(out, rows, count, ROWS),
+    });
     #[cfg_attr(
         not(any(target_arch = "x86_64", target_arch = "aarch64")),
         expect(unused_variables, reason = "activations are read as they are")
