@@ -58,7 +58,7 @@ count_all() {
     for subject in "$@"; do count "$subject"; done
     return
   fi
-  for format in Q8_0 Q4_0 Q4_1 Q4_K Q6_K; do
+  for format in Q8_0 Q4_0 Q4_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS MXFP4; do
     count "$format:rows"
     count "$format:rows16"
   done
