@@ -7,7 +7,7 @@
 #   ... --check                                      fails if one rose by more than 2 % against the record
 #   ... --functions N SUBJECT decode|prefill CPU     which N functions they are
 #
-# Without models it counts matrix products of all formats in both layouts, and whole steps of two of the models in
+# Without models it counts matrix products of common formats in both layouts, and whole steps of two of the models in
 # tests/golden, plain and packed. A decoding step is one token after ten others; a prefill is 64 tokens, counted per
 # token. Needs what scripts/setup-cross.sh sets up.
 set -euo pipefail
@@ -58,7 +58,7 @@ count_all() {
     for subject in "$@"; do count "$subject"; done
     return
   fi
-  for format in Q8_0 Q4_0 Q4_1 Q4_K Q6_K; do
+  for format in Q8_0 Q4_0 Q4_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS MXFP4; do
     count "$format:rows"
     count "$format:rows16"
   done

@@ -370,16 +370,17 @@ unsafe fn part<D: Dot, F: Packed, S: Source, const PART: usize, const N: usize>(
     // SAFETY: the token has this block; rows below `N` are there.
     unsafe {
         let x = S::load_x::<D>(token.q.as_ptr().add(at * BLOCK));
-        four::<D, F, S, PART, N, 0>(rows, shared, token, at, &x, sums);
-        four::<D, F, S, PART, N, 1>(rows, shared, token, at, &x, sums);
+        let dx = *token.d.get_unchecked(at);
+        four::<D, F, S, PART, N, 0>(rows, shared, token, (at, dx), &x, sums);
+        four::<D, F, S, PART, N, 1>(rows, shared, token, (at, dx), &x, sums);
         if N > 2 {
-            four::<D, F, S, PART, N, 2>(rows, shared, token, at, &x, sums);
-            four::<D, F, S, PART, N, 3>(rows, shared, token, at, &x, sums);
+            four::<D, F, S, PART, N, 2>(rows, shared, token, (at, dx), &x, sums);
+            four::<D, F, S, PART, N, 3>(rows, shared, token, (at, dx), &x, sums);
         }
     }
 }
 
-/// 32 weights of the four rows numbered `I` times one token.
+/// 32 weights of the four rows numbered `I` times one token, whose block `at` has the scale `dx`.
 ///
 /// # Safety
 /// As for [`dots`], with a whole block of each row, `at` within the token and `I` below `N`.
@@ -389,7 +390,7 @@ unsafe fn four<D: Dot, F: Packed, S: Source, const PART: usize, const N: usize, 
     rows: &[S; N],
     shared: &[F::Shared; N],
     token: &Token<'_>,
-    at: usize,
+    (at, dx): (usize, f32),
     x: &S::X<D>,
     sums: &mut Sums<N>,
 ) {
@@ -403,11 +404,10 @@ unsafe fn four<D: Dot, F: Packed, S: Source, const PART: usize, const N: usize, 
         };
         let start =
             if F::OFFSET == 0 { vdupq_n_s32(0) } else { vld1q_s32(token.offsets.get_unchecked(at).as_ptr()) };
-        let dx = || *token.d.get_unchecked(at);
         if F::SPLIT == Split::Scale {
             let isums = rows[I].half_products::<D, F, PART>(x);
             for (isum, d) in isums.into_iter().zip([scales.d, scales.second]) {
-                let scale = vmulq_n_f32(d, dx());
+                let scale = vmulq_n_f32(d, dx);
                 sums.products[I] = vfmaq_f32(sums.products[I], scale, vcvtq_f32_s32(in_order(isum)));
             }
             return;
@@ -421,7 +421,9 @@ unsafe fn four<D: Dot, F: Packed, S: Source, const PART: usize, const N: usize, 
         // the registers, one.
         let crowded = F::TABLES || F::PARTS == 1 && F::NARROW && (F::MINIMUM || D::WIDE);
         let isum = if crowded || I == 1 { in_order(isum) } else { isum };
-        let scale = vmulq_n_f32(scales.d, dx());
+        // Where registers are short, it is loaded when it is asked for.
+        let short = F::TABLES || F::PARTS == 1 && F::NARROW;
+        let scale = vmulq_n_f32(scales.d, if short { *token.d.get_unchecked(at) } else { dx });
         sums.products[I] = vfmaq_f32(sums.products[I], scale, vcvtq_f32_s32(isum));
         let minimum = |sum: float32x4_t, minimum: float32x4_t, at: usize| {
             vfmaq_f32(sum, minimum, vdupq_n_f32(*token.sums.get_unchecked(at)))

@@ -134,6 +134,7 @@ pub struct Q4_K;
 #[derive(Clone, Copy)]
 pub struct SixBits {
     d: float32x4_t,
+    /// What minima are multiplied by: less than nothing.
     dmin: float32x4_t,
     scales: [uint32x4_t; 2],
     minima: [uint32x4_t; 2],
@@ -155,7 +156,7 @@ impl SixBits {
         };
         Self {
             d,
-            dmin,
+            dmin: vnegq_f32(dmin),
             scales: [vandq_u32(low, six), join(rest, low)],
             minima: [vandq_u32(high, six), join(vshrq_n_u32::<4>(rest), high)],
         }
@@ -167,8 +168,7 @@ impl SixBits {
     fn of<const PART: usize>(&self) -> Scales {
         let scale = vreinterpretq_s32_u32(byte::<PART>(self.scales[PART / 4]));
         let minimum = vcvtq_f32_u32(byte::<PART>(self.minima[PART / 4]));
-        let minimum = vnegq_f32(vmulq_f32(self.dmin, minimum));
-        Scales { halves: [scale; 2], minimum, ..scale_alone(self.d) }
+        Scales { halves: [scale; 2], minimum: vmulq_f32(self.dmin, minimum), ..scale_alone(self.d) }
     }
 }
 

@@ -296,7 +296,6 @@ impl Packed for NVFP4 {
     const FORMAT: Format = Format::NVFP4;
     const SCALES: IntegerScales = IntegerScales::None;
     const SPLIT: Split = Split::Scale;
-    const TABLES: bool = true;
     type Alike = Self;
     /// The four scales of a row in each lane.
     type Shared = uint32x4_t;
