@@ -721,11 +721,11 @@ unsafe fn stream<W: Streamed<ROWS>, S: Source<W::Lanes, ROWS>, const ROWS: usize
                     eight!(PART => if PART < W::UNROLLED {
                         if PART.is_multiple_of(W::TOGETHER) {
                             let bytes = ROWS * W::BYTES / W::PARTS * W::TOGETHER;
-                            // Beyond the last row another worker goes on, and would fetch it once more.
-                            if ahead.start < ahead.end {
-                                fetch(ahead.start, bytes);
-                                ahead.start = ahead.start.wrapping_add(bytes);
-                            }
+                            // Beyond the last row another worker goes on: its lines are asked for again and again
+                            // instead, which costs nothing. (A branch here would let the compiler put off all
+                            // arithmetic until after the last.)
+                            fetch(ahead.start.min(ahead.end), bytes);
+                            ahead.start = ahead.start.wrapping_add(bytes);
                         }
                         let part = group + PART;
                         sums[n].add(&W::part(&sources[n], &mut head, part), x, 0, cols, first + part);
