@@ -113,8 +113,8 @@ pub trait Dot {
         None
     }
 
-    /// The scales of four tokens in the order in which [`full_tile`](Self::full_tile) reads them.
-    fn scales_of_four(tokens: [f32; TOKENS]) -> [[f32; TOKENS]; 2] {
+    /// A value of each of four tokens in the order in which [`full_tile`](Self::full_tile) reads them.
+    fn by_four(tokens: [f32; TOKENS]) -> [[f32; TOKENS]; 2] {
         [tokens; 2]
     }
 
@@ -130,6 +130,15 @@ pub trait Dot {
     #[target_feature(enable = "neon")]
     unsafe fn across<const TOKENS: usize>(tokens: [f32; TOKENS]) -> [float32x4_t; TOKENS] {
         tokens.map(|token| vdupq_n_f32(token))
+    }
+
+    /// As [`across`](Self::across), of values [`by_four`](Self::by_four).
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn across_four(values: &[[f32; TOKENS]; 2]) -> [float32x4_t; TOKENS] {
+        // SAFETY: four values.
+        let v = unsafe { vld1q_f32(values[0].as_ptr()) };
+        [vdupq_laneq_f32::<0>(v), vdupq_laneq_f32::<1>(v), vdupq_laneq_f32::<2>(v), vdupq_laneq_f32::<3>(v)]
     }
 
     /// The vectors of a tile, one for each token, with a row in each lane.

@@ -7,7 +7,7 @@
 use super::dot::Dot;
 use super::panel::TOKENS;
 use crate::Workers;
-use crate::activations::{BLOCK, Quantized};
+use crate::activations::{BLOCK, HALF, Quantized};
 use crate::scratch::{Line, carve};
 use crate::split::{Chunks, Split};
 use bytemuck::{Pod, Zeroable};
@@ -19,13 +19,15 @@ use core::arch::aarch64::*;
 pub struct Four {
     /// In the order of [`Dot::pack_x`].
     pub q: [i8; TOKENS * BLOCK],
-    /// The scales, in the order of [`Dot::scales_of_four`].
+    /// The scales, in the order of [`Dot::by_four`].
     pub d: [[f32; TOKENS]; 2],
+    /// The scale times the sum, of each token, in the same order.
+    pub sums: [[f32; TOKENS]; 2],
 }
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(offset_of!(Four, d) == 128 && size_of::<Four>() == 160, "what `full_tile` steps over");
+    assert!(offset_of!(Four, d) == 128 && size_of::<Four>() == 192, "what `full_tile` steps over");
 };
 
 /// The activations of as many tokens as there are whole fours.
@@ -68,7 +70,11 @@ pub fn pack<'a, D: Dot>(
         while let Some((index, part)) = parts.claim() {
             let tokens: [Quantized<'_>; TOKENS] = core::array::from_fn(|t| x.token(index * TOKENS + t, cols));
             for (b, four) in part.iter_mut().enumerate() {
-                four.d = D::scales_of_four(tokens.map(|token| token.d[b]));
+                four.d = D::by_four(tokens.map(|token| token.d[b]));
+                four.sums = D::by_four(tokens.map(|token| {
+                    let [low, high] = token.sums.as_chunks::<{ BLOCK / HALF }>().0[b].map(i32::from);
+                    token.d[b] * (low + high) as f32
+                }));
                 let q = tokens.map(|token| &token.q.as_chunks::<BLOCK>().0[b]);
                 // SAFETY: fours are made at levels that have NEON and more.
                 unsafe { pack_four::<D>(q, &mut four.q) };

@@ -194,12 +194,15 @@ unsafe fn tile<D: Dot, F: Packed, const T: usize, const Q: usize>(
         for (block, panel) in panel.iter().enumerate() {
             // SAFETY: the tokens have this block.
             unsafe {
-                let halves = tokens.map(|token| {
-                    let at = token * blocks + block;
-                    let halves = x.sums.as_ptr().add(at * (BLOCK / HALF));
-                    (*x.d.get_unchecked(at), [i32::from(*halves), i32::from(*halves.add(1))])
-                });
+                let halves = || {
+                    tokens.map(|token| {
+                        let at = token * blocks + block;
+                        let halves = x.sums.as_ptr().add(at * (BLOCK / HALF));
+                        (*x.d.get_unchecked(at), [i32::from(*halves), i32::from(*halves.add(1))])
+                    })
+                };
                 if F::SPLIT == Split::Minimum {
+                    let halves = halves();
                     let xsums = [0, 1].map(|half| D::across(halves.map(|(d, sums)| d * sums[half] as f32)));
                     for (i, minima) in minima.iter_mut().enumerate() {
                         let rows = panel.0.get_unchecked(quad + i);
@@ -208,7 +211,10 @@ unsafe fn tile<D: Dot, F: Packed, const T: usize, const Q: usize>(
                         }
                     }
                 } else {
-                    let xsums = D::across(halves.map(|(d, sums)| d * (sums[0] + sums[1]) as f32));
+                    let xsums = match four {
+                        Some(four) => in_tile(D::across_four(&four.get_unchecked(block).sums)),
+                        None => D::across(halves().map(|(d, sums)| d * (sums[0] + sums[1]) as f32)),
+                    };
                     for (i, minima) in minima.iter_mut().enumerate() {
                         add_minima::<D, T>(minima, &panel.0.get_unchecked(quad + i).minimum, &xsums);
                     }
@@ -277,7 +283,10 @@ unsafe fn products<D: Dot, F: Packed, const T: usize, const Q: usize>(
                 }
                 None => D::pack_x(at.map(|at| load_x(x.q.as_ptr().add(at * BLOCK)))),
             };
-            let dx = D::across(at.map(|at| *x.d.get_unchecked(at)));
+            let dx = match four {
+                Some(four) => in_tile(D::across_four(&four.get_unchecked(block).d)),
+                None => D::across(at.map(|at| *x.d.get_unchecked(at))),
+            };
             for (i, sums) in sums.iter_mut().enumerate() {
                 let rows = panel.0.get_unchecked(quad + i);
                 if F::SPLIT == Split::Scale {
@@ -293,6 +302,11 @@ unsafe fn products<D: Dot, F: Packed, const T: usize, const Q: usize>(
         }
     }
     sums
+}
+
+/// Vectors of four tokens as those of a tile, which then has as many.
+fn in_tile<const T: usize>(vectors: [float32x4_t; TOKENS]) -> [float32x4_t; T] {
+    core::array::from_fn(|i| vectors[i])
 }
 
 /// 32 activations.

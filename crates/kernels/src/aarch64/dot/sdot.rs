@@ -179,7 +179,7 @@ unsafe fn full_tile(panel: &[PanelBlock], x: &[Four]) -> [[float32x4_t; TOKENS];
             quad!(4 5 6 7),
             quad!(8 9 10 11),
             quad!(12 13 14 15),
-            "add {x}, {x}, #32",
+            "add {x}, {x}, #64",
             "subs {blocks}, {blocks}, #1",
             "b.ne 2b",
             blocks = inout(reg) panel.len() => _,

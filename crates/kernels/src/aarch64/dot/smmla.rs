@@ -129,7 +129,7 @@ impl Dot for MatrixProduct {
     }
 
     /// Those of two tokens, twice.
-    fn scales_of_four([a, b, c, d]: [f32; TOKENS]) -> [[f32; TOKENS]; 2] {
+    fn by_four([a, b, c, d]: [f32; TOKENS]) -> [[f32; TOKENS]; 2] {
         [[a, b, a, b], [c, d, c, d]]
     }
 
@@ -147,6 +147,14 @@ impl Dot for MatrixProduct {
             *pair = [vtrn1q_f32(pair[0], pair[1]); 2];
         }
         vectors
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn across_four(values: &[[f32; TOKENS]; 2]) -> [float32x4_t; TOKENS] {
+        // SAFETY: four values each.
+        let [a, b] = values.map(|values| unsafe { vld1q_f32(values.as_ptr()) });
+        [a, a, b, b]
     }
 
     #[inline]
@@ -229,7 +237,7 @@ unsafe fn full_tile(panel: &[PanelBlock], x: &[Four]) -> [[float32x4_t; TOKENS];
             quad!(4 5 6 7),
             quad!(8 9 10 11),
             quad!(12 13 14 15),
-            "add {x}, {x}, #32",
+            "add {x}, {x}, #64",
             "subs {blocks}, {blocks}, #1",
             "b.ne 2b",
             blocks = inout(reg) panel.len() => _,
