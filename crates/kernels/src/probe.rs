@@ -4,7 +4,9 @@
 //! comes from here. Both functions give a number that depends on all of the work, so that none of it can be left
 //! out, and that is the same at every level, so that it can be checked.
 
-use crate::{Level, LevelName};
+use crate::Level;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::LevelName;
 
 /// The sum of `words`, wrapping: reads them in order with the level's widest loads and does nothing else.
 pub fn read(level: Level, words: &[u64]) -> u64 {

@@ -226,15 +226,20 @@ impl<B: Bytes> Vectors for Simd<B> {
 
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn fma_lanes(a: &[float32x4_t; 4], b: *const f32, sums: &mut [float32x4_t; 4]) {
-        // SAFETY: four numbers.
-        let b = unsafe { vld1q_f32(b) };
-        *sums = [
-            vfmaq_laneq_f32::<0>(sums[0], a[0], b),
-            vfmaq_laneq_f32::<1>(sums[1], a[1], b),
-            vfmaq_laneq_f32::<2>(sums[2], a[2], b),
-            vfmaq_laneq_f32::<3>(sums[3], a[3], b),
-        ];
+    unsafe fn fma_lanes<const L: usize>(a: &[float32x4_t; L], b: *const f32, sums: &mut [float32x4_t; L]) {
+        if L == 4 {
+            // SAFETY: four numbers.
+            let b = unsafe { vld1q_f32(b) };
+            sums[0] = vfmaq_laneq_f32::<0>(sums[0], a[0], b);
+            sums[1] = vfmaq_laneq_f32::<1>(sums[1], a[1], b);
+            sums[2] = vfmaq_laneq_f32::<2>(sums[2], a[2], b);
+            sums[3] = vfmaq_laneq_f32::<3>(sums[3], a[3], b);
+            return;
+        }
+        for (l, (a, sum)) in a.iter().zip(sums).enumerate() {
+            // SAFETY: `L` numbers.
+            *sum = vfmaq_n_f32(*sum, *a, unsafe { *b.add(l) });
+        }
     }
 
     #[inline]

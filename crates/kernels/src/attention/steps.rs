@@ -51,11 +51,11 @@ pub trait Vectors {
     unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`, rounded once.
     unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
-    /// Whether [`fma_lanes`](Self::fma_lanes) costs no more than four [`fma`](Self::fma) of vectors.
+    /// Whether [`fma_lanes`](Self::fma_lanes) of four costs no more than four [`fma`](Self::fma) of vectors.
     const LANE_FACTORS: bool = false;
     /// `sums[l] = a[l] * b[l] + sums[l]`, the second one number for a vector.
     #[inline(always)]
-    unsafe fn fma_lanes(a: &[Self::F; 4], b: *const f32, sums: &mut [Self::F; 4]) {
+    unsafe fn fma_lanes<const L: usize>(a: &[Self::F; L], b: *const f32, sums: &mut [Self::F; L]) {
         for (l, (a, sum)) in a.iter().zip(sums).enumerate() {
             // SAFETY: the caller's promise.
             *sum = unsafe { Self::fma(*a, Self::splat(*b.add(l)), *sum) };
@@ -239,9 +239,9 @@ unsafe fn float_scores<S: Vectors, K: Stored, const N: usize>(
         unsafe {
             let keys = group.as_ptr().add(part * K::BYTES);
             let products = if S::LANE_FACTORS {
-                in_fours::<S, K, N>(keys, rows, head_dim)
+                by_fours::<S, K, N>(keys, rows, head_dim)
             } else {
-                one_lane::<S, K, N>(keys, rows, head_dim)
+                by_ones::<S, K, N>(keys, rows, head_dim)
             };
             for n in 0..N {
                 S::store(scores[n][at + part..].as_mut_ptr(), S::mul(products[n], S::splat(scale)));
@@ -253,168 +253,130 @@ unsafe fn float_scores<S: Vectors, K: Stored, const N: usize>(
 /// q·k where a factor can be a lane of a vector: four virtual lanes go together, so that four elements of a query are
 /// loaded at once.
 #[inline(always)]
-unsafe fn in_fours<S: Vectors, K: Stored, const N: usize>(
+unsafe fn by_fours<S: Vectors, K: Stored, const N: usize>(
     keys: *const u8,
     rows: [*const f32; N],
     head_dim: usize,
 ) -> [S::F; N] {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut sums = eight_fours::<S, K, N>(keys, rows, head_dim, 0);
-        let others = eight_fours::<S, K, N>(keys, rows, head_dim, 4);
+        let lanes = four_lanes::<S, K, N, 4>(keys, rows, head_dim, 0);
         let mut products = [S::splat(0.0); N];
-        for n in 0..N {
-            for (sum, other) in sums[n].iter_mut().zip(others[n]) {
-                *sum = S::add(*sum, other);
-            }
-            let [a, b, c, d] = sums[n];
-            products[n] = S::add(S::add(a, c), S::add(b, d));
+        for (product, [a, b, c, d]) in products.iter_mut().zip(lanes) {
+            *product = S::add(S::add(a, c), S::add(b, d));
         }
         products
     }
 }
 
-/// Lanes `j..j + 4` after folding 8.
+/// q·k, one virtual lane after another: fewer registers.
 #[inline(always)]
-unsafe fn eight_fours<S: Vectors, K: Stored, const N: usize>(
+unsafe fn by_ones<S: Vectors, K: Stored, const N: usize>(
+    keys: *const u8,
+    rows: [*const f32; N],
+    head_dim: usize,
+) -> [S::F; N] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = two_lanes::<S, K, N, 1>(keys, rows, head_dim, 0);
+        add_lanes::<S, N, 1>(&mut sums, &two_lanes::<S, K, N, 1>(keys, rows, head_dim, 1));
+        let mut products = [S::splat(0.0); N];
+        for (product, [sum]) in products.iter_mut().zip(sums) {
+            *product = sum;
+        }
+        products
+    }
+}
+
+/// `sums += others`.
+#[inline(always)]
+unsafe fn add_lanes<S: Vectors, const N: usize, const L: usize>(
+    sums: &mut [[S::F; L]; N],
+    others: &[[S::F; L]; N],
+) {
+    for (sum, other) in sums.as_flattened_mut().iter_mut().zip(others.as_flattened()) {
+        // SAFETY: the caller's promise.
+        *sum = unsafe { S::add(*sum, *other) };
+    }
+}
+
+/// Virtual lanes `j..j + L` after folding 8, 4 and 2.
+#[inline(always)]
+unsafe fn two_lanes<S: Vectors, K: Stored, const N: usize, const L: usize>(
     keys: *const u8,
     rows: [*const f32; N],
     head_dim: usize,
     j: usize,
-) -> [[S::F; 4]; N] {
+) -> [[S::F; L]; N] {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut sums = four_lanes_of::<S, K, N>(keys, rows, head_dim, j);
-        let others = four_lanes_of::<S, K, N>(keys, rows, head_dim, j + 8);
-        for (sum, other) in sums.as_flattened_mut().iter_mut().zip(others.as_flattened()) {
-            *sum = S::add(*sum, *other);
-        }
+        let mut sums = four_lanes::<S, K, N, L>(keys, rows, head_dim, j);
+        add_lanes::<S, N, L>(&mut sums, &four_lanes::<S, K, N, L>(keys, rows, head_dim, j + 2));
         sums
     }
 }
 
-/// Virtual lanes `j..j + 4` of q·k, of every position in a vector.
+/// Virtual lanes `j..j + L` after folding 8 and 4.
 #[inline(always)]
-unsafe fn four_lanes_of<S: Vectors, K: Stored, const N: usize>(
+unsafe fn four_lanes<S: Vectors, K: Stored, const N: usize, const L: usize>(
     keys: *const u8,
     rows: [*const f32; N],
     head_dim: usize,
     j: usize,
-) -> [[S::F; 4]; N] {
+) -> [[S::F; L]; N] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = eight_lanes::<S, K, N, L>(keys, rows, head_dim, j);
+        add_lanes::<S, N, L>(&mut sums, &eight_lanes::<S, K, N, L>(keys, rows, head_dim, j + 4));
+        sums
+    }
+}
+
+/// Virtual lanes `j..j + L` after folding 8.
+#[inline(always)]
+unsafe fn eight_lanes<S: Vectors, K: Stored, const N: usize, const L: usize>(
+    keys: *const u8,
+    rows: [*const f32; N],
+    head_dim: usize,
+    j: usize,
+) -> [[S::F; L]; N] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = lanes::<S, K, N, L>(keys, rows, head_dim, j);
+        add_lanes::<S, N, L>(&mut sums, &lanes::<S, K, N, L>(keys, rows, head_dim, j + 8));
+        sums
+    }
+}
+
+/// Virtual lanes `j..j + L` of q·k: lane j has elements j, j + 16, ... of every position in a vector.
+#[inline(always)]
+unsafe fn lanes<S: Vectors, K: Stored, const N: usize, const L: usize>(
+    keys: *const u8,
+    rows: [*const f32; N],
+    head_dim: usize,
+    j: usize,
+) -> [[S::F; L]; N] {
     // SAFETY: element i < head_dim of the queries, and of 16 positions' keys.
     unsafe {
         let key = |i: usize| K::load::<S>(keys.add(i * GROUP * K::BYTES));
-        let mut sums = [[S::splat(0.0); 4]; N];
+        let mut sums = [[S::splat(0.0); L]; N];
         let mut i = j;
-        while i + 4 <= head_dim {
-            let four = [key(i), key(i + 1), key(i + 2), key(i + 3)];
+        while i + L <= head_dim {
+            let mut keys = [S::splat(0.0); L];
+            for (l, to) in keys.iter_mut().enumerate() {
+                *to = key(i + l);
+            }
             for n in 0..N {
-                S::fma_lanes(&four, rows[n].add(i), &mut sums[n]);
+                S::fma_lanes(&keys, rows[n].add(i), &mut sums[n]);
             }
             i += LANES;
         }
-        // What is left of a head that is no multiple of four.
-        for l in 0..4 {
+        // What is left of a head that is no multiple of `L`.
+        for l in 0..L {
             if i + l < head_dim {
                 for n in 0..N {
                     sums[n][l] = S::fma(key(i + l), S::splat(*rows[n].add(i + l)), sums[n][l]);
                 }
-            }
-        }
-        sums
-    }
-}
-
-/// q·k.
-#[inline(always)]
-unsafe fn one_lane<S: Vectors, K: Stored, const N: usize>(
-    keys: *const u8,
-    rows: [*const f32; N],
-    head_dim: usize,
-) -> [S::F; N] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut sums = two_lanes::<S, K, N>(keys, rows, head_dim, 0);
-        let others = two_lanes::<S, K, N>(keys, rows, head_dim, 1);
-        for n in 0..N {
-            sums[n] = S::add(sums[n], others[n]);
-        }
-        sums
-    }
-}
-
-/// Lane `j` after folding 8, 4 and 2.
-#[inline(always)]
-unsafe fn two_lanes<S: Vectors, K: Stored, const N: usize>(
-    keys: *const u8,
-    rows: [*const f32; N],
-    head_dim: usize,
-    j: usize,
-) -> [S::F; N] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut sums = four_lanes::<S, K, N>(keys, rows, head_dim, j);
-        let others = four_lanes::<S, K, N>(keys, rows, head_dim, j + 2);
-        for n in 0..N {
-            sums[n] = S::add(sums[n], others[n]);
-        }
-        sums
-    }
-}
-
-/// Lane `j` after folding 8 and 4.
-#[inline(always)]
-unsafe fn four_lanes<S: Vectors, K: Stored, const N: usize>(
-    keys: *const u8,
-    rows: [*const f32; N],
-    head_dim: usize,
-    j: usize,
-) -> [S::F; N] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut sums = eight_lanes::<S, K, N>(keys, rows, head_dim, j);
-        let others = eight_lanes::<S, K, N>(keys, rows, head_dim, j + 4);
-        for n in 0..N {
-            sums[n] = S::add(sums[n], others[n]);
-        }
-        sums
-    }
-}
-
-/// Lane `j` after folding 8.
-#[inline(always)]
-unsafe fn eight_lanes<S: Vectors, K: Stored, const N: usize>(
-    keys: *const u8,
-    rows: [*const f32; N],
-    head_dim: usize,
-    j: usize,
-) -> [S::F; N] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut sums = lane::<S, K, N>(keys, rows, head_dim, j);
-        let others = lane::<S, K, N>(keys, rows, head_dim, j + 8);
-        for n in 0..N {
-            sums[n] = S::add(sums[n], others[n]);
-        }
-        sums
-    }
-}
-
-/// Virtual lane `j` of q·k: elements j, j + 16, ... of every position in a vector.
-#[inline(always)]
-unsafe fn lane<S: Vectors, K: Stored, const N: usize>(
-    keys: *const u8,
-    rows: [*const f32; N],
-    head_dim: usize,
-    j: usize,
-) -> [S::F; N] {
-    // SAFETY: element i < head_dim of the queries, and of 16 positions' keys.
-    unsafe {
-        let mut sums = [S::splat(0.0); N];
-        for i in (j..head_dim).step_by(LANES) {
-            let key = K::load::<S>(keys.add(i * GROUP * K::BYTES));
-            for n in 0..N {
-                sums[n] = S::fma(key, S::splat(*rows[n].add(i)), sums[n]);
             }
         }
         sums

@@ -6,7 +6,8 @@
     reason = "generic code takes on its caller's instruction set by being inlined"
 )]
 
-use super::matmul::{Lanes, Part, PartOf, Source, Streamed, Weights, X};
+use super::matmul::{Lanes, Part, PartOf, Streamed, Weights, X};
+use super::source::Source;
 use crate::Format;
 use core::marker::PhantomData;
 
@@ -398,7 +399,7 @@ macro_rules! quantized_rows {
             #[inline(always)]
             unsafe fn unpack(
                 format: $crate::Format,
-                blocks: &mut $crate::x86_64::matmul::Blocks<$rows>,
+                blocks: &mut $crate::x86_64::source::Blocks<$rows>,
                 count: usize,
                 parts: *mut $crate::x86_64::matmul::PartIn<Self, $rows>,
             ) {
@@ -410,7 +411,7 @@ macro_rules! quantized_rows {
             #[inline(always)]
             unsafe fn unpack_group(
                 format: $crate::Format,
-                blocks: &mut $crate::x86_64::matmul::Interleaved,
+                blocks: &mut $crate::x86_64::source::Interleaved,
                 count: usize,
                 parts: *mut $crate::x86_64::matmul::PartIn<Self, $rows>,
             ) {
@@ -524,7 +525,7 @@ macro_rules! unpack_formats {
         #[target_feature(enable = $features)]
         pub unsafe fn unpack(
             format: $crate::Format,
-            blocks: &mut $crate::x86_64::matmul::Blocks<$rows>,
+            blocks: &mut $crate::x86_64::source::Blocks<$rows>,
             count: usize,
             parts: *mut $crate::x86_64::matmul::PartOfLanes<$lanes, $rows>,
         ) {
@@ -545,7 +546,7 @@ macro_rules! unpack_formats {
         #[target_feature(enable = $features)]
         pub unsafe fn unpack_group(
             format: $crate::Format,
-            blocks: &mut $crate::x86_64::matmul::Interleaved,
+            blocks: &mut $crate::x86_64::source::Interleaved,
             count: usize,
             parts: *mut $crate::x86_64::matmul::PartOfLanes<$lanes, $rows>,
         ) {
@@ -556,7 +557,7 @@ macro_rules! unpack_formats {
         /// # Safety
         /// As for [`unpack`].
         #[target_feature(enable = $features)]
-        unsafe fn unpack_from<S: $crate::x86_64::matmul::Source<$lanes, $rows>>(
+        unsafe fn unpack_from<S: $crate::x86_64::source::Source<$lanes, $rows>>(
             format: $crate::Format,
             blocks: &mut S,
             count: usize,
@@ -595,7 +596,7 @@ macro_rules! unpack_formats {
         #[target_feature(enable = $features)]
         unsafe fn unpack_of<
             W: $crate::x86_64::matmul::Weights<$rows, Lanes = $lanes>,
-            S: $crate::x86_64::matmul::Source<$lanes, $rows>,
+            S: $crate::x86_64::source::Source<$lanes, $rows>,
         >(
             blocks: &mut S,
             count: usize,

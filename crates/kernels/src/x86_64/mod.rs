@@ -10,5 +10,6 @@ mod formats;
 mod kinds;
 mod matmul;
 pub mod probe;
+mod source;
 #[cfg(all(test, feature = "std"))]
 mod test_products;

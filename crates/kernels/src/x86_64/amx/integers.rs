@@ -13,7 +13,8 @@ use crate::split::Tile;
 use crate::tiles::{TOKENS, Tiles};
 use crate::x86_64::avx512::{Avx512, integers};
 use crate::x86_64::kinds::{Kind, kind_of};
-use crate::x86_64::matmul::{Interleaved, Lanes, PartOfLanes, side_by_side};
+use crate::x86_64::matmul::{Lanes, PartOfLanes};
+use crate::x86_64::source::{Interleaved, side_by_side};
 use core::arch::x86_64::{
     __m512, __m512i, _MM_HINT_T1, _mm_prefetch, _mm512_add_ps, _mm512_castps_si512, _mm512_cvtepi32_ps,
     _mm512_fmadd_ps, _mm512_load_ps, _mm512_load_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,

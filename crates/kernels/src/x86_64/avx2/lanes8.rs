@@ -9,7 +9,8 @@
 )]
 
 use super::lanes::store;
-use crate::x86_64::matmul::{Blocks, Lanes, X};
+use crate::x86_64::matmul::{Lanes, X};
+use crate::x86_64::source::Blocks;
 use core::arch::x86_64::{
     __m256, __m256i, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm_setr_epi8, _mm_setr_epi16,
     _mm_setr_epi32, _mm256_add_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps,

@@ -9,7 +9,8 @@
 )]
 
 use crate::x86_64::formats::{quantized_rows, unpack_formats};
-use crate::x86_64::matmul::{Blocks, Lanes, X};
+use crate::x86_64::matmul::{Lanes, X};
+use crate::x86_64::source::Blocks;
 use core::arch::x86_64::{
     __m512, __m512i, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_setr_epi32, _mm256_loadu_si256,
     _mm256_setr_epi16, _mm512_add_epi8, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_avg_epu8,

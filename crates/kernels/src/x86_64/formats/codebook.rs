@@ -14,7 +14,8 @@
 use crate::activations::Quantized;
 use crate::codebooks::{IQ1, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS};
 use crate::split::Tile;
-use crate::x86_64::matmul::{AHEAD, Blocks, Lanes, PartOfLanes, fetch, hidden, side_by_side};
+use crate::x86_64::matmul::{Lanes, PartOfLanes, hidden};
+use crate::x86_64::source::{AHEAD, Blocks, fetch, side_by_side};
 use crate::{Format, Matrix};
 use core::arch::x86_64::*;
 use core::ops::Range;

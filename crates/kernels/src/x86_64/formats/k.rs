@@ -7,7 +7,8 @@
 use super::small::uneven;
 use super::{plain, six_bits};
 use crate::Format;
-use crate::x86_64::matmul::{Lanes, Part, PartOf, Source, Streamed, Weights, X};
+use crate::x86_64::matmul::{Lanes, Part, PartOf, Streamed, Weights, X};
+use crate::x86_64::source::Source;
 use core::marker::PhantomData;
 
 /// 256 int2 in 16 sub-blocks with 4-bit scales and minima.

@@ -7,7 +7,8 @@
 use super::{nibbles, plain};
 use crate::Format;
 use crate::codebooks::{E2M1, IQ4};
-use crate::x86_64::matmul::{Lanes, Part, PartOf, Source, Weights};
+use crate::x86_64::matmul::{Lanes, Part, PartOf, Weights};
+use crate::x86_64::source::Source;
 use core::marker::PhantomData;
 
 /// 32 int5 around 16, one scale.

@@ -6,7 +6,8 @@
 
 use super::plain;
 use crate::Format;
-use crate::x86_64::matmul::{Lanes, PartOf, Source, Streamed, Weights, X};
+use crate::x86_64::matmul::{Lanes, PartOf, Streamed, Weights, X};
+use crate::x86_64::source::Source;
 use core::marker::PhantomData;
 
 /// Five to a byte, one scale.
