@@ -3,6 +3,8 @@
 //! In: a model, a plan and an arena. Then [`feed`](Session::feed) takes tokens, prefill and decode alike, and
 //! [`logits`](Session::logits) are those of the last position. Nothing is allocated, ever.
 
+mod shift;
+mod state;
 mod weights;
 
 use stonechat_kernels::{Level, Line, Workers};
@@ -13,6 +15,7 @@ use crate::model::Weight;
 use crate::sampler::{Candidate, Sampler};
 use crate::{Error, Model, Place, Plan, Vocabulary};
 
+pub use state::STATE_UNIT;
 pub use weights::LayerRecord;
 pub(crate) use weights::{NormWeights, Weights, vectors_len};
 

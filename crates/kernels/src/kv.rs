@@ -164,6 +164,47 @@ pub fn store_key(
     Ok(())
 }
 
+/// Reads back the key that is number `slot` of its group.
+///
+/// # Panics
+/// As [`store_key`].
+pub fn load_key(format: KvFormat, group: &[u8], slot: usize, key: &mut [f32]) {
+    let row = format.row_bytes(key.len()).expect("whole blocks");
+    assert!(slot < GROUP && group.len() == GROUP * row, "a group of keys");
+    match format {
+        KvFormat::F32 => {
+            for (x, from) in key.iter_mut().zip(group.as_chunks::<{ 4 * GROUP }>().0) {
+                *x = f32::from_le_bytes(from.as_chunks().0[slot]);
+            }
+        }
+        KvFormat::F16 => {
+            for (x, from) in key.iter_mut().zip(group.as_chunks::<{ 2 * GROUP }>().0) {
+                *x = math::f16_to_f32(u16::from_le_bytes(from.as_chunks().0[slot]));
+            }
+        }
+        KvFormat::Q8_0 | KvFormat::Q4_0 => {
+            let (blocks, scales) = group.split_at(GROUP * (row - key.len() / BLOCK * 2));
+            let block = blocks.len() / (key.len() / BLOCK);
+            let blocks = blocks.chunks_exact(block).zip(scales.as_chunks::<{ 2 * GROUP }>().0);
+            for (x, (block, scales)) in key.as_chunks_mut::<BLOCK>().0.iter_mut().zip(blocks) {
+                let d = math::f16_to_f32(u16::from_le_bytes(scales.as_chunks().0[slot]));
+                let mut bytes = [0; BLOCK];
+                let dwords = block.as_chunks::<{ 4 * GROUP }>().0;
+                for (to, from) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(dwords) {
+                    *to = from.as_chunks().0[slot];
+                }
+                for (i, x) in x.iter_mut().enumerate() {
+                    let q = match format {
+                        KvFormat::Q4_0 => (bytes[i % HALF] >> (4 * (i / HALF)) & 15) as i8 - 8,
+                        _ => bytes[i] as i8,
+                    };
+                    *x = d * f32::from(q);
+                }
+            }
+        }
+    }
+}
+
 /// Stores a position's value.
 ///
 /// # Panics
@@ -260,6 +301,29 @@ mod tests {
             let mut bytes = [0; HALF];
             assert_eq!(quantize_q4_0(&[x; BLOCK], &mut bytes), Ok(0));
             assert_eq!(bytes, [0x88; HALF]);
+        }
+    }
+
+    #[test]
+    fn a_key_comes_back_as_it_was_stored() {
+        // Multiples of 1/8 with 7 among them (int4: with -8) are exact in every format.
+        let mut key = [0.0; 2 * BLOCK];
+        for (i, x) in key.iter_mut().enumerate() {
+            *x = ((i * 5) % 15) as f32 - 7.0;
+        }
+        for format in KvFormat::ALL {
+            let (top, unit) = if format == KvFormat::Q8_0 { (127.0, 1.0) } else { (-8.0, 0.125) };
+            (key[4], key[BLOCK + 9]) = (top, top);
+            let x = key.map(|x| x * unit);
+            let row = format.row_bytes(x.len()).expect("blocks");
+            let mut group = [0xa5; 4 * 2 * BLOCK * GROUP];
+            let group = &mut group[..row * GROUP];
+            let mut back = [f32::NAN; 2 * BLOCK];
+            for slot in [0, 7, 15] {
+                store_key(Level::REFERENCE, format, &x, slot, group).expect("finite");
+                load_key(format, group, slot, &mut back);
+                assert_eq!(back, x, "{}", format.as_str());
+            }
         }
     }
 

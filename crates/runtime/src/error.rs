@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::state::Problem;
+
 /// Why the runtime could not do what it was asked. See the variants; [`fmt::Display`] gives one sentence that
 /// says what happened, where, and what to do about it.
 #[derive(Debug)]
@@ -115,6 +117,15 @@ pub enum Error {
         /// The file that was to be.
         path: PathBuf,
     },
+    /// A file of state that cannot be used.
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: Problem,
+    },
+    /// The core could not take a state.
+    Core(stonechat_core::Error),
     /// The disk cannot take the model.
     DiskFull {
         /// The folder of the models.
@@ -260,6 +271,8 @@ impl fmt::Display for Error {
             Self::Abandoned { path } => {
                 write!(f, "writing {} was stopped, and nothing is left of it; run it again", path.display())
             }
+            Self::State { path, problem } => write!(f, "{} {problem}", path.display()),
+            Self::Core(error) => error.fmt(f),
             Self::DiskFull { folder, needed } => write!(
                 f,
                 "the disk of {} is too full: {needed} more bytes are needed there; free some, or set STONECHAT_HOME to \
@@ -292,6 +305,12 @@ impl fmt::Display for Error {
                 Ok(())
             }
         }
+    }
+}
+
+impl From<stonechat_core::Error> for Error {
+    fn from(error: stonechat_core::Error) -> Self {
+        Self::Core(error)
     }
 }
 

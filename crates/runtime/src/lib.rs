@@ -11,6 +11,7 @@
 //! - [`manifest`] and [`Home`]: models by name, and where their files are kept; with the feature `pull`, fetching them;
 //! - with the feature `tokenizer-json`, `TokenizerJson`: the tokenizer that lies beside models in other formats;
 //! - [`pack`](mod@pack): a model file whose matrices lie as the kernels like to read them;
+//! - [`state`]: what a session knows, kept on disk and taken back; [`PromptCache`]: the beginnings that prompts share;
 //! - [`Interrupt`]: Ctrl-C as a flag;
 //! - [`system`]: what the operating system tells about the machine, for those who measure.
 //!
@@ -18,6 +19,7 @@
 #![deny(unsafe_code)]
 
 pub mod arena;
+pub mod atomic;
 pub mod error;
 pub mod home;
 pub mod interrupt;
@@ -27,6 +29,7 @@ pub mod pack;
 pub mod pool;
 #[cfg(feature = "pull")]
 pub mod pull;
+pub mod state;
 pub mod system;
 pub mod template;
 #[cfg(feature = "tokenizer-json")]
@@ -38,6 +41,7 @@ pub use home::Home;
 pub use interrupt::Interrupt;
 pub use map::MappedFile;
 pub use pool::{Pool, Team, default_threads};
+pub use state::PromptCache;
 pub use template::ChatTemplate;
 #[cfg(feature = "tokenizer-json")]
 pub use tokenizer_json::TokenizerJson;

@@ -36,6 +36,30 @@ impl<'a> KvBuffer<'a> {
         Cache::new(self.format, layer.head_dim(), bytes).expect("the plan took whole blocks and groups")
     }
 
+    /// The bytes that hold `positions` (from a whole group on) of a head.
+    pub fn stretch(&self, (before, layer): At<'_>, head: usize, positions: Range<usize>) -> &[u8] {
+        &self.bytes[self.place((before, layer), head, positions)]
+    }
+
+    /// The same, to be written.
+    pub fn stretch_mut(
+        &mut self,
+        (before, layer): At<'_>,
+        head: usize,
+        positions: Range<usize>,
+    ) -> &mut [u8] {
+        let place = self.place((before, layer), head, positions);
+        &mut self.bytes[place]
+    }
+
+    /// Where `positions` of a head lie, rounded out to whole groups.
+    fn place(&self, (before, layer): At<'_>, head: usize, positions: Range<usize>) -> Range<usize> {
+        let (from, len) = (self.bytes_of(before), self.bytes_of(layer.head_dim()));
+        let group = len / self.positions * GROUP;
+        let start = from + head * len;
+        start + positions.start / GROUP * group..start + positions.end.div_ceil(GROUP) * group
+    }
+
     /// Groups of positions of a layer, head after head, to be written.
     pub fn groups_mut(&mut self, (before, layer): At<'_>, groups: Range<usize>) -> Stretches<'_, u8> {
         let (from, len) = (self.bytes_of(before), self.bytes_of(layer.head_dim()));
