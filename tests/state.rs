@@ -210,7 +210,7 @@ fn the_cache_stays_within_its_limit_and_forgets_what_was_not_used() {
     with(&common::golden(MODEL), limits(512, KvFormat::F16), |session, pool| {
         let prompt = |n: u32| (0..200).map(|i| (i * 5 + n * 37) % 480 + 3).collect::<Vec<u32>>();
         let cache = PromptCache::open(folder.path(), u64::MAX, session).expect("a cache");
-        let mut keep = |cache: &PromptCache, session: &mut Session<'_>, n: u32| {
+        let keep = |cache: &PromptCache, session: &mut Session<'_>, n: u32| {
             session.rewind(0);
             session.feed(&prompt(n), pool).expect("tokens");
             let bytes = cache.keep(session, &prompt(n)).expect("kept");

@@ -129,7 +129,8 @@ fn check(args: &BenchArgs, name: &str, tests: &[Test]) -> Result<(String, ModelF
                 test.work
             )));
         }
-        let plan = test.engine_args(args).plan(&path, &model, 1)?;
+        let options = test.engine_args(args).options(1, Some(test.level))?;
+        let plan = options.plan(&path, &model)?;
         check_memory(&path.display().to_string(), test, file.len(), plan.bytes())?;
     }
     Ok((path.to_string_lossy().into_owned(), facts))

@@ -144,6 +144,7 @@ impl From<stonechat_runtime::Error> for Failure {
         match error {
             error @ (stonechat_runtime::Error::Stopped { .. }
             | stonechat_runtime::Error::Abandoned { .. }) => Self::Interrupted(Some(error.to_string())),
+            stonechat_runtime::Error::Model { path, error } => Self::in_model(&path, *error),
             error => Self::Failed(error.to_string()),
         }
     }

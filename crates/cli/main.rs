@@ -55,7 +55,7 @@ fn dispatch(program: &Program) -> Result<(), Failure> {
         Command::Bench(args) => bench::run(args, &program.levels),
         Command::Perplexity(args) => perplexity::run(args, cpu),
         Command::Inspect(args) => inspect::run(args, cpu),
-        Command::Plan(args) => plan::run(args),
+        Command::Plan(args) => plan::run(args, cpu),
         Command::Pull(args) => pull::run(args),
         Command::Pack(args) => pack::run(args),
         #[cfg(feature = "manual")]

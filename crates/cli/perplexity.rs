@@ -35,69 +35,63 @@ pub fn run(args: &PerplexityArgs, cpu: Option<LevelName>) -> Result<(), Failure>
         activations: args.activations,
         memory: None,
     };
-    engine::with(args.model.model.as_deref(), &options, OUTPUTS, cpu, |mut engine| {
-        let interrupt = Interrupt::catch()?;
-        let vocabulary = engine.session.vocabulary();
-        let bos = vocabulary.add_bos();
-        let first = vocabulary.bos().filter(|_| bos);
-        let tokens = prompt::encode(vocabulary, &text, Encode { bos, special: false })?;
-        text.check()?;
-        let there = tokens.len() / args.ctx;
-        if there == 0 {
-            return Err(Failure::Failed(format!(
-                "{} has {} tokens, which is less than one chunk of {}; give a longer text or a smaller -c",
-                args.file.display(),
-                tokens.len(),
-                args.ctx
-            )));
+    let mut engine = engine::load(args.model.model.as_deref(), &options, OUTPUTS, cpu)?;
+    let interrupt = Interrupt::catch()?;
+    let vocabulary = engine.vocabulary();
+    let bos = vocabulary.add_bos();
+    let first = vocabulary.bos().filter(|_| bos);
+    let tokens = prompt::encode(vocabulary, &text, Encode { bos, special: false })?;
+    text.check()?;
+    let there = tokens.len() / args.ctx;
+    if there == 0 {
+        return Err(Failure::Failed(format!(
+            "{} has {} tokens, which is less than one chunk of {}; give a longer text or a smaller -c",
+            args.file.display(),
+            tokens.len(),
+            args.ctx
+        )));
+    }
+    let chunks = args.chunks.unwrap_or(there).min(there);
+    let (mut sum, mut squares, mut count) = (0.0f64, 0.0f64, 0usize);
+    for (n, chunk) in tokens.chunks_exact(args.ctx).take(chunks).enumerate() {
+        if interrupt.is_raised() {
+            return Err(Failure::Interrupted(None));
         }
-        let chunks = args.chunks.unwrap_or(there).min(there);
-        let (mut sum, mut squares, mut count) = (0.0f64, 0.0f64, 0usize);
-        for (n, chunk) in tokens.chunks_exact(args.ctx).take(chunks).enumerate() {
-            if interrupt.is_raised() {
-                return Err(Failure::Interrupted(None));
-            }
-            let mut chunk = chunk.to_vec();
-            if let Some(bos) = first {
-                chunk[0] = bos;
-            }
-            engine.session.rewind(0);
-            let from = args.ctx / 2;
-            engine.feed_each(&chunk, from, &mut |position, logits| {
-                if let Some(next) = chunk.get(position + 1).filter(|_| position >= from) {
-                    let surprise = surprise(logits, *next as usize);
-                    sum += surprise;
-                    squares += surprise * surprise;
-                    count += 1;
-                }
-            })?;
-            if stderr().is_terminal() {
-                eprint!("\rchunk {}/{chunks}: perplexity {:.4} ", n + 1, (sum / count as f64).exp());
-            }
+        let mut chunk = chunk.to_vec();
+        if let Some(bos) = first {
+            chunk[0] = bos;
         }
+        engine.rewind(0);
+        let from = args.ctx / 2;
+        engine.feed_each(&chunk, from, &mut |position, logits| {
+            if let Some(next) = chunk.get(position + 1).filter(|_| position >= from) {
+                let surprise = surprise(logits, *next as usize);
+                sum += surprise;
+                squares += surprise * surprise;
+                count += 1;
+            }
+        })?;
         if stderr().is_terminal() {
-            eprint!("\r\x1b[K");
+            eprint!("\rchunk {}/{chunks}: perplexity {:.4} ", n + 1, (sum / count as f64).exp());
         }
-        let mean = sum / count as f64;
-        let variance = (squares / count as f64 - mean * mean).max(0.0);
-        let error = (variance / (count as f64 - 1.0).max(1.0)).sqrt() * mean.exp();
-        if args.json {
-            let report = json!({
-                "perplexity": mean.exp(), "error": error, "chunks": chunks, "scored": count,
-                "context": args.ctx, "kv": [engine.plan.limits().keys.as_str(), engine.plan.limits().values.as_str()],
-                "cpu": engine.level.name().as_str(),
-            });
-            writeln!(stdout(), "{report}")?;
-        } else {
-            writeln!(
-                stdout(),
-                "perplexity {:.4} +/- {error:.4} ({chunks} chunks of {})",
-                mean.exp(),
-                args.ctx
-            )?;
-        }
-        Ok(())
-    })
+    }
+    if stderr().is_terminal() {
+        eprint!("\r\x1b[K");
+    }
+    let mean = sum / count as f64;
+    let variance = (squares / count as f64 - mean * mean).max(0.0);
+    let error = (variance / (count as f64 - 1.0).max(1.0)).sqrt() * mean.exp();
+    if args.json {
+        let report = json!({
+            "perplexity": mean.exp(), "error": error, "chunks": chunks, "scored": count,
+            "context": args.ctx, "kv": [engine.plan().limits().keys.as_str(), engine.plan().limits().values.as_str()],
+            "cpu": engine.level().name().as_str(),
+        });
+        writeln!(stdout(), "{report}")?;
+    } else {
+        writeln!(stdout(), "perplexity {:.4} +/- {error:.4} ({chunks} chunks of {})", mean.exp(), args.ctx)?;
+    }
+    Ok(())
 }
 
 /// -ln p(token), from logits.

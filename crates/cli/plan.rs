@@ -4,6 +4,7 @@ use std::io::{Write, stdout};
 
 use serde_json::json;
 use stonechat_core::Model;
+use stonechat_kernels::LevelName;
 use stonechat_runtime::MappedFile;
 
 use crate::args::PlanArgs;
@@ -11,11 +12,12 @@ use crate::engine;
 use crate::failure::Failure;
 
 /// Runs the verb.
-pub fn run(args: &PlanArgs) -> Result<(), Failure> {
+pub fn run(args: &PlanArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
     let file = MappedFile::open(engine::locate(Some(&args.file))?)?;
     let gguf = engine::open(&file)?;
     let model = Model::from_gguf(&gguf).map_err(|error| Failure::in_model(file.path(), error))?;
-    let plan = args.engine.plan(file.path(), &model, 1)?;
+    let options = args.engine.options(1, cpu)?;
+    let plan = options.plan(file.path(), &model)?;
     // What a token reads of the file: all of it but for experts that it does not choose, and other tokens' embeddings.
     let token = model.cost().map_err(|error| Failure::in_model(file.path(), error))?.bytes(1, 1);
     let limits = plan.limits();

@@ -7,10 +7,10 @@ use serde_json::json;
 use stonechat_core::vocabulary::Utf8Stream;
 use stonechat_core::{Sampler, Sampling};
 use stonechat_kernels::LevelName;
-use stonechat_runtime::Interrupt;
+use stonechat_runtime::{Engine, Interrupt};
 
 use crate::args::RunArgs;
-use crate::engine::{self, Engine};
+use crate::engine;
 use crate::failure::Failure;
 use crate::prompt;
 
@@ -32,18 +32,19 @@ pub fn run(args: &RunArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
     if args.text.is_none() && args.prompt.prompt.is_none() && args.prompt.ids.is_empty() {
         return Err(Failure::Usage("there is no prompt; write one after 'run', or with -p or --ids".into()));
     }
-    engine::with(args.model.model.as_deref(), &args.engine, 1, cpu, |engine| answer(args, &sampler, engine))
+    let engine = engine::load(args.model.model.as_deref(), &args.engine, 1, cpu)?;
+    answer(args, &sampler, engine)
 }
 
-fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine<'_>) -> Result<(), Failure> {
+fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
-    let vocabulary = engine.session.vocabulary();
+    let vocabulary = engine.vocabulary();
     let text = args.text.as_deref();
     let mut tokens = if args.raw || !args.prompt.ids.is_empty() {
         prompt::raw(vocabulary, &args.prompt, text)?
     } else {
-        let template = engine.session.model().gguf().opt_str("tokenizer.chat_template");
-        let template = template.map_err(|error| engine.failed(error.into()))?;
+        let template = engine.model().gguf().opt_str("tokenizer.chat_template");
+        let template = template.map_err(|error| engine.failed(error))?;
         prompt::chat(vocabulary, template, &args.prompt, text)?
     };
     let prompt_tokens = tokens.len();
@@ -51,14 +52,14 @@ fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine<'_>) -> Result<(
         .predict
         .and_then(|n| usize::try_from(n).ok())
         .unwrap_or(usize::MAX)
-        .min(engine.session.context().saturating_sub(prompt_tokens));
+        .min(engine.session().context().saturating_sub(prompt_tokens));
     tokens.reserve_exact(most);
 
     let start = Instant::now();
     read(&mut engine, &tokens, &interrupt)?;
     let prompt_s = start.elapsed().as_secs_f64();
 
-    let mut out = Output::new(args, engine.session.vocabulary().max_piece_len());
+    let mut out = Output::new(args, engine.vocabulary().max_piece_len());
     let mut stop = "length";
     let mut first_token_s = 0.0;
     let generating = Instant::now();
@@ -67,11 +68,11 @@ fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine<'_>) -> Result<(
             stop = "interrupt";
             break;
         }
-        let token = engine.session.pick(sampler, &tokens);
+        let token = engine.pick(sampler, &tokens);
         if n == 0 {
-            first_token_s = engine.load.as_secs_f64() + start.elapsed().as_secs_f64();
+            first_token_s = engine.load_time().as_secs_f64() + start.elapsed().as_secs_f64();
         }
-        if engine.session.vocabulary().is_end_of_generation(token) {
+        if engine.vocabulary().is_end_of_generation(token) {
             stop = "end";
             break;
         }
@@ -91,17 +92,17 @@ fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine<'_>) -> Result<(
             "ids": ids,
             "stop": stop,
             "timings": {
-                "load_s": engine.load.as_secs_f64(),
+                "load_s": engine.load_time().as_secs_f64(),
                 "prompt_tokens": prompt_tokens,
                 "prompt_s": prompt_s,
                 "generated_tokens": ids.len(),
                 "generated_s": generated_s,
                 "first_token_s": first_token_s,
             },
-            "memory": { "mapped_bytes": engine.file.len(), "arena_bytes": engine.plan.bytes() },
-            "cpu": engine.level.name().as_str(),
-            "threads": engine.threads.token,
-            "threads_batch": engine.threads.batch,
+            "memory": { "mapped_bytes": engine.file().len(), "arena_bytes": engine.plan().bytes() },
+            "cpu": engine.level().name().as_str(),
+            "threads": engine.threads().token,
+            "threads_batch": engine.threads().batch,
             "seed": args.sampling.seed,
         });
         writeln!(stdout(), "{report}")?;
@@ -112,23 +113,23 @@ fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine<'_>) -> Result<(
             rate(prompt_tokens, prompt_s),
             ids.len(),
             rate(ids.len(), generated_s),
-            engine.threads.token,
-            engine.level.name(),
-            engine.plan.bytes() as f64 / f64::from(1 << 20),
+            engine.threads().token,
+            engine.level().name(),
+            engine.plan().bytes() as f64 / f64::from(1 << 20),
         );
     }
     if stop == "interrupt" { Err(Failure::Interrupted(None)) } else { Ok(()) }
 }
 
 /// Feeds the prompt, batch by batch, so that Ctrl-C is heard and progress seen.
-fn read(engine: &mut Engine<'_>, tokens: &[u32], interrupt: &Interrupt) -> Result<(), Failure> {
-    let context = engine.session.context();
+fn read(engine: &mut Engine, tokens: &[u32], interrupt: &Interrupt) -> Result<(), Failure> {
+    let context = engine.session().context();
     // Said for the whole prompt, before any of it is computed; and an answer needs room for a token.
     if tokens.is_empty() {
-        return Err(engine.failed(stonechat_core::Error::NoTokens));
+        return Err(engine.failed(stonechat_core::Error::NoTokens).into());
     }
     if tokens.len() >= context {
-        let most = engine.session.model().hyperparameters().context;
+        let most = engine.model().hyperparameters().context;
         let remedy = if context < most { " or ask for a longer context (-c)" } else { "" };
         return Err(Failure::Failed(format!(
             "the prompt has {} tokens, but the context of {context} must hold it and at least one token of the \
@@ -139,13 +140,13 @@ fn read(engine: &mut Engine<'_>, tokens: &[u32], interrupt: &Interrupt) -> Resul
     let start = Instant::now();
     let visible = stderr().is_terminal();
     let mut shown = false;
-    for (done, batch) in tokens.chunks(engine.plan.limits().batch).enumerate() {
+    for (done, batch) in tokens.chunks(engine.plan().limits().batch).enumerate() {
         if interrupt.is_raised() {
             return Err(Failure::Interrupted(None));
         }
         engine.feed(batch)?;
         if visible && start.elapsed().as_millis() > 500 {
-            let done = (done * engine.plan.limits().batch + batch.len()).min(tokens.len());
+            let done = (done * engine.plan().limits().batch + batch.len()).min(tokens.len());
             let _ = write!(stderr(), "\rreading {done}/{} tokens", tokens.len());
             shown = true;
         }
@@ -194,14 +195,14 @@ impl Output {
         Self { stream: Utf8Stream::new(), buffer: vec![0; longest], text: String::new(), form, first: true }
     }
 
-    fn token(&mut self, engine: &Engine<'_>, token: u32) -> Result<(), Failure> {
+    fn token(&mut self, engine: &Engine, token: u32) -> Result<(), Failure> {
         if self.form == Form::Ids {
             let comma = if core::mem::take(&mut self.first) { "" } else { "," };
             write!(stdout(), "{comma}{token}")?;
             stdout().flush()?;
             return Ok(());
         }
-        let piece = engine.session.vocabulary().piece(token, false, &mut self.buffer)?;
+        let piece = engine.vocabulary().piece(token, false, &mut self.buffer)?;
         let text = &mut self.text;
         self.stream.push(piece, &mut |part| text.push_str(part));
         self.show()

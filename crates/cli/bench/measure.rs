@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use stonechat_runtime::Interrupt;
 use stonechat_runtime::system::{self, Cpu, Memory, Meter, Observation, Watch};
+use stonechat_runtime::{Engine, Interrupt};
 
 use super::args::BenchArgs;
 use super::facts::ModelFacts;
@@ -15,7 +15,7 @@ use super::record::Record;
 use super::statistics::summary;
 use super::work::{Test, Work, token};
 use crate::args::Activations;
-use crate::engine::{self, Engine};
+use crate::engine;
 use crate::failure::Failure;
 
 /// All that the tests of one run share.
@@ -49,38 +49,37 @@ impl Bench<'_> {
         // The memory that this took is given back; what follows is the test's own.
         system::reset_peak();
         let args = self.args;
-        engine::with(Some(model), &test.engine_args(args), 1, Some(test.level), |mut engine| {
-            let start = Instant::now();
-            let mut run = Run::new(args.seed, test.work, &mut engine, self.interrupt);
-            self.progress.say(|| "reading the context".into());
-            run.reach_depth()?;
-            self.progress.say(|| "warming up".into());
-            let (first, logits_sha256) = run.warm_up()?;
-            let first_token = run.engine.load + first.duration_since(start);
+        let mut engine = engine::load(Some(model), &test.engine_args(args), 1, Some(test.level))?;
+        let start = Instant::now();
+        let mut run = Run::new(args.seed, test.work, &mut engine, self.interrupt);
+        self.progress.say(|| "reading the context".into());
+        run.reach_depth()?;
+        self.progress.say(|| "warming up".into());
+        let (first, logits_sha256) = run.warm_up()?;
+        let first_token = run.engine.load_time() + first.duration_since(start);
 
-            let (mut watch, meter) = (Watch::start(), Meter::start());
-            let mut times = Vec::new();
-            for n in 1..=args.repetitions {
-                self.progress.say(|| format!("repetition {n} of {}", args.repetitions));
-                times.push(run.repeat()?);
-                watch.look();
-            }
-            let (seen, energy) = (watch.stop(), meter.stop());
-            run.check()?;
-            let measured = Measured { test_time, limits, logits_sha256, first_token, times, seen, energy };
-            Ok(self.record(facts, test, &engine, measured))
-        })
+        let (mut watch, meter) = (Watch::start(), Meter::start());
+        let mut times = Vec::new();
+        for n in 1..=args.repetitions {
+            self.progress.say(|| format!("repetition {n} of {}", args.repetitions));
+            times.push(run.repeat()?);
+            watch.look();
+        }
+        let (seen, energy) = (watch.stop(), meter.stop());
+        run.check()?;
+        let measured = Measured { test_time, limits, logits_sha256, first_token, times, seen, energy };
+        Ok(self.record(facts, test, &engine, measured))
     }
 
-    fn record(&self, facts: &ModelFacts, test: &Test, engine: &Engine<'_>, measured: Measured) -> Record {
+    fn record(&self, facts: &ModelFacts, test: &Test, engine: &Engine, measured: Measured) -> Record {
         let Measured { test_time, limits, logits_sha256, first_token, times, seen, energy } = measured;
-        let (memory, planned) = (Memory::now(), engine.plan.limits());
+        let (memory, planned) = (Memory::now(), engine.plan().limits());
         let tokens = test.work.tokens() as f64;
         let ns: Vec<f64> = times.iter().map(|time| time.as_nanos() as f64).collect();
         let ts: Vec<f64> = ns.iter().map(|ns| tokens * 1e9 / ns).collect();
         let (in_ns, in_ts) = (summary(&ns), summary(&ts));
         let disturbances = seen.disturbances();
-        let bytes = facts.bytes_read(test.work, engine.plan) / tokens;
+        let bytes = facts.bytes_read(test.work, engine.plan()) / tokens;
         let products = facts.products(test.work) / tokens;
         // Weights of floats, or activations in f32, form no product of int8.
         let products = (self.args.activations == Activations::Q8 && products > 0.0).then_some(products);
@@ -89,7 +88,7 @@ impl Bench<'_> {
             cpu_info: self.cpu.name.clone().unwrap_or_default(),
             gpu_info: String::new(),
             backends: "CPU".into(),
-            model_filename: engine.file.path().display().to_string(),
+            model_filename: engine.file().path().display().to_string(),
             model_type: facts.kind.clone(),
             model_size: facts.bytes,
             model_n_params: facts.params,
@@ -112,7 +111,7 @@ impl Bench<'_> {
             engine: Some(concat!("stonechat ", env!("CARGO_PKG_VERSION")).into()),
             command: Some(self.command.clone()),
             model_layout: Some(facts.layout.into()),
-            cpu_level: Some(engine.level.name().as_str().into()),
+            cpu_level: Some(engine.level().name().as_str().into()),
             activations: Some(self.args.activations.as_str().into()),
             seed: Some(self.args.seed),
             model_id: Some(facts.id.clone()),
@@ -120,7 +119,7 @@ impl Bench<'_> {
             median_ns: Some(in_ns.median),
             median_ts: Some(in_ts.median),
             quartiles_ts: Some(in_ts.quartiles),
-            load_s: Some(engine.load.as_secs_f64()),
+            load_s: Some(engine.load_time().as_secs_f64()),
             first_token_s: Some(first_token.as_secs_f64()),
             bytes_per_token: Some(bytes),
             memory_gb_s: Some(limits.bytes_s / 1e9),
@@ -128,8 +127,8 @@ impl Bench<'_> {
             products_per_token: products,
             int8_gmac_s: Some(limits.products_s / 1e9),
             int8_share: products.map(|products| products * in_ts.median / limits.products_s),
-            mapped_bytes: Some(engine.file.len() as u64),
-            arena_bytes: Some(engine.plan.bytes() as u64),
+            mapped_bytes: Some(engine.file().len() as u64),
+            arena_bytes: Some(engine.plan().bytes() as u64),
             rss_peak_bytes: memory.peak,
             rss_anonymous_bytes: memory.anonymous,
             major_faults: seen.major_faults,
@@ -150,8 +149,8 @@ impl Bench<'_> {
 }
 
 /// A test in work.
-struct Run<'a, 'e> {
-    engine: &'a mut Engine<'e>,
+struct Run<'a> {
+    engine: &'a mut Engine,
     work: Work,
     tokens: Vec<u32>,
     /// The bits of the last logits of the warm-up.
@@ -159,16 +158,16 @@ struct Run<'a, 'e> {
     interrupt: &'a Interrupt,
 }
 
-impl<'a, 'e> Run<'a, 'e> {
-    fn new(seed: u64, work: Work, engine: &'a mut Engine<'e>, interrupt: &'a Interrupt) -> Self {
-        let vocabulary = engine.session.model().hyperparameters().vocabulary;
+impl<'a> Run<'a> {
+    fn new(seed: u64, work: Work, engine: &'a mut Engine, interrupt: &'a Interrupt) -> Self {
+        let vocabulary = engine.model().hyperparameters().vocabulary;
         let tokens = (0..work.context()).map(|position| token(seed, position, vocabulary)).collect();
         Self { engine, work, tokens, last: Vec::new(), interrupt }
     }
 
     /// Feeds what is there before the test, batch by batch, so that Ctrl-C is heard.
     fn reach_depth(&mut self) -> Result<(), Failure> {
-        let batch = self.engine.plan.limits().batch;
+        let batch = self.engine.plan().limits().batch;
         for tokens in self.tokens[..self.work.depth].chunks(batch) {
             self.listen()?;
             self.engine.feed(tokens)?;
@@ -182,7 +181,7 @@ impl<'a, 'e> Run<'a, 'e> {
         let mut first = None;
         self.pass(&mut |engine| {
             first.get_or_insert_with(Instant::now);
-            engine.session.logits().iter().for_each(|logit| hash.update(logit.to_le_bytes()));
+            engine.logits().iter().for_each(|logit| hash.update(logit.to_le_bytes()));
         })?;
         self.last = self.bits().collect();
         Ok((first.unwrap_or_else(Instant::now), format!("{:x}", hash.finalize())))
@@ -207,11 +206,11 @@ impl<'a, 'e> Run<'a, 'e> {
     }
 
     fn bits(&self) -> impl Iterator<Item = u32> {
-        self.engine.session.logits().iter().map(|logit| logit.to_bits())
+        self.engine.logits().iter().map(|logit| logit.to_bits())
     }
 
-    fn pass(&mut self, each: &mut dyn FnMut(&Engine<'_>)) -> Result<(), Failure> {
-        self.engine.session.rewind(self.work.depth);
+    fn pass(&mut self, each: &mut dyn FnMut(&Engine)) -> Result<(), Failure> {
+        self.engine.rewind(self.work.depth);
         let tokens = &self.tokens[self.work.depth..];
         for tokens in tokens.chunks(self.work.step()) {
             self.listen()?;

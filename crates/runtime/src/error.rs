@@ -124,8 +124,13 @@ pub enum Error {
         /// What is wrong with it.
         problem: Problem,
     },
-    /// The core could not take a state.
-    Core(stonechat_core::Error),
+    /// A model cannot be used, or not so.
+    Model {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        error: Box<stonechat_core::Error>,
+    },
     /// The disk cannot take the model.
     DiskFull {
         /// The folder of the models.
@@ -180,6 +185,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// What the core objects to in the model at `path`.
+    pub(crate) fn model(path: &Path, error: impl Into<stonechat_core::Error>) -> Self {
+        Self::Model { path: path.to_path_buf(), error: Box::new(error.into()) }
+    }
+
     /// Sorts a failure of the operating system about `path` into the variant that says it best.
     pub(crate) fn from_io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_path_buf();
@@ -202,6 +212,7 @@ pub(crate) fn reason(error: &io::Error) -> String {
 }
 
 impl fmt::Display for Error {
+    #[allow(clippy::too_many_lines, reason = "a sentence for each variant")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound { path } => {
@@ -272,7 +283,7 @@ impl fmt::Display for Error {
                 write!(f, "writing {} was stopped, and nothing is left of it; run it again", path.display())
             }
             Self::State { path, problem } => write!(f, "{} {problem}", path.display()),
-            Self::Core(error) => error.fmt(f),
+            Self::Model { path, error } => write!(f, "{}: {error}", path.display()),
             Self::DiskFull { folder, needed } => write!(
                 f,
                 "the disk of {} is too full: {needed} more bytes are needed there; free some, or set STONECHAT_HOME to \
@@ -305,12 +316,6 @@ impl fmt::Display for Error {
                 Ok(())
             }
         }
-    }
-}
-
-impl From<stonechat_core::Error> for Error {
-    fn from(error: stonechat_core::Error) -> Self {
-        Self::Core(error)
     }
 }
 

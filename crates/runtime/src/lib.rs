@@ -5,6 +5,7 @@
 //! that the core runs on:
 //!
 //! - [`MappedFile`]: a model file as `&[u8]`, never copied, that survives being cut short;
+//! - [`Engine`]: a model that is ready to compute, with all that it stands on;
 //! - [`Arena`]: the one block of memory in which a session lives;
 //! - [`Pool`]: the threads;
 //! - [`ChatTemplate`]: a conversation as the prompt that the model was trained on;
@@ -20,6 +21,7 @@
 
 pub mod arena;
 pub mod atomic;
+pub mod engine;
 pub mod error;
 pub mod home;
 pub mod interrupt;
@@ -36,6 +38,7 @@ pub mod template;
 pub mod tokenizer_json;
 
 pub use arena::Arena;
+pub use engine::Engine;
 pub use error::Error;
 pub use home::Home;
 pub use interrupt::Interrupt;

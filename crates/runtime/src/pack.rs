@@ -4,14 +4,14 @@
 //! groups of 16 ([`Layout::Rows16`]) where they fill them. Tensors pass one after another through a buffer of 16 rows;
 //! the file appears under its name once it is whole and on the disk.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use stonechat_gguf::writer::Writer;
 use stonechat_gguf::{Gguf, Tensor, TensorType};
 use stonechat_kernels::{Layout, layout};
-use tempfile::NamedTempFile;
 
+use crate::atomic::{self, Durability};
 use crate::{Error, MappedFile};
 
 /// Where tensors begin in the packed file: whole cache lines.
@@ -56,48 +56,43 @@ pub fn pack(
     }
     let header = writer.header().map_err(refused)?;
 
-    let failed = |source| Error::from_io("write", output, source);
-    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let part = NamedTempFile::new_in(folder).map_err(failed)?;
-    let mut out = BufWriter::with_capacity(1 << 20, part);
-    out.write_all(&header).map_err(failed)?;
     let total = gguf.tensors().map(|tensor| tensor.data.len() as u64).sum();
     let mut done = 0;
     let mut result = Packed { bytes: header.len() as u64, ..Packed::default() };
     let mut group = Vec::new();
-    for (tensor, packed) in tensors() {
-        // Small enough that Ctrl-C and progress are not kept waiting.
-        let piece = match packed {
-            Some(_) => tensor.data.len() / rows(&tensor) * layout::GROUP,
-            None => 1 << 20,
-        };
-        for bytes in tensor.data.chunks(piece) {
-            if stop() {
-                return Err(Error::Abandoned { path: output.to_path_buf() });
-            }
-            match packed.and_then(|ty| Layout::of_id(ty.id())) {
-                Some((format, _)) => {
-                    group.resize(bytes.len(), 0);
-                    layout::interleave(format, bytes, &mut group);
-                    out.write_all(&group)
+    atomic::write(output, Durability::Synced, |out, failed| {
+        out.write_all(&header).map_err(failed)?;
+        for (tensor, packed) in tensors() {
+            // Small enough that Ctrl-C and progress are not kept waiting.
+            let piece = match packed {
+                Some(_) => tensor.data.len() / rows(&tensor) * layout::GROUP,
+                None => 1 << 20,
+            };
+            for bytes in tensor.data.chunks(piece) {
+                if stop() {
+                    return Err(Error::Abandoned { path: output.to_path_buf() });
                 }
-                None => out.write_all(bytes),
+                match packed.and_then(|ty| Layout::of_id(ty.id())) {
+                    Some((format, _)) => {
+                        group.resize(bytes.len(), 0);
+                        layout::interleave(format, bytes, &mut group);
+                        out.write_all(&group)
+                    }
+                    None => out.write_all(bytes),
+                }
+                .map_err(failed)?;
+                done += bytes.len() as u64;
+                progress(done, total);
             }
-            .map_err(failed)?;
-            done += bytes.len() as u64;
-            progress(done, total);
+            let len = tensor.data.len() as u64;
+            let padding = writer.padding(len);
+            io::copy(&mut io::Read::take(io::repeat(0), padding), out).map_err(failed)?;
+            result.bytes += len + padding;
+            *if packed.is_some() { &mut result.packed } else { &mut result.copied } += 1;
         }
-        let len = tensor.data.len() as u64;
-        let padding = writer.padding(len);
-        io::copy(&mut io::Read::take(io::repeat(0), padding), &mut out).map_err(failed)?;
-        result.bytes += len + padding;
-        *if packed.is_some() { &mut result.packed } else { &mut result.copied } += 1;
-    }
-    // What was read past a cut is zeros: a file of these must not appear.
-    file.check()?;
-    let part = out.into_inner().map_err(|error| failed(error.into_error()))?;
-    part.as_file().sync_all().map_err(failed)?;
-    part.persist(output).map_err(|error| failed(error.error))?;
+        // What was read past a cut is zeros: a file of these must not appear.
+        file.check()
+    })?;
     Ok(result)
 }
 

@@ -191,8 +191,8 @@ impl Kept {
             });
         }
         file.read_exact(&mut head[8..]).map_err(failed)?;
-        let word = |at: usize| u32::from_le_bytes(*head[at..].first_chunk().expect("within the header"));
-        let long = |at: usize| u64::from_le_bytes(*head[at..].first_chunk().expect("within the header"));
+        let word = |at: usize| u32::from_le_bytes(head.as_chunks().0[at / 4]);
+        let long = |at: usize| u64::from_le_bytes(head.as_chunks().0[at / 8]);
         if word(8) != VERSION {
             return Err(problem(Problem::Version(word(8))));
         }
@@ -237,7 +237,7 @@ impl Kept {
     /// still.
     ///
     /// # Panics
-    /// If it stands elsewhere, or there are not so many tokens.
+    /// If it stands elsewhere, there are not so many tokens, or its context ends before them.
     pub fn restore(mut self, session: &mut Session<'_>, taken: usize) -> Result<(), Error> {
         assert!(taken <= self.tokens.len() && session.position() == self.position, "the tokens that follow");
         if taken == 0 {

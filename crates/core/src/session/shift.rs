@@ -19,7 +19,7 @@ impl Session<'_> {
     /// nothing else does. Elsewhere the tokens that stay must be read anew.
     pub fn can_drop_positions(&self) -> bool {
         let spec = self.model.spec();
-        !spec.positions && !(spec.qk_norm_after_rope && self.has_key_norm())
+        !(spec.positions || spec.qk_norm_after_rope && self.has_key_norm())
     }
 
     fn has_key_norm(&self) -> bool {

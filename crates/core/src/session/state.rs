@@ -10,7 +10,6 @@ use core::ops::Range;
 use stonechat_kernels::kv::GROUP;
 
 use super::Session;
-use crate::Error;
 use crate::plan::ActivationMode;
 
 /// Positions whose state is one piece: ranges begin at a multiple of it.
@@ -48,8 +47,8 @@ impl Session<'_> {
     /// fed; the [`logits`](Self::logits) are not theirs. On an error nothing was fed.
     ///
     /// # Panics
-    /// If they do not begin there, or at no multiple of [`STATE_UNIT`].
-    pub fn import<E: From<Error>>(
+    /// If they do not begin there, or at no multiple of [`STATE_UNIT`], or the context ends before them.
+    pub fn import<E>(
         &mut self,
         positions: Range<usize>,
         mut read: impl FnMut(&mut [u8]) -> Result<(), E>,
@@ -58,10 +57,7 @@ impl Session<'_> {
             positions.start == self.position && positions.start.is_multiple_of(STATE_UNIT),
             "what follows the last token fed, in whole pieces"
         );
-        if positions.end > self.context {
-            let (position, tokens) = (self.position, positions.len());
-            return Err(Error::ContextFull { position, tokens, context: self.context }.into());
-        }
+        assert!(positions.end <= self.context, "positions of the context");
         for number in 0..self.model.hyperparameters().layers {
             let layer = self.weights.layer(number);
             if layer.source().is_some() {

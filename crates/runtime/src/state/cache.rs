@@ -28,9 +28,9 @@ const WORTH_KEEPING: usize = 16;
 /// What the names of the files end with.
 const EXTENSION: &str = "kv";
 /// A file used within this time is not marked as used again: flash wears out.
-const MARK_AGAIN: Duration = Duration::from_secs(60);
+const MARK_AGAIN: Duration = Duration::from_mins(1);
 /// An unfinished file that nobody has touched for so long has no writer.
-const ABANDONED: Duration = Duration::from_secs(3600);
+const ABANDONED: Duration = Duration::from_hours(1);
 
 /// A folder of beginnings.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ impl Node {
     }
 
     fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        format!("{:032x}", u128::from_be_bytes(self.0))
     }
 }
 
@@ -80,6 +80,7 @@ impl PromptCache {
     /// Feeds `session`, which stands at the beginning, as many of the first `tokens` as are known; returns how many. What
     /// cannot be read is not known.
     pub fn restore(&self, session: &mut Session<'_>, tokens: &[u32]) -> usize {
+        let tokens = &tokens[..tokens.len().min(session.context())];
         let mut node = Node::root(&self.key);
         while session.position() < tokens.len() {
             let at = session.position();
