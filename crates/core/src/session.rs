@@ -227,9 +227,19 @@ impl<'a> Session<'a> {
 
     /// Picks the token that follows, after `history` (for the repeat penalty, which changes the logits).
     pub fn pick(&mut self, sampler: &Sampler, history: &[u32]) -> u32 {
+        self.pick_back(0, sampler, history)
+    }
+
+    /// Picks the token that follows the one `back` places before the last, of the tokens that were fed together and whose
+    /// logits were computed together: it is the token that [`pick`](Self::pick) would have picked there.
+    ///
+    /// # Panics
+    /// If those logits were not computed, or not together with the last ones.
+    pub fn pick_back(&mut self, back: usize, sampler: &Sampler, history: &[u32]) -> u32 {
+        assert!(back <= self.last, "logits that are there");
         let len = self.model.hyperparameters().vocabulary;
-        let logits = &mut self.logits[self.last * len..][..len];
-        sampler.pick(logits, history, self.position, self.candidates)
+        let logits = &mut self.logits[(self.last - back) * len..][..len];
+        sampler.pick(logits, history, self.position - back, self.candidates)
     }
 }
 

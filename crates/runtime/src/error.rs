@@ -117,6 +117,13 @@ pub enum Error {
         /// The file that was to be.
         path: PathBuf,
     },
+    /// A model cannot guess for another.
+    DraftVocabulary {
+        /// The file of the model that should guess.
+        draft: PathBuf,
+        /// The file of the other.
+        model: PathBuf,
+    },
     /// A file of state that cannot be used.
     State {
         /// The file.
@@ -282,6 +289,12 @@ impl fmt::Display for Error {
             Self::Abandoned { path } => {
                 write!(f, "writing {} was stopped, and nothing is left of it; run it again", path.display())
             }
+            Self::DraftVocabulary { draft, model } => write!(
+                f,
+                "{} has other tokens than {}, so it cannot guess for it; give a smaller model of the same family",
+                draft.display(),
+                model.display()
+            ),
             Self::State { path, problem } => write!(f, "{} {problem}", path.display()),
             Self::Model { path, error } => write!(f, "{}: {error}", path.display()),
             Self::DiskFull { folder, needed } => write!(

@@ -6,6 +6,7 @@
 //!
 //! - [`MappedFile`]: a model file as `&[u8]`, never copied, that survives being cut short;
 //! - [`Engine`]: a model that is ready to compute, with all that it stands on;
+//! - [`Generator`]: token after token, several at once where a [`draft`] guesses them;
 //! - [`Arena`]: the one block of memory in which a session lives;
 //! - [`Pool`]: the threads;
 //! - [`ChatTemplate`]: a conversation as the prompt that the model was trained on;
@@ -21,8 +22,10 @@
 
 pub mod arena;
 pub mod atomic;
+pub mod draft;
 pub mod engine;
 pub mod error;
+pub mod generate;
 pub mod home;
 pub mod interrupt;
 pub mod manifest;
@@ -40,6 +43,7 @@ pub mod tokenizer_json;
 pub use arena::Arena;
 pub use engine::Engine;
 pub use error::Error;
+pub use generate::Generator;
 pub use home::Home;
 pub use interrupt::Interrupt;
 pub use map::MappedFile;
