@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use stonechat_core::{Sampler, Sampling};
 use stonechat_kernels::LevelName;
 
 use crate::bench::args::BenchArgs;
+use crate::failure::Failure;
 
 /// Runs quantized language models on small computers: the same bits everywhere, memory known before it is spent.
 #[derive(Debug, Parser)]
@@ -36,6 +38,10 @@ pub enum Command {
     /// Answer one prompt, word by word
     #[command(visible_alias = "r")]
     Run(RunArgs),
+    /// Hold a conversation
+    #[cfg(feature = "chat")]
+    #[command(visible_alias = "c")]
+    Chat(ChatArgs),
     /// Print the logits that follow a prompt, or their hash, which is the same on every CPU
     Logits(LogitsArgs),
     /// Turn text into token ids
@@ -144,8 +150,23 @@ pub struct PromptArgs {
     pub ids: Vec<u32>,
 }
 
-/// How the next token is chosen.
+/// What guesses the next tokens.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Guessing ahead (faster, and the same text)")]
+pub struct DraftArgs {
+    /// Guess what follows from what the text has said before: of use where an answer repeats its prompt
+    #[arg(long, conflicts_with = "model_draft")]
+    pub lookup: bool,
+    /// Let a smaller model of the same family guess
+    #[arg(long, visible_alias = "md", value_name = "FILE|NAME")]
+    pub model_draft: Option<String>,
+    /// Tokens to guess at once, at most
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub draft_max: usize,
+}
+
+/// How the next token is chosen.
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
     /// How freely to choose; 0 always takes the most likely token
@@ -169,6 +190,22 @@ pub struct SamplingArgs {
     /// Equal seeds give equal text, on every machine
     #[arg(short, long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+}
+
+impl SamplingArgs {
+    /// The sampler that these flags describe.
+    pub fn sampler(&self) -> Result<Sampler, Failure> {
+        Sampler::new(Sampling {
+            temperature: self.temp,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repeat_penalty: self.repeat_penalty,
+            repeat_last: self.repeat_last_n,
+            seed: self.seed,
+        })
+        .map_err(|error| Failure::Usage(error.to_string()))
+    }
 }
 
 /// `stonechat run`.
@@ -200,7 +237,97 @@ pub struct RunArgs {
     #[command(flatten)]
     pub engine: EngineArgs,
     #[command(flatten)]
+    pub draft: DraftArgs,
+    #[command(flatten)]
     pub sampling: SamplingArgs,
+}
+
+/// `stonechat chat`.
+#[cfg(feature = "chat")]
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  stonechat chat\n  \
+    stonechat chat -m model.gguf --system \"You are a cook.\" --session cook.chat   goes on where it ended\n  \
+    stonechat chat < questions.txt > answers.txt                            a message a line")]
+pub struct ChatArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// What the model is told before all else
+    #[arg(long, visible_alias = "sys", value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Keep the conversation in this file after each answer, and go on with it at the next start
+    #[arg(long, value_name = "FILE")]
+    pub session: Option<PathBuf>,
+    /// Tokens of an answer at most; by default, or with -1, until it ends
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
+    pub predict: Option<i64>,
+    /// End an answer at this text; may be given several times
+    #[arg(long, visible_alias = "reverse-prompt", value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// What gives way when the context is full
+    #[arg(long, value_name = "WHAT", default_value = "shift")]
+    pub overflow: Overflow,
+    /// Disk space for beginnings of conversations, which are then never computed twice; 0 for none
+    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = cache_size)]
+    pub prompt_cache: CacheSize,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    #[command(flatten)]
+    pub draft: DraftArgs,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+}
+
+#[cfg(feature = "chat")]
+impl ChatArgs {
+    /// The tokens of an answer at most.
+    pub fn predict(&self) -> Result<Option<usize>, Failure> {
+        predict(self.predict)
+    }
+}
+
+/// What `-n` says: nothing for as many as it takes.
+pub fn predict(predict: Option<i64>) -> Result<Option<usize>, Failure> {
+    match predict {
+        None | Some(-1) => Ok(None),
+        Some(n @ 1..) => Ok(usize::try_from(n).ok()),
+        Some(_) => Err(Failure::Usage("-n must be at least 1, or -1 for as many as it takes".into())),
+    }
+}
+
+/// See [`ChatArgs::overflow`].
+#[cfg(feature = "chat")]
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Overflow {
+    /// Nothing: the answer ends
+    Stop,
+    /// The oldest turns, whole
+    Shift,
+    /// The oldest turns, after the model has summarised them
+    Summarise,
+}
+
+#[cfg(feature = "chat")]
+impl From<Overflow> for stonechat_runtime::chat::Overflow {
+    fn from(overflow: Overflow) -> Self {
+        match overflow {
+            Overflow::Stop => Self::Stop,
+            Overflow::Shift => Self::Shift,
+            Overflow::Summarise => Self::Summarise,
+        }
+    }
+}
+
+/// Bytes on a disk; 0 for no cache.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheSize(pub u64);
+
+/// A size, or `0` or `off`.
+#[cfg(feature = "chat")]
+fn cache_size(text: &str) -> Result<CacheSize, String> {
+    match text {
+        "0" | "off" => Ok(CacheSize(0)),
+        _ => size(text).map(|bytes| CacheSize(bytes as u64)),
+    }
 }
 
 /// `stonechat logits`.

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use stonechat_core::plan::{ActivationMode, KvFormat};
 use stonechat_gguf::Gguf;
 use stonechat_kernels::{Level, LevelName};
+use stonechat_runtime::draft::{DraftModel, Lookup};
 use stonechat_runtime::engine::{Engine, Options, Threads};
-use stonechat_runtime::{Home, MappedFile, Pool, default_threads, manifest};
+use stonechat_runtime::generate::MOST_DRAFTED;
+use stonechat_runtime::{Generator, Home, MappedFile, Pool, default_threads, manifest};
 
-use crate::args::{Activations, EngineArgs, Kv};
+use crate::args::{Activations, DraftArgs, EngineArgs, Kv};
 use crate::failure::Failure;
 
 /// The path of a model: an existing file, or one pulled by name.
@@ -96,6 +98,29 @@ pub fn open(file: &MappedFile) -> Result<Gguf<'_>, Failure> {
     let gguf = Gguf::parse(file);
     file.check()?;
     gguf.map_err(|error| Failure::in_model(file.path(), error))
+}
+
+/// Loads a model, and what guesses for it.
+pub fn load_with_draft(
+    model: Option<&str>,
+    args: &EngineArgs,
+    draft: &DraftArgs,
+    cpu: Option<LevelName>,
+) -> Result<(Engine, Generator), Failure> {
+    let guesses = draft.model_draft.is_some() || draft.lookup;
+    if draft.draft_max == 0 || draft.draft_max > MOST_DRAFTED {
+        return Err(Failure::Usage(format!("--draft-max must be between 1 and {MOST_DRAFTED}")));
+    }
+    let engine = load(model, args, if guesses { draft.draft_max + 1 } else { 1 }, cpu)?;
+    let generator = match &draft.model_draft {
+        Some(model) => {
+            let small = load(Some(model), args, 1, cpu)?;
+            Generator::with_draft(Box::new(DraftModel::new(small, &engine)?), draft.draft_max)
+        }
+        None if draft.lookup => Generator::with_draft(Box::new(Lookup::default()), draft.draft_max),
+        None => Generator::new(),
+    };
+    Ok((engine, generator))
 }
 
 /// Loads a model. `outputs` positions' logits are computed together.

@@ -5,6 +5,8 @@
 
 mod args;
 mod bench;
+#[cfg(feature = "chat")]
+mod chat;
 mod engine;
 mod failure;
 mod inspect;
@@ -17,6 +19,7 @@ mod plan;
 mod prompt;
 mod pull;
 mod run;
+mod terminal;
 mod tokenize;
 
 use std::process::ExitCode;
@@ -50,6 +53,8 @@ fn dispatch(program: &Program) -> Result<(), Failure> {
     };
     match &program.command {
         Command::Run(args) => run::run(args, cpu),
+        #[cfg(feature = "chat")]
+        Command::Chat(args) => chat::run(args, cpu),
         Command::Logits(args) => logits::run(args, cpu),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Bench(args) => bench::run(args, &program.levels),

@@ -4,39 +4,35 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 use std::time::Instant;
 
 use serde_json::json;
+use stonechat_core::Sampler;
 use stonechat_core::vocabulary::Utf8Stream;
-use stonechat_core::{Sampler, Sampling};
 use stonechat_kernels::LevelName;
-use stonechat_runtime::{Engine, Interrupt};
+use stonechat_runtime::{Engine, Generator, Interrupt};
 
-use crate::args::RunArgs;
+use crate::args::{RunArgs, predict};
 use crate::engine;
 use crate::failure::Failure;
 use crate::prompt;
+use crate::terminal::{Reading, harmless};
 
 /// Runs the verb.
 pub fn run(args: &RunArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
-    let sampler = Sampler::new(Sampling {
-        temperature: args.sampling.temp,
-        top_k: args.sampling.top_k,
-        top_p: args.sampling.top_p,
-        min_p: args.sampling.min_p,
-        repeat_penalty: args.sampling.repeat_penalty,
-        repeat_last: args.sampling.repeat_last_n,
-        seed: args.sampling.seed,
-    })
-    .map_err(|error| Failure::Usage(error.to_string()))?;
-    if matches!(args.predict, Some(n) if n == 0 || n < -1) {
-        return Err(Failure::Usage("-n must be at least 1, or -1 for as many as it takes".into()));
-    }
+    let sampler = args.sampling.sampler()?;
+    predict(args.predict)?;
     if args.text.is_none() && args.prompt.prompt.is_none() && args.prompt.ids.is_empty() {
         return Err(Failure::Usage("there is no prompt; write one after 'run', or with -p or --ids".into()));
     }
-    let engine = engine::load(args.model.model.as_deref(), &args.engine, 1, cpu)?;
-    answer(args, &sampler, engine)
+    let (engine, generator) =
+        engine::load_with_draft(args.model.model.as_deref(), &args.engine, &args.draft, cpu)?;
+    answer(args, &sampler, engine, generator)
 }
 
-fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine) -> Result<(), Failure> {
+fn answer(
+    args: &RunArgs,
+    sampler: &Sampler,
+    mut engine: Engine,
+    mut generator: Generator,
+) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
     let vocabulary = engine.vocabulary();
     let text = args.text.as_deref();
@@ -48,9 +44,7 @@ fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine) -> Result<(), F
         prompt::chat(vocabulary, template, &args.prompt, text)?
     };
     let prompt_tokens = tokens.len();
-    let most = args
-        .predict
-        .and_then(|n| usize::try_from(n).ok())
+    let most = predict(args.predict)?
         .unwrap_or(usize::MAX)
         .min(engine.session().context().saturating_sub(prompt_tokens));
     tokens.reserve_exact(most);
@@ -68,20 +62,16 @@ fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine) -> Result<(), F
             stop = "interrupt";
             break;
         }
-        let token = engine.pick(sampler, &tokens);
+        let token = generator.next(&mut engine, sampler, &mut tokens)?;
         if n == 0 {
             first_token_s = engine.load_time().as_secs_f64() + start.elapsed().as_secs_f64();
         }
         if engine.vocabulary().is_end_of_generation(token) {
+            tokens.pop();
             stop = "end";
             break;
         }
-        tokens.push(token);
         out.token(&engine, token)?;
-        // The last token's successor is not asked for.
-        if n + 1 < most {
-            engine.feed(&[token])?;
-        }
     }
     let generated_s = generating.elapsed().as_secs_f64();
     out.end()?;
@@ -99,6 +89,7 @@ fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine) -> Result<(), F
                 "generated_s": generated_s,
                 "first_token_s": first_token_s,
             },
+            "draft": { "drafted": generator.counts().drafted, "accepted": generator.counts().accepted },
             "memory": { "mapped_bytes": engine.file().len(), "arena_bytes": engine.plan().bytes() },
             "cpu": engine.level().name().as_str(),
             "threads": engine.threads().token,
@@ -137,29 +128,16 @@ fn read(engine: &mut Engine, tokens: &[u32], interrupt: &Interrupt) -> Result<()
             tokens.len()
         )));
     }
-    let start = Instant::now();
-    let visible = stderr().is_terminal();
-    let mut shown = false;
+    let mut progress = Reading::begin();
     for (done, batch) in tokens.chunks(engine.plan().limits().batch).enumerate() {
         if interrupt.is_raised() {
             return Err(Failure::Interrupted(None));
         }
         engine.feed(batch)?;
-        if visible && start.elapsed().as_millis() > 500 {
-            let done = (done * engine.plan().limits().batch + batch.len()).min(tokens.len());
-            let _ = write!(stderr(), "\rreading {done}/{} tokens", tokens.len());
-            shown = true;
-        }
+        progress.show(done * engine.plan().limits().batch + batch.len(), tokens.len());
     }
-    if shown {
-        let _ = write!(stderr(), "\r\x1b[K");
-    }
+    progress.end();
     Ok(())
-}
-
-/// Whether a character would steer a terminal: what a model writes must not move the cursor or rename the window.
-fn steers(c: char) -> bool {
-    c.is_control() && !matches!(c, '\n' | '\t')
 }
 
 /// In what form the answer leaves.
@@ -212,10 +190,8 @@ impl Output {
     fn show(&mut self) -> Result<(), Failure> {
         match self.form {
             Form::Collected => return Ok(()),
-            Form::Terminal if self.text.contains(steers) => {
-                stdout().write_all(self.text.replace(steers, "\u{fffd}").as_bytes())?;
-            }
-            Form::Terminal | Form::Text | Form::Ids => stdout().write_all(self.text.as_bytes())?,
+            Form::Terminal => stdout().write_all(harmless(&self.text).as_bytes())?,
+            Form::Text | Form::Ids => stdout().write_all(self.text.as_bytes())?,
         }
         stdout().flush()?;
         self.text.clear();

@@ -117,6 +117,15 @@ pub enum Error {
         /// The file that was to be.
         path: PathBuf,
     },
+    /// A conversation leaves no room for an answer.
+    ContextFull {
+        /// Its tokens.
+        tokens: usize,
+        /// The tokens that an answer should find room for.
+        room: usize,
+        /// The context.
+        context: usize,
+    },
     /// A model cannot guess for another.
     DraftVocabulary {
         /// The file of the model that should guess.
@@ -289,6 +298,11 @@ impl fmt::Display for Error {
             Self::Abandoned { path } => {
                 write!(f, "writing {} was stopped, and nothing is left of it; run it again", path.display())
             }
+            Self::ContextFull { tokens, room, context } => write!(
+                f,
+                "the conversation has {tokens} tokens, which leaves no room for an answer of {room} in the context of \
+                 {context}; say less, begin anew, or ask for a longer context (-c)"
+            ),
             Self::DraftVocabulary { draft, model } => write!(
                 f,
                 "{} has other tokens than {}, so it cannot guess for it; give a smaller model of the same family",

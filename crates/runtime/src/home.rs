@@ -49,6 +49,11 @@ impl Home {
         self.folder.join("models")
     }
 
+    /// The folder of the prompt cache. It may not exist yet.
+    pub fn prompts(&self) -> PathBuf {
+        self.folder.join("prompts")
+    }
+
     /// Where a model is once it has been pulled.
     pub fn model(&self, manifest: &Manifest) -> PathBuf {
         self.models().join(&manifest.file)

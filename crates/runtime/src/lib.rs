@@ -7,6 +7,7 @@
 //! - [`MappedFile`]: a model file as `&[u8]`, never copied, that survives being cut short;
 //! - [`Engine`]: a model that is ready to compute, with all that it stands on;
 //! - [`Generator`]: token after token, several at once where a [`draft`] guesses them;
+//! - [`Chat`]: a conversation;
 //! - [`Arena`]: the one block of memory in which a session lives;
 //! - [`Pool`]: the threads;
 //! - [`ChatTemplate`]: a conversation as the prompt that the model was trained on;
@@ -22,6 +23,7 @@
 
 pub mod arena;
 pub mod atomic;
+pub mod chat;
 pub mod draft;
 pub mod engine;
 pub mod error;
@@ -41,6 +43,7 @@ pub mod template;
 pub mod tokenizer_json;
 
 pub use arena::Arena;
+pub use chat::Chat;
 pub use engine::Engine;
 pub use error::Error;
 pub use generate::Generator;
