@@ -1,0 +1,288 @@
+//! `stonechat chat` as a person and a pipe use it, with the default model.
+#![cfg(all(feature = "chat", unix))]
+
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// `stonechat chat` that keeps its files in `home`.
+fn chat(home: &Path, arguments: &[&str]) -> Command {
+    let mut command = common::stonechat();
+    command.arg("chat").arg("-m").arg(common::smollm2()).args(arguments).env("STONECHAT_HOME", home);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn spawn(command: &mut Command) -> Child {
+    command.spawn().expect("the program starts")
+}
+
+/// What comes of these lines.
+fn said(home: &Path, arguments: &[&str], lines: &str) -> Output {
+    let mut child = spawn(&mut chat(home, arguments));
+    // A program that refuses its arguments reads nothing.
+    let _ = child.stdin.take().expect("a pipe").write_all(lines.as_bytes());
+    child.wait_with_output().expect("it ends")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// What comes of these lines, which is to be answers.
+fn answers(home: &Path, arguments: &[&str], lines: &str) -> (String, String) {
+    let output = said(home, arguments, lines);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{lines}: {err}");
+    (out, err)
+}
+
+/// The numbers of the line of `/stats`: tokens of the prompt, and how many were known.
+fn known(stderr: &str) -> (usize, usize) {
+    let line = stderr.lines().find(|line| line.contains("tokens of prompt")).expect("statistics");
+    let mut numbers = line.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok());
+    (numbers.next().expect("a number"), numbers.next().expect("a number"))
+}
+
+const SHORT: [&str; 4] = ["-n", "24", "--prompt-cache", "0"];
+
+#[test]
+fn a_conversation_goes_on_after_a_restart_as_if_there_had_been_none() {
+    let home = tempfile::tempdir().expect("a folder");
+    let session = home.path().join("a.chat");
+    let session = session.to_str().expect("UTF-8");
+    let sampled = [&SHORT[..], &["--temp", "0.8", "--seed", "3"]].concat();
+    let (whole, _) = answers(home.path(), &sampled, "My name is Ada.\nWhat is 2 + 2?\nWho am I?\n");
+    let kept = [&sampled[..], &["--session", session]].concat();
+    let (first, _) = answers(home.path(), &kept, "My name is Ada.\nWhat is 2 + 2?\n");
+    // Another context, and another number of threads.
+    let other = [&kept[..], &["-c", "1024", "-t", "1"]].concat();
+    let (second, stats) = answers(home.path(), &other, "Who am I?\n/stats\n");
+    assert_eq!(format!("{first}{second}"), whole);
+    let (prompt, known) = known(&stats);
+    assert!(known > 60 && prompt - known < 30, "{known} of {prompt} tokens were known");
+}
+
+#[test]
+fn what_a_prompt_begins_with_is_computed_once_across_restarts() {
+    let home = tempfile::tempdir().expect("a folder");
+    let rules: Vec<String> = (0..60).map(|n| format!("Rule {n}: say nothing of the number {}.", n * 17)).collect();
+    let rules = rules.join(" ");
+    let arguments = ["-n", "8", "--system", &rules];
+    let (first, stats) = answers(home.path(), &arguments, "Hello!\n/stats\n");
+    assert_eq!(known(&stats).1, 0);
+    let (again, stats) = answers(home.path(), &arguments, "Hello!\n/stats\n");
+    assert_eq!(again, first);
+    let (prompt, found) = known(&stats);
+    assert!(prompt > 800 && found == prompt - 1, "{found} of {prompt} tokens were known");
+    // Another question after the same rules.
+    let (_, stats) = answers(home.path(), &arguments, "What is the capital of France?\n/stats\n");
+    let (prompt, found) = known(&stats);
+    assert!(prompt - found < 20, "{found} of {prompt} tokens were known");
+}
+
+#[test]
+fn undo_and_retry_leave_a_conversation_as_it_would_have_been() {
+    let home = tempfile::tempdir().expect("a folder");
+    let (plain, _) = answers(home.path(), &SHORT, "Say a colour.\nAnd a fruit?\n");
+    let (undone, err) = answers(home.path(), &SHORT, "Say a colour.\nTell me a joke.\n/undo\nAnd a fruit?\n");
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let (plain, undone) = (lines(&plain), lines(&undone));
+    assert_eq!(plain.first(), undone.first(), "{err}");
+    assert_eq!(plain.last(), undone.last());
+    // Another seed, so another answer; the conversation holds the last one.
+    let warm = [&SHORT[..], &["--temp", "1.5"]].concat();
+    let (out, _) = answers(home.path(), &warm, "Tell me a story about a fox.\n/retry\n/retry\n");
+    assert_ne!(lines(&out)[0], out);
+}
+
+/// Twelve messages in a context that holds three.
+fn long(home: &Path, overflow: &str) -> Output {
+    let messages: String = (0..12).map(|n| format!("Tell me a fact about the number {n}.\n")).collect();
+    said(home, &["-c", "192", "-n", "40", "--overflow", overflow, "--prompt-cache", "0"], &(messages + "/context\n"))
+}
+
+#[test]
+fn a_full_context_lets_the_oldest_turns_give_way() {
+    let home = tempfile::tempdir().expect("a folder");
+    for overflow in ["shift", "summarise"] {
+        let output = long(home.path(), overflow);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{overflow}: {err}");
+        assert!(out.lines().count() >= 12, "{overflow}: {out}");
+        let line = err.lines().last().expect("the use of the context");
+        assert!(line.contains("of 192 tokens used") && line.contains("gave way"), "{overflow}: {line}");
+        // A model whose keys stand in the wrong places repeats itself or writes noise.
+        let words: Vec<&str> = out.split_whitespace().collect();
+        assert!(words.len() > 200, "{overflow}: {out}");
+        let letters = out.chars().filter(|c| c.is_ascii_alphanumeric() || c.is_ascii_whitespace()).count();
+        assert!(letters * 10 > out.chars().count() * 8, "{overflow}: {out}");
+    }
+    let output = long(home.path(), "stop");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("leaves no room for an answer"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_message_that_never_fits_is_refused_and_nothing_is_lost() {
+    let home = tempfile::tempdir().expect("a folder");
+    let session = home.path().join("a.chat");
+    let arguments = ["-c", "256", "-n", "16", "--session", session.to_str().expect("UTF-8")];
+    answers(home.path(), &arguments, "Say a colour.\n");
+    let before = fs::read(&session).expect("a session");
+    let output = said(home.path(), &arguments, &("word ".repeat(400) + "\n"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("context of 256"), "{}", text(&output.stderr));
+    assert_eq!(fs::read(&session).expect("a session"), before);
+}
+
+#[test]
+fn what_is_no_session_of_this_model_is_said_in_one_sentence() {
+    let home = tempfile::tempdir().expect("a folder");
+    let session = home.path().join("a.chat");
+    let path = session.to_str().expect("UTF-8");
+    let arguments = [&SHORT[..], &["--session", path]].concat();
+    answers(home.path(), &arguments, "Hello.\n");
+    let whole = fs::read(&session).expect("a session");
+    let refused = |what: &str, arguments: &[&str]| {
+        let output = said(home.path(), arguments, "Hello.\n");
+        let err = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{what}: {err}");
+        assert!(err.contains(what) && err.lines().count() == 1, "{what}: {err}");
+    };
+    refused("was made with another model file, KV format or rope", &[&arguments[..], &["--kv", "q8_0"]].concat());
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 4;
+    fs::write(&session, damaged).expect("a file");
+    refused("is damaged", &arguments);
+    fs::write(&session, &whole[..whole.len() / 2]).expect("a file");
+    refused("is damaged", &arguments);
+    fs::write(&session, "a shopping list").expect("a file");
+    refused("is no session", &arguments);
+    // A folder that takes no file.
+    refused("cannot write", &[&SHORT[..], &["--session", "/proc/a.chat"]].concat());
+}
+
+/// Kills a program in the middle of what it does with its session, at ever other moments: what is there afterwards is always a
+/// whole session. `STONECHAT_KILLS` says how often; the long run is `just kills`.
+#[test]
+fn a_killed_program_leaves_a_whole_session() {
+    if common::is_emulated() {
+        return;
+    }
+    let kills: u64 = std::env::var("STONECHAT_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(10);
+    let home = tempfile::tempdir().expect("a folder");
+    let session = home.path().join("a.chat");
+    let arguments = ["-n", "2", "-c", "4096", "--session", session.to_str().expect("UTF-8")];
+    // A prompt that makes saving take a while.
+    answers(home.path(), &arguments, &format!("{}\n", "one two three ".repeat(300)));
+    let turns = |home: &Path| {
+        let (_, err) = answers(home, &arguments, "/context\n");
+        err
+    };
+    for kill in 0..kills {
+        let mut child = spawn(&mut chat(home.path(), &arguments));
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all("Go on.\n/undo\n".repeat(50).as_bytes()).expect("a pipe");
+        // The first answer has come, so that saving has begun or will at once.
+        let mut byte = [0];
+        child.stdout.as_mut().expect("a pipe").read_exact(&mut byte).expect("an answer");
+        thread::sleep(Duration::from_micros(kill * 7919 % 60_000));
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+        assert!(turns(home.path()).contains("tokens used"), "after kill {kill}");
+    }
+    let left: Vec<_> = fs::read_dir(home.path()).expect("a folder").filter_map(Result::ok).collect();
+    assert!(left.iter().any(|entry| entry.path() == session));
+}
+
+/// A terminal: `script` gives the program one.
+struct Terminal {
+    child: Child,
+    seen: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    fn start(home: &Path, arguments: &str) -> Self {
+        let line = format!("'{}' chat -m '{}' {arguments}", env!("CARGO_BIN_EXE_stonechat"), common::smollm2().display());
+        let mut command = Command::new("script");
+        command.args(["-qefc", &line, "/dev/null"]).env("STONECHAT_HOME", home).env("TERM", "xterm");
+        let mut child = spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()));
+        let seen = std::sync::Arc::default();
+        let (mut out, into): (_, std::sync::Arc<std::sync::Mutex<Vec<u8>>>) =
+            (child.stdout.take().expect("a pipe"), std::sync::Arc::clone(&seen));
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(len @ 1..) = out.read(&mut bytes) {
+                into.lock().expect("no panic").extend(&bytes[..len]);
+            }
+        });
+        Self { child, seen }
+    }
+
+    fn keys(&mut self, keys: &str) {
+        self.child.stdin.as_mut().expect("a pipe").write_all(keys.as_bytes()).expect("it reads");
+    }
+
+    fn screen(&self) -> String {
+        String::from_utf8_lossy(&self.seen.lock().expect("no panic")).into_owned()
+    }
+
+    /// Waits until the screen after the first `from` bytes shows `text`; returns how many bytes it has then.
+    fn wait_for(&self, text: &str, from: usize) -> usize {
+        let start = Instant::now();
+        loop {
+            let screen = self.screen();
+            if screen.get(from..).is_some_and(|screen| screen.contains(text)) {
+                return screen.len();
+            }
+            assert!(start.elapsed() < Duration::from_secs(120), "no {text:?} in {screen:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn a_person_edits_interrupts_saves_and_comes_back() {
+    if common::is_emulated() {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a folder");
+    let mut terminal = Terminal::start(home.path(), "-n 400");
+    let at = terminal.wait_for("> ", 0);
+    // A wrong word, taken back with Ctrl-W.
+    terminal.keys("Count from one to wrongly\x17ten thousand.\r");
+    let at = terminal.wait_for("ten thousand.", at);
+    let at = terminal.wait_for("two", at);
+    terminal.keys("\x03");
+    let at = terminal.wait_for("> ", at);
+    let file = home.path().join("kept.chat");
+    terminal.keys(&format!("/save {}\r", file.display()));
+    let at = terminal.wait_for("saved", at);
+    let at = terminal.wait_for("> ", at);
+    // The arrow up brings the last line back.
+    terminal.keys("\x1b[A");
+    terminal.wait_for("/save", at);
+    terminal.keys("\x15/quit\r");
+    assert!(terminal.child.wait().expect("it ends").success());
+    assert!(fs::read_to_string(home.path().join("history")).expect("a history").contains("ten thousand."));
+
+    let mut terminal = Terminal::start(home.path(), "-n 8");
+    let at = terminal.wait_for("> ", 0);
+    terminal.keys(&format!("/load {}\r", file.display()));
+    let at = terminal.wait_for("user: Count from one to ten thousand.", at);
+    let at = terminal.wait_for("> ", at);
+    terminal.keys("Thanks.\r");
+    let at = terminal.wait_for("> ", at + "Thanks.".len());
+    terminal.keys("/stats\r");
+    terminal.wait_for("tokens of prompt", at);
+    terminal.keys("\x04");
+    assert!(terminal.child.wait().expect("it ends").success());
+    let (prompt, known) = known(&terminal.screen().replace('\r', ""));
+    assert!(prompt - known < 30, "{known} of {prompt} tokens were known");
+}
