@@ -18,7 +18,7 @@ use crate::arch::{self, Gate, NormTensor, Presence, QkNorm, Shared, Spec};
 
 pub use keys::Keys;
 use keys::Path;
-pub use shape::{Experts, Hyperparameters, Layer};
+pub use shape::{Experts, Hyperparameters, Latent, Layer};
 pub(crate) use tensors::Weight;
 pub use tensors::{Norm, NormTensors};
 
@@ -287,9 +287,9 @@ impl<'a> LayerView<'_, 'a> {
         let h = &self.model.hyperparameters;
         let expected = weight.shape(h, &self.shape);
         let matrix = matrix(tensor, expected)?;
-        let rows = expected[0] / h.experts.count.max(1);
         let group = matrix.layout().group();
-        if weight.is_of_experts() && !rows.is_multiple_of(group) {
+        let partial = weight.parts(h, &self.shape).into_iter().find(|rows| !rows.is_multiple_of(group));
+        if let Some(rows) = partial {
             return Err(Error::PartialGroup { tensor: Name::new(tensor.name), rows, group });
         }
         Ok(Some(matrix))
@@ -305,7 +305,14 @@ impl<'a> LayerView<'_, 'a> {
         let has_own_cache = layer.source().is_none();
         let has = |weight: Weight| self.tensor(weight.name(), "weight").is_some();
         let is_fused = || has(Weight::Qkv);
+        let is_latent = layer.is_latent();
         match weight {
+            Weight::QueryDown | Weight::QueryUp => needed(layer.query_rank() > 0),
+            Weight::LatentDown => needed(is_latent),
+            Weight::LatentUp => needed(is_latent && !has(Weight::KeyUp)),
+            Weight::KeyUp | Weight::ValueUp => needed(is_latent && has(Weight::KeyUp)),
+            Weight::Q if is_latent => needed(layer.query_rank() == 0),
+            Weight::Qkv | Weight::K | Weight::V if is_latent => Presence::Never,
             Weight::Qkv if has_own_cache => Presence::Maybe,
             Weight::Q => needed(!has_own_cache || !is_fused()),
             Weight::V if model.spec.values_may_be_keys && has_own_cache => Presence::Maybe,
@@ -332,6 +339,7 @@ impl<'a> LayerView<'_, 'a> {
                 || *norm == Norm::InputPost && self.model.layer_inputs.is_none()
                 || of_cache && layer.source().is_some()
                 || *norm == Norm::Hidden && layer.has_experts()
+                || *norm == Norm::Query && layer.is_latent() && layer.query_rank() == 0
             {
                 continue;
             }

@@ -3,7 +3,7 @@
 //!
 //! Routing, in f32 and in the order of ids: scores are `exp(z - max) / Σ exp(z - max)`, or a sigmoid of each z. A token
 //! chooses by score plus selection bias, ties to the lower id; in files with groups only from the groups with the
-//! largest sums of their two best. Weights are the scores without bias (or, for softmax of the chosen, `exp(z - z of the
+//! largest sums of their two best, or, where there is no bias (as in DeepSeek-V2), with the best expert. Weights are the scores without bias (or, for softmax of the chosen, `exp(z - z of the
 //! first)` over their sum), divided by their sum (at least 2^-14) where the model normalises, times the scale. The result is
 //! the sum of `y·w` in the order of choice, from 0, and last the shared expert's output (times its sigmoid).
 //!
@@ -13,7 +13,7 @@
 use stonechat_kernels::elementwise::{self, NotFinite};
 use stonechat_kernels::math;
 use stonechat_kernels::split::Chunks;
-use stonechat_kernels::{Activations, Matrix, Scratch, matmul};
+use stonechat_kernels::{Matrix, Scratch, matmul};
 
 use super::feed_forward::Hidden;
 use super::rows::{Input, share_out};
@@ -119,7 +119,7 @@ impl Pass<'_, '_> {
         hidden.enter(x.used, wide, &mut experts.input, workers, &mut scratch, false)?;
         for (choice, id) in ids.iter().enumerate() {
             let down = weights.expert(layer, Weight::ExpertDown, *id, x.count);
-            let (row, out) = (experts.input.read_row(choice, f), &mut experts.out[choice * e..][..e]);
+            let (row, out) = (experts.input.rows(choice..choice + 1, f), &mut experts.out[choice * e..][..e]);
             matmul(level, workers, down.as_slice(), &row, out, &mut scratch);
             add_biases(&weights, layer, &[Weight::ExpertDown], *id, out, &x);
             experts.rows[choice] = choice as u32;
@@ -223,14 +223,14 @@ fn route(
     }
     let worth = |id: usize| scores[id] + bias.map_or(0.0, |bias| bias[id]);
     let size = x.count / x.groups;
-    // The sum of a group's two best: what groups are chosen by.
+    // What groups are chosen by.
     let group_worth = |group: usize| {
         let (mut first, mut second) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
         for id in group * size..(group + 1) * size {
             let worth = worth(id);
             (first, second) = if worth > first { (worth, first) } else { (first, second.max(worth)) };
         }
-        if size > 1 { first + second } else { first }
+        if size > 1 && bias.is_some() { first + second } else { first }
     };
     // A group is open if fewer than so many others are better, or as good with a lower number.
     let is_open = |group: usize| {
@@ -286,18 +286,6 @@ fn softmax(numbers: &mut [f32]) {
     numbers.iter_mut().for_each(|number| *number /= sum);
 }
 
-impl Input<'_> {
-    /// Row `row` of rows of `cols`, as a matrix reads it.
-    fn read_row(&self, row: usize, cols: usize) -> Activations<'_> {
-        let all = self.read(row + 1, cols);
-        Activations {
-            cols,
-            f32: &all.f32[row * cols..],
-            quantized: all.quantized.map(|quantized| quantized.token(row, cols)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,10 +326,11 @@ mod tests {
     }
 
     #[test]
-    fn experts_come_from_the_groups_with_the_best_two() {
+    fn experts_come_from_the_groups_with_the_best_two_or_without_a_bias_with_the_best() {
         let x = Experts { groups: 2, score: Score::SoftmaxOfChosen, ..FOUR };
         // The best expert of all is in the group with the lower sum.
-        assert_eq!(chosen(&x, &[5.0, -9.0, 1.0, 2.0], None).0, [3, 2]);
+        assert_eq!(chosen(&x, &[5.0, -9.0, 1.0, 2.0], Some(&[0.0; 4])).0, [3, 2]);
+        assert_eq!(chosen(&x, &[5.0, -9.0, 1.0, 2.0], None).0, [0, 1]);
     }
 
     #[test]
