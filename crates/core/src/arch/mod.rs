@@ -85,6 +85,8 @@ pub struct Spec {
     pub residual_scale: ResidualScale,
     /// What the key `logit_scale` means.
     pub logit_scale: LogitScale,
+    /// Whether layers with experts also have a feed-forward part without, beside them, and each part norms of its own.
+    pub dense_beside_experts: bool,
     /// How tokens choose experts, in files that have some.
     pub routing: Routing,
     /// What a file changes beyond numbers.
@@ -115,6 +117,7 @@ impl Spec {
         embedding_scale: EmbeddingScale::One,
         residual_scale: ResidualScale::One,
         logit_scale: LogitScale::Multiply,
+        dense_beside_experts: false,
         routing: Routing {
             score: Score::Softmax,
             normalize: true,

@@ -16,10 +16,11 @@ use stonechat_kernels::split::Chunks;
 use stonechat_kernels::{Matrix, Scratch, matmul};
 
 use super::feed_forward::Hidden;
+use super::norm::{Arrival, Norms};
 use super::rows::{Input, share_out};
 use super::{Buffers, Pass, Product, few};
 use crate::arch::Score;
-use crate::model::{Experts, Weight};
+use crate::model::{Experts, Norm, Weight};
 use crate::session::Weights;
 
 /// The arena's regions for experts; empty in models without. k is the number of experts that a token meets.
@@ -47,7 +48,72 @@ const GATE_AND_UP: [Weight; 3] = [Weight::ExpertGate, Weight::ExpertUp, Weight::
 
 impl Pass<'_, '_> {
     /// delta[t] = Σ w y(input[t]) over the experts that token t chooses, and the shared one.
+    ///
+    /// Where there is a part without experts beside them, that comes first: delta[t] = norm(Σ w y(norm(x))) + norm(dense(input[t])),
+    /// and the router reads another norm of the residual stream x.
     pub(super) fn experts(&mut self, layer: usize, tokens: usize) -> Result<(), NotFinite> {
+        let (h, x) = (*self.model.hyperparameters(), self.model.hyperparameters().experts);
+        let (e, k) = (h.embedding, x.used);
+        let beside = self.weights.layer(layer).has_dense_beside_experts();
+        if beside {
+            self.dense_beside_experts(layer, tokens)?;
+            self.norm(Arrival::Nothing, self.weights.norm(layer, Norm::Router), tokens, false)?;
+        }
+        self.choose(layer, tokens)?;
+        if beside {
+            self.norm(Arrival::Nothing, self.weights.norm(layer, Norm::Experts), tokens, false)?;
+        }
+        if tokens == 1 { self.chosen_by_one(layer) } else { self.chosen_by_many(layer, tokens) }?;
+        if x.shared > 0 {
+            self.shared_expert(layer, tokens)?;
+        }
+
+        let (norms, norm) =
+            (Norms::new(self.model, self.level), self.weights.norm(layer, Norm::ExpertsOutput));
+        let has_shared_router = self.weights.matrix(layer, Weight::SharedRouter).is_some();
+        let width = x.count + usize::from(has_shared_router);
+        let b = &mut *self.buffers;
+        let experts = &b.experts;
+        let parts = Chunks::new(&mut b.delta[..tokens * e], e);
+        let mut scratch = Scratch::new(b.scratch, b.scratch_size);
+        share_out(few(tokens, self.workers), parts, &mut scratch, |t, delta, lines| {
+            delta.fill(0.0);
+            let row = |row: usize| &experts.out[row * e..][..e];
+            for choice in t * k..(t + 1) * k {
+                elementwise::add_scaled(delta, row(experts.rows[choice] as usize), experts.weights[choice]);
+            }
+            if x.shared > 0 {
+                let weight = if has_shared_router { experts.scores[t * width + x.count] } else { 1.0 };
+                elementwise::add_scaled(delta, row(tokens * k + t), weight);
+            }
+            if let Some(norm) = &norm {
+                norms.in_place(delta, norm, lines)?;
+                elementwise::add(delta, row(tokens * k + t));
+            }
+            Ok(())
+        })
+    }
+
+    /// The outputs of the part without experts, normalised, to where those of a shared expert would be.
+    fn dense_beside_experts(&mut self, layer: usize, tokens: usize) -> Result<(), NotFinite> {
+        self.feed_forward(layer, tokens)?;
+        let (e, used) = (self.model.hyperparameters().embedding, self.model.hyperparameters().experts.used);
+        let (norms, norm) = (Norms::new(self.model, self.level), self.weights.norm(layer, Norm::DenseOutput));
+        let Buffers { delta, experts, scratch, scratch_size, .. } = &mut *self.buffers;
+        let mut scratch = Scratch::new(scratch, *scratch_size);
+        let parts = Chunks::new(&mut experts.out[tokens * used * e..][..tokens * e], e);
+        share_out(few(tokens, self.workers), parts, &mut scratch, |t, out, _| {
+            let delta = &delta[t * e..][..e];
+            if let Some(norm) = &norm {
+                return norms.apply(delta, norm, out);
+            }
+            out.copy_from_slice(delta);
+            Ok(())
+        })
+    }
+
+    /// The experts that each token chooses, and their weights.
+    fn choose(&mut self, layer: usize, tokens: usize) -> Result<(), NotFinite> {
         let (h, x) = (*self.model.hyperparameters(), self.model.hyperparameters().experts);
         let (e, k) = (h.embedding, x.used);
         let product = Product { level: self.level, workers: self.workers, weights: self.weights, layer };
@@ -56,7 +122,7 @@ impl Pass<'_, '_> {
         let routers = [Weight::Router, Weight::SharedRouter];
         let width = x.count + usize::from(self.weights.matrix(layer, Weight::SharedRouter).is_some());
         product.of(&routers, input, (tokens, e), experts.scores, &mut scratch);
-        let bias = self.weights.selection_bias(layer);
+        let (bias, scale) = (self.weights.selection_bias(layer), self.weights.expert_scale(layer));
         let parts = (
             Chunks::new(&mut experts.scores[..tokens * width], width),
             Chunks::new(&mut experts.ids[..tokens * k], k),
@@ -65,26 +131,9 @@ impl Pass<'_, '_> {
         share_out(few(tokens, self.workers), parts, &mut scratch, |_, (scores, ids, weights), _| {
             let (scores, shared) = scores.split_at_mut(x.count);
             shared.iter_mut().for_each(|weight| *weight = math::sigmoid(*weight));
-            route(&x, scores, bias, ids, weights)
-        })?;
-        if tokens == 1 { self.chosen_by_one(layer) } else { self.chosen_by_many(layer, tokens) }?;
-        if x.shared > 0 {
-            self.shared_expert(layer, tokens)?;
-        }
-
-        let b = &mut *self.buffers;
-        let experts = &b.experts;
-        let parts = Chunks::new(&mut b.delta[..tokens * e], e);
-        let mut scratch = Scratch::new(b.scratch, b.scratch_size);
-        share_out(few(tokens, self.workers), parts, &mut scratch, |t, delta, _| {
-            delta.fill(0.0);
-            let row = |row: usize| &experts.out[row * e..][..e];
-            for choice in t * k..(t + 1) * k {
-                elementwise::add_scaled(delta, row(experts.rows[choice] as usize), experts.weights[choice]);
-            }
-            if x.shared > 0 {
-                let weight = if width > x.count { experts.scores[t * width + x.count] } else { 1.0 };
-                elementwise::add_scaled(delta, row(tokens * k + t), weight);
+            route(&x, scores, bias, ids, weights)?;
+            if let Some(scale) = scale {
+                weights.iter_mut().zip(&*ids).for_each(|(weight, id)| *weight *= scale[*id as usize]);
             }
             Ok(())
         })

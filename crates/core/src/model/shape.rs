@@ -224,7 +224,7 @@ impl Layer {
         group
     }
 
-    /// The length of the hidden vector; 0 where there are experts.
+    /// The length of the hidden vector; 0 where there are only experts.
     pub const fn feed_forward(&self) -> usize {
         self.feed_forward as usize
     }
@@ -232,6 +232,11 @@ impl Layer {
     /// Whether the feed-forward part is one of experts.
     pub const fn has_experts(&self) -> bool {
         self.has_experts != 0
+    }
+
+    /// Whether there are experts and, beside them, a part without.
+    pub const fn has_dense_beside_experts(&self) -> bool {
+        self.has_experts() && self.feed_forward > 0
     }
 
     /// Whether the upper half of `ffn_up` is the gate's.
@@ -404,7 +409,7 @@ impl Layer {
         };
         let local = window.is_some() && spec.local_rope != LocalRope::Shared;
         let has_experts = has_experts(keys, h, number)?;
-        let feed_forward = if has_experts {
+        let feed_forward = if has_experts && !spec.dense_beside_experts {
             0
         } else {
             keys.opt_size_in("feed_forward_length", number, MOST_WIDTH)?

@@ -187,6 +187,14 @@ pub enum Norm {
     Hidden,
     /// Of what leaves the feed-forward part.
     FeedForwardPost,
+    /// Of what enters the router, where experts stand beside a part without.
+    Router,
+    /// Of what enters the experts there.
+    Experts,
+    /// Of what leaves the part without.
+    DenseOutput,
+    /// Of what leaves the experts.
+    ExpertsOutput,
     /// Of what leaves the part in which the layer's own input is added.
     InputPost,
     /// Of what enters the output head.
@@ -195,6 +203,11 @@ pub enum Norm {
 
 impl Norm {
     pub(crate) const COUNT: usize = Self::Output as usize;
+
+    /// Whether only layers in which experts stand beside a part without have it.
+    pub(crate) const fn is_beside_experts(self) -> bool {
+        matches!(self, Self::Router | Self::Experts | Self::DenseOutput | Self::ExpertsOutput)
+    }
 
     /// The number of weights.
     pub(crate) const fn len(self, h: &Hyperparameters, layer: &Layer, qk_norm: QkNorm) -> usize {

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 use stonechat_gguf::Gguf;
-use stonechat_kernels::elementwise::{Activation, Xielu, dequantize};
+use stonechat_kernels::elementwise::{Activation, Xielu, dequantize, scale};
 use stonechat_kernels::{Layout, Level, Matrix};
 
 use crate::model::{GlobalVector, Layer, LayerVector, Norm, Vector, Weight};
@@ -46,6 +46,7 @@ pub struct LayerRecord {
     norm_biases: [VectorRecord; Norm::COUNT],
     sinks: VectorRecord,
     selection_bias: VectorRecord,
+    expert_scale: VectorRecord,
     /// How many numbers of each position the caches of keys and of values have before this layer's.
     cache: [u64; 2],
     layer: Layer,
@@ -159,6 +160,11 @@ impl<'a> Weights<'a> {
 
     pub fn selection_bias(&self, layer: usize) -> Option<&'a [f32]> {
         self.some(self.layers[layer].selection_bias)
+    }
+
+    /// What the weights of chosen experts are multiplied by.
+    pub fn expert_scale(&self, layer: usize) -> Option<&'a [f32]> {
+        self.some(self.layers[layer].expert_scale)
     }
 
     /// What the residual stream is multiplied by behind a layer.
@@ -308,11 +314,19 @@ fn fill_layer(model: &Model<'_>, number: usize, filler: &mut Filler<'_>) -> Resu
     layer.each_vector(&mut |which, vector, len| {
         let at = filler.put(vector, len);
         match which {
-            LayerVector::Norm(norm) => record.norms[norm as usize] = at,
+            LayerVector::Norm(norm) => {
+                record.norms[norm as usize] = at;
+                if norm == Norm::Router {
+                    // Not in the file: the vector is also divided by the root of its length.
+                    let weights = &mut filler.vectors[at.at as usize..][..len];
+                    scale(weights, 1.0 / libm::sqrtf(len as f32));
+                }
+            }
             LayerVector::NormBias(norm) => record.norm_biases[norm as usize] = at,
             LayerVector::Bias(weight) => record.weights[weight as usize].bias = at,
             LayerVector::Sinks => record.sinks = at,
             LayerVector::SelectionBias => record.selection_bias = at,
+            LayerVector::ExpertScale => record.expert_scale = at,
             LayerVector::OutputScale => record.output_scale = at.of(filler.vectors)[0],
         }
         Ok(())
