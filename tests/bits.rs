@@ -144,7 +144,7 @@ fn every_kv_format_gives_the_recorded_bits_at_every_level_and_however_shared_out
 
 #[test]
 fn a_quantized_cache_for_heads_that_are_no_whole_blocks_is_refused() {
-    let model = common::golden("models").join("llama_head_dim/llama_head_dim-f32.gguf");
+    let model = common::golden("architectures/llama_head_dim.gguf");
     let output =
         common::stonechat().arg("plan").arg(model).args(["--kv", "f16,q4_0"]).output().expect("it starts");
     assert_eq!(output.status.code(), Some(1));

@@ -2,7 +2,7 @@
 
     python architectures_golden.py LLAMA_CPP [NAME...]
 
-LLAMA_CPP is a folder with llama.cpp's source (`benches/peers/build_llama_cpp.sh` leaves one), whose `conversion` makes
+LLAMA_CPP is a folder with llama.cpp's source (`make.sh` fetches it to target/golden/llama.cpp), whose `conversion` makes
 GGUF of what transformers saves: so names, orders and keys are those of files in the wild. `NAME.gguf` and `NAME.json` are
 made for all of MODELS, or for those named.
 
@@ -284,6 +284,11 @@ MODELS = {
     "granite": tiny("Granite", **GRANITE),
     "granitemoe": tiny("GraniteMoe", **GRANITE, num_local_experts=4, num_experts_per_tok=2),
     "hunyuan": tiny("HunYuanDenseV1", head_dim=8),
+    "llama_bias": tiny("Llama", attention_bias=True, mlp_bias=True),
+    "llama_head_dim": tiny("Llama", head_dim=24, num_key_value_heads=1),
+    "llama_rope_linear": tiny(
+        "Llama", rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
+    ),
     "minicpm3": tiny(
         "MiniCPM3",
         num_key_value_heads=4,
