@@ -343,8 +343,13 @@ impl Hyperparameters {
         }
         all.ropes = read_ropes(keys, spec, &all)?;
         if let Some(latent) = Layer::read(keys, spec, &all, 0)?.latent() {
-            let longer = all.ropes[0].log_magnitude(latent_log_multiplier(keys)?);
-            all.score_scale = longer * longer / libm::sqrtf(latent.query() as f32);
+            if all.qkv_clamp > 0.0 {
+                return Err(keys.bad("attention.clamp_kqv", "0 where attention is latent"));
+            }
+            if all.score_scale == 0.0 {
+                let longer = all.ropes[0].log_magnitude(latent_log_multiplier(keys)?);
+                all.score_scale = longer * longer / libm::sqrtf(latent.query() as f32);
+            }
         }
         Ok(all)
     }
