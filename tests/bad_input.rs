@@ -472,7 +472,7 @@ fn a_context_that_fits_with_a_smaller_batch_is_not_refused() {
     let bytes = |plan: &serde_json::Value| plan["arena_bytes"].as_u64().expect("bytes");
     let (least, usual) = (bytes(&plan(&["-b", "1"])), bytes(&plan(&[])));
     assert!(least < usual, "{least} {usual}");
-    for memory in [least, (least + usual) / 2] {
+    for memory in [least, u64::midpoint(least, usual)] {
         let plan = plan(&["--memory", &memory.to_string()]);
         assert_eq!(plan["context"], 512);
         assert!(bytes(&plan) <= memory, "{plan}");
