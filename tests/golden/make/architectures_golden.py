@@ -66,7 +66,7 @@ class Tiny:
     long: int = 0
     # How the converter shall fuse matrices.
     fuse: dict = field(default_factory=dict)
-    # What an older converter would have written: keys and tensors before they are written.
+    # What another converter would have written: changes keys and tensors.
     rewrite: object = None
     # What the converter reads in a configuration beside what transformers saves.
     said: dict = field(default_factory=dict)
@@ -150,6 +150,11 @@ def one_matrix_for_keys_and_values(keys, tensors):
         k, v = tensors.pop(name), tensors.pop(name.replace("k_b", "v_b"))
         both = np.concatenate([k.transpose(0, 2, 1), v], axis=1)
         tensors[name.replace("k_b", "kv_b")] = both.reshape(-1, both.shape[-1])
+
+
+def with_a_window(keys, tensors):
+    """Mistral's window, which the converter leaves out."""
+    keys["llama.attention.sliding_window"] = 8
 
 
 def joined_norms(weights):
@@ -271,6 +276,15 @@ MODELS = {
         n_group=1,
         topk_group=1,
     ),
+    "glm4_moe_lite": tiny(
+        "Glm4MoeLite",
+        **DEEPSEEK,
+        n_group=1,
+        topk_group=1,
+        norm_topk_prob=True,
+        routed_scaling_factor=1.8,
+        num_nextn_predict_layers=0,
+    ),
     "gpt2": Tiny("GPT2", {"n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": 64, "n_ctx": 64, "n_inner": 128}, model_class="LMHeadModel"),
     "gpt_oss": tiny(
         "GptOss",
@@ -302,6 +316,7 @@ MODELS = {
         dim_model_base=256,
     ),
     "ministral3": tiny("Ministral3", head_dim=8, rope_parameters=yarn(mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.1)),
+    "mistral": Tiny("Mistral", {"sliding_window": 8, "head_dim": 16}, rewrite=with_a_window),
     "mixtral": tiny("Mixtral", num_local_experts=4, num_experts_per_tok=2),
     "mpt": Tiny("Mpt", {"d_model": 32, "n_heads": 4, "n_layers": 2, "expansion_ratio": 2, "max_seq_len": 64}, said={"architectures": ["MPTForCausalLM"]}),
     "nemotron": tiny("Nemotron", head_dim=8, partial_rotary_factor=0.5, intermediate_size=64),
@@ -499,7 +514,7 @@ def pack(source, target, rewrite):
         rewrite(keys, tensors)
     writer = gguf.GGUFWriter(target, keys.pop("general.architecture"))
     for name, value in keys.items():
-        kind = kinds.get(name) or kinds[name + "_mla"]
+        kind = kinds.get(name, [gguf.GGUFValueType.UINT32])
         if kind[0] == gguf.GGUFValueType.ARRAY:
             writer.add_key_value(name, value, kind[0], kind[-1])
         else:
