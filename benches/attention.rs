@@ -22,7 +22,7 @@ fn attention(criterion: &mut Criterion) {
     let rows = random.floats(HEADS * HEAD_DIM);
     let mut out = vec![0.0; rows.len()];
     let mut buffer = vec![0.0; Partial::floats(HEADS, HEAD_DIM)];
-    let mut scratch = vec![Line::ZERO; scratch_lines(HEADS, HEAD_DIM)];
+    let mut scratch = vec![Line::ZERO; scratch_lines(HEADS, HEAD_DIM, HEAD_DIM)];
     for format in KvFormat::ALL {
         let (keys, values) = filled(format, &mut random, DEPTHS[DEPTHS.len() - 1]);
         let cache = |bytes| Cache::new(format, HEAD_DIM, bytes).expect("whole groups");

@@ -86,7 +86,7 @@ fn nothing_is_allocated_once_a_session_exists() {
         check(&path, &[(q8, KvFormat::F16), (q8, KvFormat::F32), (f32, KvFormat::F32)], &levels);
     }
     check(common::smollm2(), &[(q8, KvFormat::F16)], &[Level::detect()]);
-    for model in common::further_models() {
+    for model in common::architectures().into_iter().chain(common::further_models()) {
         check(&model, &[(q8, KvFormat::F16), (f32, KvFormat::F32)], &[Level::detect()]);
     }
 }

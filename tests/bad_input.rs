@@ -434,6 +434,25 @@ fn experts_and_windows_that_cannot_be() {
 }
 
 #[test]
+fn latent_attention_that_cannot_be() {
+    let folder = Folder::new();
+    let check = |more: &[(&str, u32)], words: &[&str]| {
+        let file = folder.file("latent.gguf", &llama_as("deepseek2", more));
+        refused(&["plan", &file], 1, &[&[&file[..]], words].concat());
+    };
+    check(&[], &["no key `deepseek2.attention.kv_lora_rank`"]);
+    check(&[("attention.kv_lora_rank", 0)], &["`deepseek2.attention.kv_lora_rank` must be at least 1"]);
+    check(
+        &[("attention.kv_lora_rank", 32)],
+        &["`deepseek2.rope.dimension_count` must be an even number, less than attention.key_length"],
+    );
+    let longer = [("attention.kv_lora_rank", 32), ("attention.key_length_mla", 96)];
+    check(&longer, &["`blk.0.attn_q.weight` has 256 rows of 256", "ask for 384 rows of 256"]);
+    let more_heads = [("attention.kv_lora_rank", 1 << 24), ("attention.key_length_mla", 96)];
+    check(&more_heads, &["`deepseek2.attention.head_count` must be such that all heads together"]);
+}
+
+#[test]
 fn a_level_that_this_cpu_lacks_is_named_with_those_it_has() {
     let foreign = if cfg!(target_arch = "x86_64") { "neon" } else { "avx2" };
     let model = golden(MODEL);
@@ -444,13 +463,20 @@ fn a_level_that_this_cpu_lacks_is_named_with_those_it_has() {
 
 #[test]
 fn a_context_that_fits_with_a_smaller_batch_is_not_refused() {
-    let mut command = common::stonechat();
-    command.args(["plan", "--json", "-c", "512", "--memory", "200K"]).arg(golden(MODEL));
-    let output = command.output().expect("the program starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(plan["context"], 512);
-    assert!(plan["arena_bytes"].as_u64().expect("bytes") <= 200 << 10, "{plan}");
+    let plan = |arguments: &[&str]| -> serde_json::Value {
+        let model = golden(MODEL);
+        let model = model.to_str().expect("UTF-8");
+        let plan = common::stdout([&["plan", "--json", "-c", "512", model], arguments].concat());
+        serde_json::from_str(&plan).expect("JSON")
+    };
+    let bytes = |plan: &serde_json::Value| plan["arena_bytes"].as_u64().expect("bytes");
+    let (least, usual) = (bytes(&plan(&["-b", "1"])), bytes(&plan(&[])));
+    assert!(least < usual, "{least} {usual}");
+    for memory in [least, u64::midpoint(least, usual)] {
+        let plan = plan(&["--memory", &memory.to_string()]);
+        assert_eq!(plan["context"], 512);
+        assert!(bytes(&plan) <= memory, "{plan}");
+    }
 }
 
 /// The model is a copy: a mistake here must not cost the golden.

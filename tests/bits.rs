@@ -90,13 +90,14 @@ fn a_real_model_gives_the_recorded_bits_at_every_level_with_any_threads_and_batc
     assert_eq!(hash_of_smollm2(&["-t", "3", "-b", "3"]), SMOLLM2, "the level that is detected");
 }
 
-/// Every architecture of the folder of further goldens: windows, experts, norms and activations of all kinds.
+/// Every architecture, with its windows, experts, norms and activations, and those of the folder of further goldens.
 #[test]
 fn no_architecture_makes_bits_depend_on_level_threads_or_batch() {
-    for model in common::further_models() {
+    let own = common::architectures().into_iter().map(|model| (model, common::ARCHITECTURE_IDS));
+    for (model, ids) in own.chain(common::further_models().into_iter().map(|model| (model, IDS))) {
         let hash = |arguments: &[&str]| {
             let model = model.to_str().expect("a path in UTF-8");
-            common::stdout([&["logits", "--hash", "--all", "--ids", IDS, "-m", model], arguments].concat())
+            common::stdout([&["logits", "--hash", "--all", "--ids", ids, "-m", model], arguments].concat())
         };
         let expected = hash(&["--cpu", "reference", "-t", "1", "-b", "1"]);
         for level in Level::available() {
@@ -143,7 +144,7 @@ fn every_kv_format_gives_the_recorded_bits_at_every_level_and_however_shared_out
 
 #[test]
 fn a_quantized_cache_for_heads_that_are_no_whole_blocks_is_refused() {
-    let model = common::golden("models").join("llama_head_dim/llama_head_dim-f32.gguf");
+    let model = common::golden("architectures/llama_head_dim.gguf");
     let output =
         common::stonechat().arg("plan").arg(model).args(["--kv", "f16,q4_0"]).output().expect("it starts");
     assert_eq!(output.status.code(), Some(1));

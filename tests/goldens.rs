@@ -1,4 +1,4 @@
-//! Logits and greedy tokens against those of other implementations, in `tests/golden` and in the folder that
+//! Logits and greedy tokens against those of other implementations, in `tests/golden` (llamas, and a model of every architecture) and in the folder that
 //! `STONECHAT_GOLDEN` names.
 
 mod common;
@@ -7,15 +7,16 @@ use std::io::Write;
 use std::path::Path;
 
 use serde_json::Value;
+use stonechat_core::arch;
 use stonechat_gguf::{Gguf, writer::Writer};
 use stonechat_kernels::Format;
 use tempfile::NamedTempFile;
 
 /// How far an f32 logit may be from that of transformers: both round, in different orders.
 const TOLERANCE: f64 = 2e-4;
-/// What `tests/golden` has.
-const LLAMAS: [&str; 6] =
-    ["llama", "llama_tied_rope3", "llama_rope_yarn", "llama_rope_linear", "llama_bias", "llama_head_dim"];
+/// What `tests/golden` has, and the format of its matrices, all exact in both.
+const LLAMAS: [(&str, &str); 3] =
+    [("llama", "f32"), ("llama_tied_rope3", "BF16"), ("llama_rope_yarn", "BF16")];
 
 /// How far an int8 logit may be from the contract computed in float64 (see `tests/golden/README.md`).
 const Q8_TOLERANCE: f64 = 2e-3;
@@ -65,23 +66,30 @@ fn compare_greedy(name: &str, model: &Path, prompt: &Value, expected: &Value) {
     assert_eq!(stonechat(&flags, model), ids(expected), "{name}: greedy tokens");
 }
 
-fn check(folder: &Path, name: &str) {
-    let model = folder.join(name).join(format!("{name}-f32.gguf"));
-    let golden = read(&folder.join(name).join(format!("{name}.json")));
-    for golden in [Some(&golden), golden.get("long")].into_iter().flatten() {
-        let rows = rows(&model, &golden["prompt"], &["--activations", "f32"]);
-        compare(name, &rows, &golden["logits_last_hf"], TOLERANCE);
-        let found: Vec<Value> = rows.iter().map(|row| argmax(row).into()).collect();
-        let expected = &golden["argmax_per_pos_hf"];
-        assert_eq!(&Value::from(found), expected, "{name}: the best token of each position");
+/// Logits and best tokens of every position are those of the golden, with activations in f32; gives the logits.
+fn check(name: &str, model: &Path, golden: &Value, tolerance: f64) -> Vec<Vec<f64>> {
+    let context = golden.get("context").map(Value::to_string);
+    let mut flags = vec!["--activations", "f32"];
+    flags.extend(context.iter().flat_map(|context| ["-c", context]));
+    let rows = rows(model, &golden["prompt"], &flags);
+    compare(name, &rows, &golden["logits_last_hf"], tolerance);
+    let found: Vec<Value> = rows.iter().map(|row| argmax(row).into()).collect();
+    let expected = &golden["argmax_per_pos_hf"];
+    assert_eq!(&Value::from(found), expected, "{name}: the best token of each position");
+    if let Some(long) = golden.get("long") {
+        check(&format!("{name}, a long prompt"), model, long, tolerance);
     }
-    compare_greedy(name, &model, &golden["prompt"], &golden["greedy_hf"]);
+    rows
 }
 
 #[test]
 fn our_own_goldens_hold() {
-    for name in LLAMAS {
-        check(&common::golden("models"), name);
+    for (name, format) in LLAMAS {
+        let folder = common::golden("models").join(name);
+        let (golden, model) =
+            (read(&folder.join(format!("{name}.json"))), folder.join(format!("{name}-{format}.gguf")));
+        check(name, &model, &golden, TOLERANCE);
+        compare_greedy(name, &model, &golden["prompt"], &golden["greedy_hf"]);
     }
 }
 
@@ -112,11 +120,34 @@ fn our_own_quantized_goldens_hold() {
 /// How far an f32 logit may be where GELU is computed: with its tanh or erf, implementations round in more places.
 const GELU_TOLERANCE: f64 = 5e-4;
 /// Which models those are.
-const GELU: [&str; 9] = ["gpt2", "gptneox", "phi2", "gemma", "gemma2", "gemma3", "gemma4", "mpt", "falcon"];
+const GELU: [&str; 10] =
+    ["gpt2", "gptneox", "phi2", "gemma", "gemma2", "gemma3", "gemma4", "mpt", "falcon", "starcoder2"];
+
+/// How far the logits of a model may be off.
+fn tolerance_of(name: &str) -> f64 {
+    let is_gelu = GELU.contains(&name.split('_').next().expect("a word"));
+    if is_gelu { GELU_TOLERANCE } else { TOLERANCE }
+}
+
+/// A tiny model of every architecture, some in several forms, answers as it does in transformers.
+#[test]
+fn every_architecture_has_a_golden_that_holds() {
+    let mut without: Vec<&str> = arch::ALL.iter().map(|spec| spec.name).collect();
+    for model in common::architectures() {
+        let name = model.file_stem().and_then(|name| name.to_str()).expect("a name in UTF-8");
+        let golden = read(&model.with_extension("json"));
+        check(name, &model, &golden, tolerance_of(name));
+        compare_greedy_by_logits(name, &model, &golden);
+        let bytes = std::fs::read(&model).expect("a model");
+        let gguf = Gguf::parse(&bytes).expect("a GGUF file");
+        let architecture = gguf.str("general.architecture").expect("a key");
+        without.retain(|name| *name != architecture);
+    }
+    assert!(without.is_empty(), "these have no golden: {without:?}");
+}
 
 /// What the named folder has that does not run yet: other mixers than attention.
-const NOT_YET: [&str; 7] =
-    ["deepseek2", "falcon_h1", "granitehybrid", "lfm2", "mamba", "minicpm3", "qwen3_next"];
+const NOT_YET: [&str; 5] = ["falcon_h1", "granitehybrid", "lfm2", "mamba", "qwen3_next"];
 
 /// Whether a model runs; one that does not must be listed, and say that it is not supported.
 fn runs(name: &str, model: &Path) -> bool {
@@ -131,11 +162,12 @@ fn runs(name: &str, model: &Path) -> bool {
 }
 
 /// The ids with which a golden's greedy text goes on, read from the logits: a text may go on behind its end.
-fn compare_greedy_by_logits(name: &str, model: &Path, prompt: &Value, expected: &Value, margins: &Value) {
-    let (prompt, expected) = (prompt.as_array().expect("ids"), expected.as_array().expect("ids"));
+fn compare_greedy_by_logits(name: &str, model: &Path, golden: &Value) {
+    let [prompt, expected] = ["prompt", "greedy_hf"].map(|key| golden[key].as_array().expect("ids"));
     let all: Vec<Value> = prompt.iter().chain(expected).cloned().collect();
-    let rows = rows(model, &all.into(), &["--activations", "f32"]);
-    let margins = floats(margins);
+    let context = golden.get("context").map_or_else(|| all.len().to_string(), Value::to_string);
+    let rows = rows(model, &all.into(), &["--activations", "f32", "-c", &context]);
+    let margins = floats(&golden["greedy_margin_hf"]);
     for (i, (row, id)) in rows[prompt.len() - 1..].iter().zip(expected).enumerate() {
         let found = argmax(row);
         assert!(
@@ -178,31 +210,23 @@ fn the_goldens_of_the_named_folder_hold() {
             continue;
         }
         models += 1;
-        let is_gelu = GELU.contains(&name.split('_').next().expect("a word"));
-        let tolerance = if is_gelu { GELU_TOLERANCE } else { TOLERANCE };
+        let tolerance = tolerance_of(name);
         let prompt = &golden["prompt"];
-        let rows = rows(&model, prompt, &["--activations", "f32"]);
-        compare(name, &rows, &golden["logits_last_hf"], tolerance);
-        let found: Vec<Value> = rows.iter().map(|row| argmax(row).into()).collect();
-        assert_eq!(
-            Value::from(found),
-            golden["argmax_per_pos_hf"],
-            "{name}: the best token of each position"
-        );
-        let (greedy, margins) = (&golden["greedy_hf"], &golden["greedy_margin_hf"]);
-        compare_greedy_by_logits(name, &model, prompt, greedy, margins);
+        check(name, &model, &golden, tolerance);
+        compare_greedy_by_logits(name, &model, &golden);
         // llama.cpp computed these, with a table of GELU in half precision: it is off itself by so much.
-        let table = if is_gelu { golden["max_abs_diff_all"].as_f64().expect("a float") } else { 0.0 };
+        let table =
+            if tolerance > TOLERANCE { golden["max_abs_diff_all"].as_f64().expect("a float") } else { 0.0 };
         for quant in golden.get("quants").and_then(Value::as_object).into_iter().flat_map(|map| map.values())
         {
             let file = quant["file"].as_str().expect("a name");
             let name = file.trim_end_matches(".gguf");
             let model = folder.join(file);
             if runs(name, &model) {
-                let exact = self::rows(&model, prompt, &["--activations", "f32"]);
+                let exact = rows(&model, prompt, &["--activations", "f32"]);
                 compare(name, &exact, &quant["logits_last_dequant_f32"], tolerance + table);
                 // The golden's figure is over all positions, with the KV cache in f32.
-                let int8 = self::rows(&model, prompt, &["--kv", "f32"]);
+                let int8 = rows(&model, prompt, &["--kv", "f32"]);
                 let distance = if ROUTED.iter().any(|routed| name.starts_with(routed)) {
                     median_rms(&int8, &exact)
                 } else {

@@ -49,6 +49,20 @@ pub fn golden(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path)
 }
 
+/// A tiny model of every architecture, of which every vocabulary has [`ARCHITECTURE_IDS`].
+pub fn architectures() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(golden("architectures")).expect("a folder of models");
+    let mut models: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension() == Some(OsStr::new("gguf")))
+        .collect();
+    models.sort();
+    models
+}
+
+/// Ids for these.
+pub const ARCHITECTURE_IDS: &str = "1,40,13,61,7,22,58,33,19,5,47,30,12,63,26,9,51,38,17,44,3,29,55,10";
+
 /// The folder of further goldens, or a line that says that nobody named one.
 pub fn further_goldens() -> Option<PathBuf> {
     let folder = std::env::var_os("STONECHAT_GOLDEN").map(PathBuf::from);

@@ -9,6 +9,7 @@ mod attention;
 mod cache;
 mod experts;
 mod feed_forward;
+mod latent;
 mod norm;
 mod rows;
 
@@ -22,7 +23,8 @@ use crate::model::{Norm, Weight};
 use crate::session::Weights;
 use crate::{Error, Model, Place, rope};
 
-pub(crate) use attention::attention_size;
+pub(crate) use attention::{AttentionSize, attention_size};
+use cache::At;
 pub(crate) use cache::{KvBuffer, KvCache};
 pub(crate) use experts::ExpertBuffers;
 use norm::{Arrival, Arriving, Norms};
@@ -63,8 +65,9 @@ pub(crate) struct Pass<'p, 'a> {
     pub buffers: &'p mut Buffers<'a>,
 }
 
-/// The matrices of queries, keys and values: one, or three.
-const QKV: [Weight; 4] = [Weight::Qkv, Weight::Q, Weight::K, Weight::V];
+/// The matrices of queries, keys and values, or of what they come from: one, two or three.
+const QKV: [Weight; 6] =
+    [Weight::Qkv, Weight::Q, Weight::QueryDown, Weight::K, Weight::V, Weight::LatentDown];
 
 impl Pass<'_, '_> {
     /// Runs `tokens`, of which the first stands at `position`, through all layers; leaves the residual stream, and what
@@ -87,11 +90,13 @@ impl Pass<'_, '_> {
             self.multiply(layer, &QKV, h.embedding, t);
             self.prepare(layer, t)
                 .and_then(|()| self.store(layer, t, position))
+                .and_then(|()| self.absorb(layer, t))
                 .and_then(|()| self.attend(layer, t, position))
                 .map_err(|NotFinite| Error::NotFinite(Place::Heads(layer)))?;
             self.gather(layer, t, position)
+                .and_then(|()| self.expand(layer, t))
                 .map_err(|NotFinite| Error::NotFinite(Place::AttentionOutput(layer)))?;
-            self.multiply(layer, &[Weight::Output], self.weights.layer(layer).q_dim(), t);
+            self.multiply(layer, &[Weight::Output], self.weights.layer(layer).out_dim(), t);
 
             // Feed-forward: x += Wdown (silu(Wgate norm(x)) * (Wup norm(x))), of the x before attention or after it
             self.norm(arrival, self.weights.norm(layer, Norm::FeedForward), t, spec.parallel)

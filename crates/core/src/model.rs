@@ -18,7 +18,7 @@ use crate::arch::{self, Gate, NormTensor, Presence, QkNorm, Shared, Spec};
 
 pub use keys::Keys;
 use keys::Path;
-pub use shape::{Experts, Hyperparameters, Layer};
+pub use shape::{Experts, Hyperparameters, Latent, Layer};
 pub(crate) use tensors::Weight;
 pub use tensors::{Norm, NormTensors};
 
@@ -107,7 +107,11 @@ impl<'a> Model<'a> {
             for weight in Weight::ALL {
                 let matrix = layer.weight(weight)?;
                 // A factor beside a matrix, or a bias of a part of one, would change every number.
-                let strays: &[_] = if matrix.is_some() { &["scale", "input_scale"] } else { &["bias"] };
+                let strays: &[_] = match matrix {
+                    Some(_) if layer.scale(weight).is_some() => &["input_scale"],
+                    Some(_) => &["scale", "input_scale"],
+                    None => &["bias"],
+                };
                 if let Some(stray) = strays.iter().find_map(|kind| layer.tensor(weight.name(), kind)) {
                     return Err(Error::StrayTensor(Name::new(stray.name)));
                 }
@@ -287,9 +291,9 @@ impl<'a> LayerView<'_, 'a> {
         let h = &self.model.hyperparameters;
         let expected = weight.shape(h, &self.shape);
         let matrix = matrix(tensor, expected)?;
-        let rows = expected[0] / h.experts.count.max(1);
         let group = matrix.layout().group();
-        if weight.is_of_experts() && !rows.is_multiple_of(group) {
+        let partial = weight.parts(h, &self.shape).into_iter().find(|rows| !rows.is_multiple_of(group));
+        if let Some(rows) = partial {
             return Err(Error::PartialGroup { tensor: Name::new(tensor.name), rows, group });
         }
         Ok(Some(matrix))
@@ -300,12 +304,20 @@ impl<'a> LayerView<'_, 'a> {
     fn presence(&self, weight: Weight) -> Presence {
         let (layer, model) = (&self.shape, self.model);
         let needed = |needed| if needed { Presence::Always } else { Presence::Never };
-        let (experts, dense) = (layer.has_experts(), !layer.has_experts());
+        let experts = layer.has_experts();
+        let dense = !experts || layer.has_dense_beside_experts();
         let shares_experts = experts && model.hyperparameters.experts.shared > 0;
         let has_own_cache = layer.source().is_none();
         let has = |weight: Weight| self.tensor(weight.name(), "weight").is_some();
         let is_fused = || has(Weight::Qkv);
+        let is_latent = layer.is_latent();
         match weight {
+            Weight::QueryDown | Weight::QueryUp => needed(layer.query_rank() > 0),
+            Weight::LatentDown => needed(is_latent),
+            Weight::LatentUp => needed(is_latent && !has(Weight::KeyUp)),
+            Weight::KeyUp | Weight::ValueUp => needed(is_latent && has(Weight::KeyUp)),
+            Weight::Q if is_latent => needed(layer.query_rank() == 0),
+            Weight::Qkv | Weight::K | Weight::V if is_latent => Presence::Never,
             Weight::Qkv if has_own_cache => Presence::Maybe,
             Weight::Q => needed(!has_own_cache || !is_fused()),
             Weight::V if model.spec.values_may_be_keys && has_own_cache => Presence::Maybe,
@@ -323,6 +335,17 @@ impl<'a> LayerView<'_, 'a> {
         }
     }
 
+    /// What `scale` beside a matrix is, and its length, where the architecture has one.
+    fn scale(&self, weight: Weight) -> Option<(LayerVector, usize)> {
+        let h = &self.model.hyperparameters;
+        match weight {
+            _ if !self.shape.has_dense_beside_experts() => None,
+            Weight::Router => Some((LayerVector::Norm(Norm::Router), h.embedding)),
+            Weight::ExpertDown => Some((LayerVector::ExpertScale, h.experts.count)),
+            _ => None,
+        }
+    }
+
     /// Hands every vector of the layer to `each`.
     pub fn each_vector(&self, each: &mut EachOfLayer<'_, 'a>) -> Result<(), Error> {
         let (h, spec, layer) = (&self.model.hyperparameters, &self.model.spec, &self.shape);
@@ -332,6 +355,8 @@ impl<'a> LayerView<'_, 'a> {
                 || *norm == Norm::InputPost && self.model.layer_inputs.is_none()
                 || of_cache && layer.source().is_some()
                 || *norm == Norm::Hidden && layer.has_experts()
+                || norm.is_beside_experts() && !layer.has_dense_beside_experts()
+                || *norm == Norm::Query && layer.is_latent() && layer.query_rank() == 0
             {
                 continue;
             }
@@ -352,6 +377,11 @@ impl<'a> LayerView<'_, 'a> {
             {
                 let len = weight.shape(h, layer)[0];
                 each(LayerVector::Bias(weight), vector(bias, len)?, len)?;
+            }
+        }
+        for weight in Weight::ALL {
+            if let Some((which, len)) = self.scale(weight) {
+                each(which, vector(self.needed(weight.name(), "scale")?, len)?, len)?;
             }
         }
         let selection = if layer.has_experts() { spec.routing.selection_bias } else { Presence::Never };
@@ -385,6 +415,8 @@ pub(crate) enum LayerVector {
     Sinks,
     /// What is added to an expert's score while some are chosen.
     SelectionBias,
+    /// What an expert's weight is multiplied by.
+    ExpertScale,
     /// What the residual stream is multiplied by behind the layer.
     OutputScale,
 }

@@ -123,7 +123,7 @@ impl Plan {
         let vocabulary = Vocabulary::memory(model.gguf())?;
         let vectors = vectors_len(model)?;
         let attention = forward::attention_size(model, limits.context)?;
-        lengths(model, &limits, caches, [vocabulary, vectors, attention.partials, attention.scratch])
+        lengths(model, &limits, caches, [vocabulary, vectors], attention)
             .and_then(|lengths| Self::of(limits, lengths))
             .filter(|plan| isize::try_from(plan.bytes).is_ok())
             .ok_or(Error::TooLarge)
@@ -243,8 +243,8 @@ fn caches(model: &Model<'_>, limits: &Limits) -> Result<[Option<usize>; 2], Erro
     let positions = limits.context.checked_next_multiple_of(GROUP);
     for number in 0..model.hyperparameters().layers {
         let layer = model.layer(number)?;
-        for (sum, format) in caches.iter_mut().zip([limits.keys, limits.values]) {
-            let head_dim = layer.head_dim();
+        let lengths = [(limits.keys, layer.head_dim()), (limits.values, layer.value_dim())];
+        for (sum, (format, head_dim)) in caches.iter_mut().zip(lengths) {
             let row = format.row_bytes(head_dim).ok_or(Error::KvBlocks { format, head_dim })?;
             let heads = if layer.source().is_none() { layer.kv_heads() } else { 0 };
             let bytes = positions.and_then(|positions| positions.checked_mul(heads.checked_mul(row)?));
@@ -258,20 +258,20 @@ fn lengths(
     model: &Model<'_>,
     limits: &Limits,
     caches: [Option<usize>; 2],
-    [vocabulary, vectors, partials, attention_scratch]: [usize; 4],
+    [vocabulary, vectors]: [usize; 2],
+    attention: forward::AttentionSize,
 ) -> Option<Lengths> {
     let (h, x) = (model.hyperparameters(), model.hyperparameters().experts);
     let times = |a: usize, b: usize| a.checked_mul(b);
     let batch = limits.batch;
     let input = times(batch, h.widest_input())?;
-    let qkv = (h.heads + 2 * h.kv_heads) * h.head_dim;
     let widest_expert = x.feed_forward.max(x.shared);
-    let wide = qkv.max(2 * h.feed_forward).max(h.layer_input).max(2 * widest_expert);
+    let wide = attention.row.max(2 * h.feed_forward).max(h.layer_input).max(2 * widest_expert);
     // One token meets its experts side by side.
     let hidden_of_one = times(x.used, x.feed_forward)?;
     // A matrix, a tile of attention, or two rows in f32.
     let row = (2 * 4 * h.widest_input()).div_ceil(Line::BYTES) + 2;
-    let scratch_size = ScratchSize::new(h.widest_input(), batch).at_least(attention_scratch).at_least(row);
+    let scratch_size = ScratchSize::new(h.widest_input(), batch).at_least(attention.scratch).at_least(row);
     let has_experts = x.count > 0;
     let of_experts = |len: Option<usize>| if has_experts { len } else { Some(0) };
     Some(Lengths {
@@ -289,7 +289,7 @@ fn lengths(
         choices: of_experts(times(batch, x.used))?,
         expert_input: of_experts(Some(times(batch, h.embedding.max(widest_expert))?.max(hidden_of_one)))?,
         expert_out: of_experts(times(times(batch, x.used + 1)?, h.embedding))?,
-        partials,
+        partials: attention.partials,
         angles: times(batch + 1, h.pairs())?,
         logits: times(limits.outputs, h.vocabulary)?,
         candidates: h.vocabulary,

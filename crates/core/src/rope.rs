@@ -73,16 +73,28 @@ impl Rope {
             / (2.0 * libm::log(f64::from(self.base)))
     }
 
+    /// `0.1 multiplier ln(factor) + 1` of YaRN, with which attention is kept sharp over longer contexts; else 1.
+    pub fn log_magnitude(&self, multiplier: f32) -> f32 {
+        match self.scaling {
+            Scaling::Yarn { factor, .. } if factor > 1.0 => log_magnitude(factor, multiplier) as f32,
+            _ => 1.0,
+        }
+    }
+
     /// What cosines and sines are multiplied by.
     pub fn magnitude(&self) -> f32 {
         match self.scaling {
             Scaling::Yarn { factor, log_multiplier, .. } if factor > 1.0 => {
-                let at = |multiplier: f32| 0.1 * f64::from(multiplier) * libm::log(f64::from(factor)) + 1.0;
+                let at = |multiplier| log_magnitude(factor, multiplier);
                 (f64::from(self.magnitude) * at(1.0) / at(log_multiplier)) as f32
             }
             _ => self.magnitude,
         }
     }
+}
+
+fn log_magnitude(factor: f32, multiplier: f32) -> f64 {
+    0.1 * f64::from(multiplier) * libm::log(f64::from(factor)) + 1.0
 }
 
 /// Writes cosine and sine of each pair at `position`.

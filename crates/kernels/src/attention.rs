@@ -20,14 +20,14 @@ pub(crate) mod walk;
 /// The number of positions that are computed together.
 pub const CHUNK: usize = 256;
 
-/// One KV head as query heads see it.
+/// One KV head as query heads see it. Its values may be longer or shorter than its keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
     /// The keys.
     pub keys: Cache<'a>,
     /// The values.
     pub values: Cache<'a>,
-    /// What q·k is multiplied by, usually `1/sqrt(head_dim)`.
+    /// What q·k is multiplied by, usually `1/sqrt(head_dim)` of the keys.
     pub scale: f32,
     /// Below which scores are kept by `cap tanh(score / cap)`; 0 for not at all.
     pub cap: f32,
@@ -36,7 +36,7 @@ pub struct Head<'a> {
 /// The queries of consecutive tokens that share a KV head.
 #[derive(Clone, Copy, Debug)]
 pub struct Queries<'a> {
-    /// tokens x heads x `head_dim`.
+    /// tokens x heads x `head_dim` of the keys.
     pub rows: &'a [f32],
     /// The query heads of a token.
     pub heads: usize,
@@ -88,12 +88,12 @@ pub struct Partial<'a> {
     pub max: &'a mut [f32],
     /// The sum of the weights.
     pub sum: &'a mut [f32],
-    /// queries x `head_dim`: the weighted sums of the values.
+    /// queries x `head_dim` of the values: their weighted sums.
     pub out: &'a mut [f32],
 }
 
 impl<'a> Partial<'a> {
-    /// The length of the buffer for `rows` queries.
+    /// The length of the buffer for `rows` queries of values of `head_dim`.
     pub const fn floats(rows: usize, head_dim: usize) -> usize {
         rows * (head_dim + 2)
     }
@@ -127,11 +127,11 @@ impl<'a> Partial<'a> {
     }
 }
 
-/// The scratch lines that [`attend`] takes for `rows` queries of `head_dim`: scores and sums of [`TILE`] queries, and all
-/// queries in int8.
-pub const fn scratch_lines(rows: usize, head_dim: usize) -> usize {
-    let scores = 4 * TILE * (CHUNK + head_dim);
-    let quantized = rows * (head_dim + head_dim / BLOCK * 4 + head_dim / HALF * 2);
+/// The scratch lines that [`attend`] takes for `rows` queries and a head's keys and values of so many numbers: scores and
+/// sums of [`TILE`] queries, and all queries in int8.
+pub const fn scratch_lines(rows: usize, keys: usize, values: usize) -> usize {
+    let scores = 4 * TILE * (CHUNK + values);
+    let quantized = rows * (keys + keys / BLOCK * 4 + keys / HALF * 2);
     (scores + quantized).div_ceil(Line::BYTES) + 8
 }
 
@@ -152,10 +152,11 @@ pub fn attend(
     partial: &mut Partial<'_>,
     scratch: &mut [Line],
 ) -> Result<(), NotFinite> {
-    let (head_dim, rows) = (head.keys.head_dim(), partial.rows());
+    let rows = partial.rows();
     assert!(queries.heads > 0 && queries.window > 0, "at least one head and position");
-    assert!(head.values.head_dim() == head_dim && queries.rows.len() == rows * head_dim, "whole heads");
-    assert!(partial.sum.len() == rows && partial.out.len() == rows * head_dim, "a result for each query");
+    assert!(queries.rows.len() == rows * head.keys.head_dim(), "whole heads");
+    let outputs = rows * head.values.head_dim();
+    assert!(partial.sum.len() == rows && partial.out.len() == outputs, "a result for each query");
     let reach = queries.positions(rows.saturating_sub(1)).end;
     let room = head.keys.positions().min(head.values.positions());
     assert!(reach <= room && CHUNK.is_multiple_of(GROUP), "keys and values of every position");
@@ -185,7 +186,7 @@ pub(crate) fn weights((max, sum): (&mut f32, &mut f32), later_max: f32, later_su
     [a, b]
 }
 
-/// Writes the weighted means to `out`: queries x `head_dim`.
+/// Writes the weighted means to `out`: queries x `head_dim` of the values.
 ///
 /// `sinks` are scores of positions without a value, one for each query, which take their share of the weights (Xiao et
 /// al. 2023, arXiv:2309.17453, as gpt-oss learns them); empty for none.

@@ -46,7 +46,8 @@ impl Random {
 /// A KV head with everything that attention reads.
 struct Stored {
     formats: [KvFormat; 2],
-    head_dim: usize,
+    /// The length of a key and of a value.
+    dims: [usize; 2],
     /// Keys and values, behind as many bytes that are not theirs, so that every alignment is seen.
     bytes: [Vec<u8>; 2],
     offset: usize,
@@ -59,16 +60,16 @@ impl Stored {
         level: Level,
         random: &mut Random,
         formats: [KvFormat; 2],
-        head_dim: usize,
+        dims: [usize; 2],
         positions: usize,
     ) -> Self {
         let offset = random.below(8);
         let room = positions.next_multiple_of(GROUP);
-        let row_bytes = formats.map(|format| format.row_bytes(head_dim).expect("whole blocks"));
+        let row_bytes = [0, 1].map(|i| formats[i].row_bytes(dims[i]).expect("whole blocks"));
         let mut bytes = row_bytes
             .map(|row| -> Vec<u8> { (0..offset + room * row).map(|_| random.next() as u8).collect() });
-        let (keys, values) = (random.rows(positions, head_dim), random.rows(positions, head_dim));
-        let rows = keys.chunks_exact(head_dim).zip(values.chunks_exact(head_dim));
+        let (keys, values) = (random.rows(positions, dims[0]), random.rows(positions, dims[1]));
+        let rows = keys.chunks_exact(dims[0]).zip(values.chunks_exact(dims[1]));
         for (position, (key, value)) in rows.enumerate() {
             let group = offset + position / GROUP * GROUP * row_bytes[0];
             let group = &mut bytes[0][group..][..GROUP * row_bytes[0]];
@@ -76,25 +77,25 @@ impl Stored {
             let row = &mut bytes[1][offset + position * row_bytes[1]..][..row_bytes[1]];
             kv::store_value(level, formats[1], value, row).expect("finite");
         }
-        Self { formats, head_dim, bytes, offset, cap: 0.0 }
+        Self { formats, dims, bytes, offset, cap: 0.0 }
     }
 
     fn head(&self) -> Head<'_> {
         let [keys, values] = [0, 1].map(|i| {
-            Cache::new(self.formats[i], self.head_dim, &self.bytes[i][self.offset..]).expect("whole groups")
+            Cache::new(self.formats[i], self.dims[i], &self.bytes[i][self.offset..]).expect("whole groups")
         });
-        Head { keys, values, scale: 1.0 / (self.head_dim as f32).sqrt(), cap: self.cap }
+        Head { keys, values, scale: 1.0 / (self.dims[0] as f32).sqrt(), cap: self.cap }
     }
 }
 
 /// The attention of all queries, chunk by chunk into partial results of their own where `apart`.
 fn attend(level: Level, head: &Head<'_>, queries: &Queries<'_>, sinks: &[f32], apart: bool) -> Vec<u32> {
-    let head_dim = head.keys.head_dim();
+    let (head_dim, value_dim) = (head.keys.head_dim(), head.values.head_dim());
     let rows = queries.rows.len() / head_dim;
-    let mut lines = vec![Line::ZERO; attention::scratch_lines(rows, head_dim)];
+    let mut lines = vec![Line::ZERO; attention::scratch_lines(rows, head_dim, value_dim)];
     let last = queries.positions(rows - 1).end - 1;
     let first = queries.positions(0).start / CHUNK;
-    let mut buffer = vec![f32::NAN; Partial::floats(rows, head_dim)];
+    let mut buffer = vec![f32::NAN; Partial::floats(rows, value_dim)];
     let mut run = |chunks, buffer: &mut [f32]| {
         let mut partial = Partial::new(buffer, rows);
         attention::attend(level, head, queries, chunks, &mut partial, &mut lines).expect("finite");
@@ -102,7 +103,7 @@ fn attend(level: Level, head: &Head<'_>, queries: &Queries<'_>, sinks: &[f32], a
     if apart {
         run(first..first + 1, &mut buffer);
         for chunk in first + 1..=last / CHUNK {
-            let mut later = vec![f32::NAN; Partial::floats(rows, head_dim)];
+            let mut later = vec![f32::NAN; Partial::floats(rows, value_dim)];
             run(chunk..chunk + 1, &mut later);
             let (mut partial, later) = (Partial::new(&mut buffer, rows), Partial::new(&mut later, rows));
             attention::merge(level, &mut partial, &later);
@@ -110,7 +111,7 @@ fn attend(level: Level, head: &Head<'_>, queries: &Queries<'_>, sinks: &[f32], a
     } else {
         run(first..last / CHUNK + 1, &mut buffer);
     }
-    let mut out = vec![0.0; rows * head_dim];
+    let mut out = vec![0.0; rows * value_dim];
     attention::finish(&Partial::new(&mut buffer, rows), sinks, &mut out);
     assert!(out.iter().all(|v| v.is_finite()), "an input that tests something");
     out.into_iter().map(f32::to_bits).collect()
@@ -124,11 +125,11 @@ fn pairs() -> impl Iterator<Item = [KvFormat; 2]> {
 fn compare(
     random: &mut Random,
     formats: [KvFormat; 2],
-    head_dim: usize,
+    dims: [usize; 2],
     heads: usize,
     (tokens, position, window): (usize, usize, usize),
 ) {
-    let mut stored = Stored::new(Level::REFERENCE, random, formats, head_dim, position + 1);
+    let mut stored = Stored::new(Level::REFERENCE, random, formats, dims, position + 1);
     // One in three has a soft cap, slopes, or sinks.
     stored.cap = if random.below(3) == 0 { 1.0 + 4.0 * random.plain().abs() } else { 0.0 };
     let slopes: Vec<f32> = (1..=heads).map(|head| 0.5f32.powi(head as i32)).collect();
@@ -137,7 +138,7 @@ fn compare(
     let sinks = if random.below(3) == 0 { &sinks[..] } else { &[] };
     // Loud queries make softmax sharp: then many weights are 0.
     let loud = if random.below(2) == 0 { 1.0 } else { 30.0 };
-    let rows = random.many(tokens * heads * head_dim, |random| loud * random.plain());
+    let rows = random.many(tokens * heads * dims[0], |random| loud * random.plain());
     let queries = Queries { rows: &rows, heads, position: position + 1 - tokens, window, slopes };
     let expected = attend(Level::REFERENCE, &stored.head(), &queries, sinks, false);
     // A tile whose windows begin in different chunks has no first chunk in common.
@@ -148,7 +149,7 @@ fn compare(
             let wrong = (0..expected.len()).find(|i| expected[*i] != actual[*i]);
             assert!(
                 wrong.is_none(),
-                "keys {} values {} head_dim {head_dim} heads {heads} tokens {tokens} position {position} \
+                "keys {} values {} lengths {dims:?} heads {heads} tokens {tokens} position {position} \
                  window {window} apart {apart}: number {wrong:?} differs at level {}",
                 formats[0].as_str(),
                 formats[1].as_str(),
@@ -165,9 +166,9 @@ fn every_pair_of_formats_has_the_bits_of_the_reference() {
         for head_dim in [32, 64, 96, 128, 256] {
             let heads = 1 + random.below(5);
             let position = random.below(300);
-            compare(random, formats, head_dim, heads, (1, position, usize::MAX));
+            compare(random, formats, [head_dim; 2], heads, (1, position, usize::MAX));
             let tokens = 3.min(position + 1);
-            compare(random, formats, head_dim, heads, (tokens, position, usize::MAX));
+            compare(random, formats, [head_dim; 2], heads, (tokens, position, usize::MAX));
         }
     }
 }
@@ -178,8 +179,23 @@ fn heads_of_any_length_have_the_bits_of_the_reference() {
     for formats in [[KvFormat::F16; 2], [KvFormat::F32; 2], [KvFormat::F16, KvFormat::F32]] {
         for head_dim in [1, 2, 8, 16, 17, 24, 36, 48, 65, 80, 112] {
             let heads = 1 + random.below(4);
-            compare(random, formats, head_dim, heads, (2, 40, usize::MAX));
+            compare(random, formats, [head_dim; 2], heads, (2, 40, usize::MAX));
         }
+    }
+}
+
+/// As in latent attention, and the other way round.
+#[test]
+fn keys_and_values_of_different_lengths_have_the_bits_of_the_reference() {
+    let random = &mut Random(5);
+    for formats in pairs() {
+        for dims in [[576, 512], [96, 32], [32, 96]] {
+            compare(random, formats, dims, 5, (1, 300, usize::MAX));
+            compare(random, formats, dims, 1, (7, 259, usize::MAX));
+        }
+    }
+    for dims in [[48, 32], [17, 24], [24, 17]] {
+        compare(random, [KvFormat::F16; 2], dims, 3, (2, 270, usize::MAX));
     }
 }
 
@@ -209,7 +225,7 @@ fn windows_that_begin_and_end_anywhere_have_the_bits_of_the_reference() {
         for formats in [[KvFormat::F16; 2], [KvFormat::Q8_0, KvFormat::Q4_0], [KvFormat::Q4_0, KvFormat::F16]]
         {
             for heads in [1, 3, 4] {
-                compare(random, formats, 64, heads, shape);
+                compare(random, formats, [64; 2], heads, shape);
             }
         }
     }
@@ -220,7 +236,7 @@ fn every_level_stores_the_same_bytes() {
     for formats in pairs() {
         for head_dim in [32, 64, 96] {
             let stored = |level| {
-                let stored = Stored::new(level, &mut Random(4), formats, head_dim, 37);
+                let stored = Stored::new(level, &mut Random(4), formats, [head_dim, head_dim + 32], 37);
                 stored.bytes
             };
             let expected = stored(Level::REFERENCE);

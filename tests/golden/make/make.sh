@@ -10,5 +10,16 @@ CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_OPENMP=OFF" "$venv/bin/pip" install --quiet
 "$venv/bin/python" tokenizers_golden.py
 "$venv/bin/python" families_golden.py
 "$venv/bin/python" models_golden.py
+# llama.cpp's converter is in the source of the same package, and in no wheel.
+target="$(git rev-parse --show-toplevel)/target/golden"
+version="$(sed -n 's/^llama-cpp-python==//p' requirements.txt)"
+if [ ! -d "$target/llama.cpp" ]; then
+  mkdir -p "$target/source"
+  "$venv/bin/pip" download --quiet --no-deps --no-binary llama-cpp-python --dest "$target" "llama-cpp-python==$version"
+  tar -xzf "$target"/llama_cpp_python-"$version".tar.gz -C "$target/source" --strip-components 1
+  mv "$target/source/vendor/llama.cpp" "$target/llama.cpp"
+  rm -r "$target/source"
+fi
+"$venv/bin/python" architectures_golden.py "$target/llama.cpp"
 export STONECHAT_HOME="${STONECHAT_HOME:-$(git rev-parse --show-toplevel)/target/stonechat-home}"
 "$venv/bin/python" real_golden.py "$(cargo run --release -- pull smollm2-135m)"

@@ -1,6 +1,6 @@
 """Writes ../models/: seeded tiny llama models as GGUF, and what transformers (float32, eager) answers.
 
-For each model `<name>/<name>-f32.gguf` and `<name>/<name>.json`; for `llama` (F16, BF16) and `llama_k` (block
+For each model `<name>/<name>-f32.gguf` or `-BF16.gguf`, the same in half the bytes, and `<name>/<name>.json`; for `llama` (F16, BF16) and `llama_k` (block
 formats) also copies encoded by ggml and `quants.json`. llama.cpp runs every file too, and must agree.
 """
 
@@ -40,12 +40,11 @@ class Shape:
     kv_heads: int = 2
     head_dim: int = 8
     tied: bool = True
-    biases: bool = False
     rope: dict = field(default_factory=lambda: {"rope_type": "default", "rope_theta": 10000.0})
     epsilon: float = 1e-5
     long: bool = False  # also a prompt of 300 ids: attention over more than one chunk of positions
     quants: tuple = ()
-    keep_f32: bool = True
+    stored: str = "f32"  # the format of the file that is kept, all of whose bits BF16 holds too; empty for none
 
 
 MODELS = {
@@ -55,6 +54,7 @@ MODELS = {
     "llama_tied_rope3": Shape(
         "tied head, heads wider than hidden / heads, llama3 rope factors (rope_freqs)",
         "llama_bpe",
+        stored="BF16",
         head_dim=32,
         rope={
             "rope_type": "llama3",
@@ -68,6 +68,7 @@ MODELS = {
     "llama_rope_yarn": Shape(
         "yarn",
         "spm",
+        stored="BF16",
         head_dim=32,
         epsilon=1e-6,
         long=True,
@@ -80,21 +81,6 @@ MODELS = {
             "beta_slow": 1.0,
         },
     ),
-    "llama_rope_linear": Shape(
-        "positions scaled linearly",
-        "spm",
-        head_dim=16,
-        rope={"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0},
-    ),
-    "llama_bias": Shape(
-        "biases on q, k, v, the attention's output and the feed-forward", "spm", biases=True, kv_heads=4, tied=False
-    ),
-    "llama_head_dim": Shape(
-        "one key/value head, heads of 24 (no multiple of 16, not hidden / heads)",
-        "spm",
-        kv_heads=1,
-        head_dim=24,
-    ),
     "llama_k": Shape(
         "rows of 256, so that the K types fit",
         "spm",
@@ -104,7 +90,7 @@ MODELS = {
         kv_heads=1,
         head_dim=64,
         quants=("Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K"),
-        keep_f32=False,
+        stored="",
     ),
 }
 
@@ -128,8 +114,6 @@ def config(shape):
         rms_norm_eps=shape.epsilon,
         rope_parameters=dict(shape.rope),
         tie_word_embeddings=shape.tied,
-        attention_bias=shape.biases,
-        mlp_bias=shape.biases,
         attn_implementation="eager",
     )
 
@@ -142,8 +126,6 @@ def random_model(shape, seed):
         noise = rng.standard_normal(tuple(parameter.shape))
         if name.endswith("norm.weight"):
             value = 1.0 + 0.2 * noise
-        elif name.endswith(".bias"):
-            value = 0.3 * noise
         elif "embed_tokens" in name:
             # A tied head multiplies by these too: smaller, and the first norm scales them up again.
             value = noise * (2.0 / math.sqrt(shape.hidden) if shape.tied else 1.0)
@@ -181,7 +163,7 @@ def interleave(rows, heads):
     """Reorders the rows of q or k for ggml's rotary layout.
 
     transformers rotates element i of a head with element i + head_dim/2; ggml's llama rotates neighbours
-    2i and 2i + 1. So row i goes to 2i and row i + head_dim/2 to 2i + 1, in weights and biases alike.
+    2i and 2i + 1. So row i goes to 2i and row i + head_dim/2 to 2i + 1.
     """
     halves = rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:])
     return np.ascontiguousarray(np.swapaxes(halves, 1, 2)).reshape(rows.shape)
@@ -252,9 +234,6 @@ def write(path, name, shape, model, vocabulary, encoding=None):
     writer.add_layer_norm_rms_eps(shape.epsilon)
     writer.add_vocab_size(vocabularies.SIZE)
     match shape.rope["rope_type"]:
-        case "linear":
-            writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
-            writer.add_rope_scaling_factor(shape.rope["factor"])
         case "yarn":
             writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
             writer.add_rope_scaling_factor(shape.rope["factor"])
@@ -381,8 +360,10 @@ def make(name, shape, vocabulary):
                 print(f"  {encoding}: quantized activations move {len(start)} ids' logits by {effect:.3f}")
                 types[encoding]["q8"] = {"prompt": start, "logits_last_contract": floats(rounded)}
         save(folder / "quants.json", {"prompt": prompt, "base": name, "types": types})
-    if not shape.keep_f32:
+    if shape.stored != "f32":
         path.unlink()
+    if shape.stored == "BF16":
+        write(folder / f"{name}-BF16.gguf", name, shape, model, vocabulary, "BF16")
 
 
 # Where a block has its scale, if not at the beginning.

@@ -4,7 +4,8 @@
 //! already in the file). Gemma 2 has norms on both sides, a window in every other layer, caps on scores and logits;
 //! Gemma 3 norms of q and k in place of the caps, five layers with a window to one without, which rotate on another base.
 //! Gemma 4 adds an input of its own for each layer, layers that attend to the keys and values of earlier ones, heads of
-//! two lengths, and a norm of values.
+//! two lengths, and a norm of values; with experts, these stand beside the feed-forward part, and their router reads the
+//! residual stream itself.
 
 use super::{EmbeddingScale, LocalRope, Scale, Spec, Windows, always, plain};
 use crate::model::{Norm, NormTensors};
@@ -72,12 +73,13 @@ pub const GEMMA4: Spec = Spec {
         always(Norm::Key, "attn_k_norm"),
         plain(Norm::Value),
         always(Norm::InputPost, "post_norm"),
+        always(Norm::DenseOutput, "post_ffw_norm_1"),
+        always(Norm::Experts, "pre_ffw_norm_2"),
+        always(Norm::ExpertsOutput, "post_ffw_norm_2"),
     ],
     scale: Scale::One,
     values_may_be_keys: true,
-    adapt: |keys, _| match keys.opt_u32("expert_count")? {
-        None | Some(0) => Ok(()),
-        Some(_) => Err(keys.bad("expert_count", "0: Gemma 4 with experts is not supported yet")),
-    },
+    dense_beside_experts: true,
+    adapt: |_, _| Ok(()),
     ..GEMMA3
 };

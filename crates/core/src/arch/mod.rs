@@ -9,6 +9,7 @@ mod apertus;
 mod arcee;
 mod bitnet;
 mod cohere;
+mod deepseek;
 mod ernie;
 mod exaone;
 mod falcon;
@@ -20,6 +21,7 @@ mod gptneox;
 mod granite;
 mod hunyuan;
 mod llama;
+mod minicpm3;
 mod mistral3;
 mod mpt;
 mod nemotron;
@@ -64,6 +66,9 @@ pub struct Spec {
     pub qk_norm_after_rope: bool,
     /// Whether layers without a matrix for values take the keys, before norm and rotation.
     pub values_may_be_keys: bool,
+    /// Whether keys and values of all heads come from one latent vector (DeepSeek-AI 2024, arXiv:2405.04434), by
+    /// `attn_kv_b`, or `attn_k_b` and `attn_v_b`.
+    pub latent: bool,
     /// `attn_sinks`: a score of each head for no position at all.
     pub sinks: Presence,
     /// Whether a learned vector for each position is added to the embedding.
@@ -76,8 +81,12 @@ pub struct Spec {
     pub activation: Activation,
     /// What the embedding is multiplied by, where the key `embedding_scale` does not say.
     pub embedding_scale: EmbeddingScale,
+    /// What is multiplied by it before it is added to the residual stream, where the key `residual_scale` does not say.
+    pub residual_scale: ResidualScale,
     /// What the key `logit_scale` means.
     pub logit_scale: LogitScale,
+    /// Whether layers with experts also have a feed-forward part without, beside them, and each part norms of its own.
+    pub dense_beside_experts: bool,
     /// How tokens choose experts, in files that have some.
     pub routing: Routing,
     /// What a file changes beyond numbers.
@@ -99,13 +108,16 @@ impl Spec {
         qk_norm: QkNorm::Head,
         qk_norm_after_rope: false,
         values_may_be_keys: false,
+        latent: false,
         sinks: Presence::Never,
         positions: false,
         parallel: false,
         gate: Gate::Separate,
         activation: Activation::Silu,
         embedding_scale: EmbeddingScale::One,
+        residual_scale: ResidualScale::One,
         logit_scale: LogitScale::Multiply,
+        dense_beside_experts: false,
         routing: Routing {
             score: Score::Softmax,
             normalize: true,
@@ -249,21 +261,34 @@ pub enum Gate {
 }
 
 /// What the embedding is multiplied by.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub enum EmbeddingScale {
     /// Nothing.
     One,
+    /// This.
+    Number(f32),
     /// The square root of its length.
     Root,
 }
 
+/// What enters the residual stream is multiplied by.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum ResidualScale {
+    /// Nothing.
+    One,
+    /// This over the square root of the number of layers.
+    OverRoot(f32),
+}
+
 /// What `logit_scale` means.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub enum LogitScale {
     /// Logits are multiplied by it.
     Multiply,
     /// Logits are divided by it.
     Divide,
+    /// Nothing: logits are multiplied by this over the length of the embedding.
+    Over(f32),
 }
 
 /// How tokens choose experts.
@@ -308,6 +333,7 @@ pub const ALL: &[Spec] = &[
     bitnet::SPEC,
     cohere::COMMAND_R,
     cohere::COHERE2,
+    deepseek::SPEC,
     ernie::ERNIE,
     ernie::ERNIE_MOE,
     exaone::EXAONE4,
@@ -325,6 +351,7 @@ pub const ALL: &[Spec] = &[
     granite::GRANITE_MOE,
     hunyuan::SPEC,
     llama::SPEC,
+    minicpm3::SPEC,
     mistral3::SPEC,
     mpt::SPEC,
     nemotron::SPEC,

@@ -3,7 +3,8 @@
 //! Several tokens are shared out as tiles: some tokens' query heads of one KV head, which go over the whole context
 //! together. One token is shared out by KV head and chunk of positions, so that a long context keeps all workers busy;
 //! the chunks' partial results are merged afterwards. Both give the same bits: see the kernels' contract. Chunks that lie
-//! wholly before a layer's window are not looked at.
+//! wholly before a layer's window are not looked at. Where attention is latent, all query heads share one KV head, and what
+//! they give is as long as the latent vector: `latent.rs` is what comes before and behind.
 
 use core::ops::Range;
 
@@ -11,23 +12,23 @@ use stonechat_kernels::attention::{self, CHUNK, Head, Partial, Queries};
 use stonechat_kernels::elementwise::{self, NotFinite, Rotation};
 use stonechat_kernels::kv::{self, GROUP};
 use stonechat_kernels::scratch::carve;
-use stonechat_kernels::split::{Chunks, Tiles};
+use stonechat_kernels::split::{Chunks, Stretches, Tiles};
 use stonechat_kernels::{Alone, Level, Line, Scratch};
 
 use super::norm::Norms;
 use super::rows::{enter, share_out};
-use super::{Buffers, Pass, QKV, few};
+use super::{At, Buffers, Pass, QKV, few};
 use crate::arch::QkNorm;
-use crate::model::{Layer, Norm};
+use crate::model::{Latent, Layer, Norm};
 use crate::session::{NormWeights, Weights};
 use crate::{Error, Model};
 
 /// The queries that go over the context together: with them a key in the nearest cache is used often enough.
 const TILE_ROWS: usize = 32;
 
-/// The tokens of a tile.
-fn tile_tokens(layer: &Layer) -> usize {
-    (TILE_ROWS / layer.group()).max(1)
+/// The tokens of a tile of so many heads.
+fn tile_tokens(group: usize) -> usize {
+    (TILE_ROWS / group).max(1)
 }
 
 /// What attention takes of the arena, for the layer that takes most.
@@ -37,6 +38,8 @@ pub(crate) struct AttentionSize {
     pub partials: usize,
     /// The scratch lines that a worker needs: the queries of a tile, their results, and what the kernels take.
     pub scratch: usize,
+    /// What a token takes of `wide`.
+    pub row: usize,
 }
 
 /// What attention takes of the arena.
@@ -44,16 +47,30 @@ pub(crate) fn attention_size(model: &Model<'_>, context: usize) -> Result<Attent
     let mut size = AttentionSize::default();
     for number in 0..model.hyperparameters().layers {
         let layer = model.layer(number)?;
-        let (d, group) = (layer.head_dim(), layer.group());
-        let partials = (Partial::floats(group, d) * layer.kv_heads()).checked_mul(context.div_ceil(CHUNK));
-        let rows = tile_tokens(&layer) * group;
-        let copied = if model.spec().qk_norm_after_rope { group * d } else { 0 };
-        let floats = rows * d + Partial::floats(rows, d) + copied;
-        let lines = (floats * 4).div_ceil(Line::BYTES) + 2 + attention::scratch_lines(rows, d);
+        let (d, v) = (layer.head_dim(), layer.value_dim());
+        let partials = Partial::floats(layer.heads(), v).checked_mul(context.div_ceil(CHUNK));
+        for tokens in [1, 2] {
+            let group = layer.group(tokens);
+            let rows = tile_tokens(group) * group;
+            let copied = if model.spec().qk_norm_after_rope { group * d } else { 0 };
+            let floats = rows * d + Partial::floats(rows, v) + copied;
+            let lines = (floats * 4).div_ceil(Line::BYTES) + 2 + attention::scratch_lines(rows, d, v);
+            size.scratch = size.scratch.max(lines);
+        }
         size.partials = size.partials.max(partials.ok_or(Error::TooLarge)?);
-        size.scratch = size.scratch.max(lines);
+        size.row = size.row.max(match layer.latent() {
+            Some(latent) => latent_row(&layer, &latent),
+            None => layer.q_dim() + 2 * layer.kv_dim(),
+        });
     }
     Ok(size)
+}
+
+/// What a token takes of `wide` where attention is latent: what comes from its embedding, then its queries, and behind them
+/// the absorbed ones; in the end its values.
+fn latent_row(layer: &Layer, latent: &Latent) -> usize {
+    let made = latent.query_rank + layer.head_dim();
+    (latent.query_row(layer) + layer.heads() * latent.rank).max(made).max(layer.out_dim())
 }
 
 /// The chunks in which the tokens from `position` on have something to attend to.
@@ -70,6 +87,9 @@ struct Heads<'b> {
     wide: &'b [f32],
     /// The length of a token's row in `wide`.
     row: usize,
+    latent: Option<Latent>,
+    /// Of latent attention: heads x t x rank, the part of each query that meets the latent vector.
+    absorbed: &'b [f32],
     /// Where values begin in a row.
     values: usize,
     /// Cosines and sines of each token; none where this layer does not rotate.
@@ -98,6 +118,8 @@ impl<'b> Heads<'b> {
             rotation: model.spec().rotation,
             wide: &[],
             row,
+            latent: layer.latent(),
+            absorbed: &[],
             // Without a matrix for values these are the keys.
             values: row.saturating_sub(layer.kv_dim()),
             angles: None,
@@ -120,6 +142,14 @@ impl<'b> Heads<'b> {
             [&cos[from..][..len], &sin[from..][..len]]
         });
         Self { wide, angles, ..self }
+    }
+
+    /// The same where `wide` holds queries: those of latent attention, and what of them is absorbed behind.
+    fn with_queries(self, tokens: usize) -> Self {
+        let Some(latent) = &self.latent else { return self };
+        let row = latent.query_row(&self.layer);
+        let absorbed = &self.wide[tokens * row..][..self.layer.heads() * tokens * latent.rank];
+        Self { row, absorbed, ..self }
     }
 
     /// q, k or v heads of token `t`, from number `from` of its row on.
@@ -149,6 +179,42 @@ impl<'b> Heads<'b> {
         Ok(())
     }
 
+    /// Turns the pairs of each head of token `t`.
+    fn turn(&self, t: usize, head_dim: usize, heads: &mut [f32]) {
+        if let Some([cos, sin]) = self.angles {
+            let pairs = self.layer.rope().map_or(0, |rope| self.ropes[rope]);
+            let at = t * pairs..(t + 1) * pairs;
+            let (cos, sin) = (&cos[at.clone()], &sin[at]);
+            elementwise::rope(self.norms.level, self.rotation, cos, sin, head_dim, heads);
+        }
+    }
+
+    /// The latent vector of token `t`, normalised, and behind it what rotates, to `out`.
+    #[inline(never)]
+    fn latent_key(&self, t: usize, latent: &Latent, out: &mut [f32]) -> Result<(), NotFinite> {
+        let (vector, rotated) = out.split_at_mut(latent.rank);
+        let made = self.row(t, self.row - self.layer.head_dim(), self.layer.head_dim());
+        match &self.key_norm {
+            Some(norm) => self.norms.apply(&made[..latent.rank], norm, vector)?,
+            None => vector.copy_from_slice(&made[..latent.rank]),
+        }
+        rotated.copy_from_slice(&made[latent.rank..]);
+        self.turn(t, latent.rotated, rotated);
+        Ok(())
+    }
+
+    /// Queries of token `t` from head `first` on: what meets the latent vector, and what rotates.
+    #[inline(never)]
+    fn latent_queries(&self, t: usize, first: usize, latent: &Latent, out: &mut [f32]) {
+        let tokens = self.absorbed.len() / (self.layer.heads() * latent.rank);
+        for (head, out) in (first..).zip(out.chunks_exact_mut(self.layer.head_dim())) {
+            let (vector, rotated) = out.split_at_mut(latent.rank);
+            vector.copy_from_slice(&self.absorbed[(head * tokens + t) * latent.rank..][..latent.rank]);
+            rotated.copy_from_slice(self.row(t, head * latent.query() + latent.key, latent.rotated));
+            self.turn(t, latent.rotated, rotated);
+        }
+    }
+
     /// Heads of token `t` from number `first` on, normalised and rotated, to `out`.
     #[inline(never)]
     fn rotate(
@@ -165,12 +231,7 @@ impl<'b> Heads<'b> {
             Some(norm) if !self.norm_after_rope => self.normalise(norm, first, row, out)?,
             _ => out.copy_from_slice(row),
         }
-        if let Some([cos, sin]) = self.angles {
-            let pairs = self.layer.rope().map_or(0, |rope| self.ropes[rope]);
-            let at = t * pairs..(t + 1) * pairs;
-            let (cos, sin) = (&cos[at.clone()], &sin[at]);
-            elementwise::rope(self.norms.level, self.rotation, cos, sin, self.layer.head_dim(), out);
-        }
+        self.turn(t, self.layer.head_dim(), out);
         if let (Some(norm), true) = (norm, self.norm_after_rope) {
             let (copy, _) = carve::<f32>(lines, out.len());
             copy.copy_from_slice(out);
@@ -179,7 +240,7 @@ impl<'b> Heads<'b> {
         Ok(())
     }
 
-    /// The queries that token `t`, at `position`, asks of KV head `g`, to `out`.
+    /// The queries of group `g` of token `t`, at `position`, to `out`.
     #[inline(never)]
     fn queries(
         &self,
@@ -189,7 +250,11 @@ impl<'b> Heads<'b> {
         out: &mut [f32],
         lines: &mut [Line],
     ) -> Result<(), NotFinite> {
-        self.rotate(t, g * out.len(), self.query_norm.as_ref(), g * self.layer.group(), out, lines)?;
+        let first = g * out.len() / self.layer.head_dim();
+        match &self.latent {
+            Some(latent) => self.latent_queries(t, first, latent, out),
+            None => self.rotate(t, g * out.len(), self.query_norm.as_ref(), first, out, lines)?,
+        }
         if let (temperature, context @ 1..) = self.temperature {
             let contexts = (position / context) as f32;
             elementwise::scale(out, 1.0 + temperature * libm::logf(1.0 + contexts));
@@ -233,13 +298,13 @@ impl Pass<'_, '_> {
             return Ok(());
         }
         let (workers, level, d) = (few(tokens, self.workers), self.level, layer.head_dim());
-        let (end, at) = (position + tokens, (self.weights.cache(number), &layer));
+        let (end, at) = (position + tokens, At::of(&layer, self.weights.cache(number)));
         let groups = position / GROUP..end.div_ceil(GROUP);
         let (keys, values) = (self.cache.keys.format, self.cache.values.format);
         let heads = Heads::new(self.model, self.weights, level, number);
         let parts = (
-            self.cache.keys.groups_mut(at, groups.clone()),
-            self.cache.values.groups_mut(at, groups.clone()),
+            self.cache.keys.groups_mut(at[0], groups.clone()),
+            self.cache.values.groups_mut(at[1], groups.clone()),
         );
         let Buffers { wide, cos, sin, scratch, scratch_size, .. } = &mut *self.buffers;
         let heads = heads.over(tokens, wide, cos, sin);
@@ -250,13 +315,21 @@ impl Pass<'_, '_> {
             let row_bytes = value_group.len() / GROUP;
             for at in position.max(group * GROUP)..end.min((group + 1) * GROUP) {
                 let (t, slot) = (at - position, at % GROUP);
-                heads.rotate(t, layer.q_dim() + g * d, heads.key_norm.as_ref(), g, head, lines)?;
-                kv::store_key(level, keys, head, slot, key_group)?;
-                let mut value = heads.row(t, heads.values + g * d, d);
-                if let Some(norm) = &heads.value_norm {
-                    heads.normalise(norm, g, value, head)?;
-                    value = head;
+                match &heads.latent {
+                    Some(latent) => heads.latent_key(t, latent, head)?,
+                    None => {
+                        heads.rotate(t, layer.q_dim() + g * d, heads.key_norm.as_ref(), g, head, lines)?;
+                    }
                 }
+                kv::store_key(level, keys, head, slot, key_group)?;
+                let value = match (&heads.latent, &heads.value_norm) {
+                    (Some(latent), _) => &head[..latent.rank],
+                    (None, None) => heads.row(t, heads.values + g * d, d),
+                    (None, Some(norm)) => {
+                        heads.normalise(norm, g, heads.row(t, heads.values + g * d, d), head)?;
+                        &*head
+                    }
+                };
                 let row = &mut value_group[slot * row_bytes..][..row_bytes];
                 kv::store_value(level, values, value, row)?;
             }
@@ -264,16 +337,20 @@ impl Pass<'_, '_> {
         })
     }
 
-    /// softmax(q k / sqrt(d)) v of every token and head: for one token partial results, for several in `input`.
+    /// softmax(q k / sqrt(d)) v of every token and head: for one token partial results, for several in `input`, token by
+    /// token, or head by head where attention is latent.
     pub(super) fn attend(&mut self, number: usize, tokens: usize, position: usize) -> Result<(), NotFinite> {
         let (level, h, layer) = (self.level, self.model.hyperparameters(), self.weights.layer(number));
-        let (d, group, kv_heads) = (layer.head_dim(), layer.group(), layer.kv_heads());
-        let (cache, at) = (&*self.cache, (self.weights.cache(number), &layer));
-        let head = |g| Head {
-            keys: cache.keys.head(at, g),
-            values: cache.values.head(at, g),
-            scale: h.score_scale(&layer),
-            cap: h.score_cap,
+        let (d, v, group) = (layer.head_dim(), layer.value_dim(), layer.group(tokens));
+        let (cache, at) = (&*self.cache, At::of(&layer, self.weights.cache(number)));
+        let head = |g: usize| {
+            let head = g * group / (layer.heads() / layer.kv_heads());
+            Head {
+                keys: cache.keys.head(at[0], head),
+                values: cache.values.head(at[1], head),
+                scale: h.score_scale(&layer),
+                cap: h.score_cap,
+            }
         };
         let slopes = self.weights.slopes();
         let slopes = |g: usize| if slopes.is_empty() { slopes } else { &slopes[g * group..][..group] };
@@ -281,12 +358,12 @@ impl Pass<'_, '_> {
         let window = layer.window();
         let heads = Heads::new(self.model, self.weights, level, number);
         let Buffers { wide, cos, sin, input, partials, scratch, scratch_size, .. } = &mut *self.buffers;
-        let heads = heads.over(tokens, wide, cos, sin);
+        let heads = heads.over(tokens, wide, cos, sin).with_queries(tokens);
         let mut scratch = Scratch::new(scratch, *scratch_size);
         if tokens == 1 {
             let chunks = chunks(&layer, position, 1);
-            let len = Partial::floats(group, d);
-            let parts = Chunks::new(&mut partials[..kv_heads * chunks.len() * len], len);
+            let len = Partial::floats(group, v);
+            let parts = Chunks::new(&mut partials[..layer.heads() / group * chunks.len() * len], len);
             return share_out(self.workers, parts, &mut scratch, |part, partial, lines| {
                 let (g, chunk) = (part / chunks.len(), chunks.start + part % chunks.len());
                 let (rows, lines) = carve::<f32>(lines, group * d);
@@ -296,66 +373,89 @@ impl Pass<'_, '_> {
                 attention::attend(level, &head(g), &queries, chunk..chunk + 1, &mut partial, lines)
             });
         }
-        let height = tile_tokens(&layer);
-        let out = &mut input.f32[..tokens * layer.q_dim()];
-        let parts = Tiles::new(out, layer.q_dim(), height, group * d);
-        share_out(self.workers, parts, &mut scratch, |part, mut out, lines| {
-            let (first, g) = (part / kv_heads * height, part % kv_heads);
-            let count = out.tokens() * group;
+        let height = tile_tokens(group);
+        // The queries of `tokens` tokens and a group of heads over all that they attend to.
+        let over = |g: usize,
+                    (first, tokens): (usize, usize),
+                    lines: &mut [Line],
+                    done: &mut dyn FnMut(Partial<'_>)| {
+            let count = tokens * group;
             let (rows, lines) = carve::<f32>(lines, count * d);
             for (t, rows) in rows.chunks_exact_mut(group * d).enumerate() {
                 heads.queries(first + t, position + first + t, g, rows, lines)?;
             }
             let position = position + first;
             let queries = Queries { rows, heads: group, position, window, slopes: slopes(g) };
-            let chunks = chunks(&layer, position, out.tokens());
-            let (partial, lines) = carve::<f32>(lines, Partial::floats(count, d));
+            let chunks = chunks(&layer, position, tokens);
+            let (partial, lines) = carve::<f32>(lines, Partial::floats(count, v));
             let mut partial = Partial::new(partial, count);
             attention::attend(level, &head(g), &queries, chunks, &mut partial, lines)?;
-            for t in 0..out.tokens() {
-                let partial = partial.part(t * group..(t + 1) * group);
-                attention::finish(&partial, sinks_of(sinks, g, group), out.token(t));
-            }
+            done(partial);
             Ok(())
+        };
+        let width = layer.heads() * v;
+        let out = &mut input.f32[..tokens * width];
+        if heads.latent.is_some() {
+            // Tokens of one head lie one after another.
+            let tiles = tokens.div_ceil(height);
+            let parts = Stretches::new(out, tokens * v, 0..tokens * v, height * v);
+            return share_out(self.workers, parts, &mut scratch, |part, out, lines| {
+                let (g, first) = (part / tiles, part % tiles * height);
+                over(g, (first, out.len() / v), lines, &mut |partial| attention::finish(&partial, &[], out))
+            });
+        }
+        let groups = layer.heads() / group;
+        let parts = Tiles::new(out, width, height, group * v);
+        share_out(self.workers, parts, &mut scratch, |part, mut out, lines| {
+            let (first, g) = (part / groups * height, part % groups);
+            over(g, (first, out.tokens()), lines, &mut |mut partial| {
+                for t in 0..out.tokens() {
+                    let partial = partial.part(t * group..(t + 1) * group);
+                    attention::finish(&partial, sinks_of(sinks, g, group), out.token(t));
+                }
+            })
         })
     }
 
-    /// `input[t]` = all heads of a token one after another, also in int8.
+    /// `input[t]` = all heads of a token one after another, also in int8. Where attention is latent, all tokens of a head, head
+    /// after head.
     pub(super) fn gather(&mut self, number: usize, tokens: usize, position: usize) -> Result<(), NotFinite> {
         let (level, layer) = (self.level, self.weights.layer(number));
-        let (d, group, q_dim) = (layer.head_dim(), layer.group(), layer.q_dim());
+        let (v, group, width) = (layer.value_dim(), layer.group(tokens), layer.heads() * layer.value_dim());
         let sinks = self.weights.sinks(number);
         let norm = self.weights.norm(number, Norm::Heads);
         let chunks = chunks(&layer, position, tokens).len();
+        // What enters a matrix: all heads of a token, or one.
+        let (count, row) = if layer.is_latent() { (layer.heads(), v) } else { (1, width) };
         let Buffers { input, partials, scratch, scratch_size, .. } = &mut *self.buffers;
         let mut scratch = Scratch::new(scratch, *scratch_size);
         if tokens > 1 {
-            let parts = input.parts_with_f32(tokens, q_dim, q_dim);
-            share_out(self.workers, parts, &mut scratch, |_, row, lines| {
+            let parts = input.parts_with_f32(tokens * count, row, row);
+            share_out(self.workers, parts, &mut scratch, |_, part, lines| {
                 // The f32 form is there already.
-                enter(level, row, q_dim, lines, |_, _| Ok(()))
+                enter(level, part, row, lines, |_, _| Ok(()))
             })?;
         } else {
-            // Whole blocks of a KV head's queries can be gathered by whoever is free; a single chunk needs no merging.
-            let by_head = (group * d).is_multiple_of(32);
-            let len = if by_head { group * d } else { q_dim };
-            let workers = if by_head && chunks > 1 { self.workers } else { &Alone };
-            let partials = Chunks::new(partials, len / (group * d) * chunks * Partial::floats(group, d));
+            // Whole blocks of a group of heads can be gathered by whoever is free; a single chunk needs no merging.
+            let by_group = (group * v).is_multiple_of(32);
+            let len = if by_group { group * v } else { width };
+            let workers = if by_group && chunks > 1 { self.workers } else { &Alone };
+            let partials = Chunks::new(partials, len / (group * v) * chunks * Partial::floats(group, v));
             let f32 = norm.is_some();
             let parts = (
                 partials,
-                if f32 { input.parts_with_f32(1, q_dim, len) } else { input.parts(1, q_dim, len) },
+                if f32 { input.parts_with_f32(count, row, len) } else { input.parts(count, row, len) },
             );
             share_out(workers, parts, &mut scratch, |part, (partials, row), lines| {
                 enter(level, row, len, lines, |out, _| {
-                    let heads = partials.chunks_exact_mut(chunks * Partial::floats(group, d));
-                    for (i, (head, out)) in heads.zip(out.chunks_exact_mut(group * d)).enumerate() {
-                        let (first, later) = head.split_at_mut(Partial::floats(group, d));
+                    let heads = partials.chunks_exact_mut(chunks * Partial::floats(group, v));
+                    for (i, (head, out)) in heads.zip(out.chunks_exact_mut(group * v)).enumerate() {
+                        let (first, later) = head.split_at_mut(Partial::floats(group, v));
                         let mut partial = Partial::new(first, group);
-                        for later in later.chunks_exact_mut(Partial::floats(group, d)) {
+                        for later in later.chunks_exact_mut(Partial::floats(group, v)) {
                             attention::merge(level, &mut partial, &Partial::new(later, group));
                         }
-                        let g = part * len / (group * d) + i;
+                        let g = part * len / (group * v) + i;
                         attention::finish(&partial, sinks_of(sinks, g, group), out);
                     }
                     Ok(())
@@ -363,14 +463,14 @@ impl Pass<'_, '_> {
             })?;
         }
         match norm {
-            Some(norm) => self.norm_again(&norm, q_dim, tokens),
+            Some(norm) => self.norm_again(&norm, width, tokens),
             None => Ok(()),
         }
     }
 }
 
 /// The length of what a token's q, k and v take in `wide`: those that the layer has.
-fn qkv_row(weights: &Weights<'_>, number: usize) -> usize {
+pub(super) fn qkv_row(weights: &Weights<'_>, number: usize) -> usize {
     let rows = |weight| weights.matrix(number, weight).map_or(0, |matrix| matrix.rows());
     QKV.into_iter().map(rows).sum()
 }

@@ -15,8 +15,22 @@ pub(crate) struct KvBuffer<'a> {
     bytes: &'a mut [u8],
 }
 
-/// The keys or values of one layer among them: how many numbers a position has before it, and the layer.
-pub(crate) type At<'l> = (usize, &'l Layer);
+/// The keys or values of one layer among them.
+#[derive(Clone, Copy)]
+pub(crate) struct At {
+    /// How many numbers a position has before them.
+    before: usize,
+    heads: usize,
+    head_dim: usize,
+}
+
+impl At {
+    /// Those of a layer, of which the caches have so many numbers of each position before.
+    pub fn of(layer: &Layer, [keys, values]: [usize; 2]) -> [Self; 2] {
+        let at = |before, head_dim| Self { before, heads: layer.kv_heads(), head_dim };
+        [at(keys, layer.head_dim()), at(values, layer.value_dim())]
+    }
+}
 
 impl<'a> KvBuffer<'a> {
     /// A cache over `bytes` for so many positions.
@@ -30,10 +44,10 @@ impl<'a> KvBuffer<'a> {
     }
 
     /// The keys or values of a head.
-    pub fn head(&self, (before, layer): At<'_>, head: usize) -> Cache<'_> {
-        let (from, len) = (self.bytes_of(before), self.bytes_of(layer.head_dim()));
+    pub fn head(&self, at: At, head: usize) -> Cache<'_> {
+        let (from, len) = (self.bytes_of(at.before), self.bytes_of(at.head_dim));
         let bytes = &self.bytes[from + head * len..][..len];
-        Cache::new(self.format, layer.head_dim(), bytes).expect("the plan took whole blocks and groups")
+        Cache::new(self.format, at.head_dim, bytes).expect("the plan took whole blocks and groups")
     }
 
     /// The bytes that hold `positions` (from a whole group on) of a head.
@@ -61,10 +75,10 @@ impl<'a> KvBuffer<'a> {
     }
 
     /// Groups of positions of a layer, head after head, to be written.
-    pub fn groups_mut(&mut self, (before, layer): At<'_>, groups: Range<usize>) -> Stretches<'_, u8> {
-        let (from, len) = (self.bytes_of(before), self.bytes_of(layer.head_dim()));
+    pub fn groups_mut(&mut self, at: At, groups: Range<usize>) -> Stretches<'_, u8> {
+        let (from, len) = (self.bytes_of(at.before), self.bytes_of(at.head_dim));
         let group = len / self.positions * GROUP;
-        let bytes = &mut self.bytes[from..][..layer.kv_heads() * len];
+        let bytes = &mut self.bytes[from..][..at.heads * len];
         Stretches::new(bytes, len, groups.start * group..groups.end * group, group)
     }
 }

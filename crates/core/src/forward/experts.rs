@@ -3,7 +3,7 @@
 //!
 //! Routing, in f32 and in the order of ids: scores are `exp(z - max) / Σ exp(z - max)`, or a sigmoid of each z. A token
 //! chooses by score plus selection bias, ties to the lower id; in files with groups only from the groups with the
-//! largest sums of their two best. Weights are the scores without bias (or, for softmax of the chosen, `exp(z - z of the
+//! largest sums of their two best, or, where there is no bias (as in DeepSeek-V2), with the best expert. Weights are the scores without bias (or, for softmax of the chosen, `exp(z - z of the
 //! first)` over their sum), divided by their sum (at least 2^-14) where the model normalises, times the scale. The result is
 //! the sum of `y·w` in the order of choice, from 0, and last the shared expert's output (times its sigmoid).
 //!
@@ -13,13 +13,14 @@
 use stonechat_kernels::elementwise::{self, NotFinite};
 use stonechat_kernels::math;
 use stonechat_kernels::split::Chunks;
-use stonechat_kernels::{Activations, Matrix, Scratch, matmul};
+use stonechat_kernels::{Matrix, Scratch, matmul};
 
 use super::feed_forward::Hidden;
+use super::norm::{Arrival, Norms};
 use super::rows::{Input, share_out};
 use super::{Buffers, Pass, Product, few};
 use crate::arch::Score;
-use crate::model::{Experts, Weight};
+use crate::model::{Experts, Norm, Weight};
 use crate::session::Weights;
 
 /// The arena's regions for experts; empty in models without. k is the number of experts that a token meets.
@@ -47,7 +48,72 @@ const GATE_AND_UP: [Weight; 3] = [Weight::ExpertGate, Weight::ExpertUp, Weight::
 
 impl Pass<'_, '_> {
     /// delta[t] = Σ w y(input[t]) over the experts that token t chooses, and the shared one.
+    ///
+    /// Where there is a part without experts beside them, that comes first: delta[t] = norm(Σ w y(norm(x))) + norm(dense(input[t])),
+    /// and the router reads another norm of the residual stream x.
     pub(super) fn experts(&mut self, layer: usize, tokens: usize) -> Result<(), NotFinite> {
+        let (h, x) = (*self.model.hyperparameters(), self.model.hyperparameters().experts);
+        let (e, k) = (h.embedding, x.used);
+        let beside = self.weights.layer(layer).has_dense_beside_experts();
+        if beside {
+            self.dense_beside_experts(layer, tokens)?;
+            self.norm(Arrival::Nothing, self.weights.norm(layer, Norm::Router), tokens, false)?;
+        }
+        self.choose(layer, tokens)?;
+        if beside {
+            self.norm(Arrival::Nothing, self.weights.norm(layer, Norm::Experts), tokens, false)?;
+        }
+        if tokens == 1 { self.chosen_by_one(layer) } else { self.chosen_by_many(layer, tokens) }?;
+        if x.shared > 0 {
+            self.shared_expert(layer, tokens)?;
+        }
+
+        let (norms, norm) =
+            (Norms::new(self.model, self.level), self.weights.norm(layer, Norm::ExpertsOutput));
+        let has_shared_router = self.weights.matrix(layer, Weight::SharedRouter).is_some();
+        let width = x.count + usize::from(has_shared_router);
+        let b = &mut *self.buffers;
+        let experts = &b.experts;
+        let parts = Chunks::new(&mut b.delta[..tokens * e], e);
+        let mut scratch = Scratch::new(b.scratch, b.scratch_size);
+        share_out(few(tokens, self.workers), parts, &mut scratch, |t, delta, lines| {
+            delta.fill(0.0);
+            let row = |row: usize| &experts.out[row * e..][..e];
+            for choice in t * k..(t + 1) * k {
+                elementwise::add_scaled(delta, row(experts.rows[choice] as usize), experts.weights[choice]);
+            }
+            if x.shared > 0 {
+                let weight = if has_shared_router { experts.scores[t * width + x.count] } else { 1.0 };
+                elementwise::add_scaled(delta, row(tokens * k + t), weight);
+            }
+            if let Some(norm) = &norm {
+                norms.in_place(delta, norm, lines)?;
+                elementwise::add(delta, row(tokens * k + t));
+            }
+            Ok(())
+        })
+    }
+
+    /// The outputs of the part without experts, normalised, to where those of a shared expert would be.
+    fn dense_beside_experts(&mut self, layer: usize, tokens: usize) -> Result<(), NotFinite> {
+        self.feed_forward(layer, tokens)?;
+        let (e, used) = (self.model.hyperparameters().embedding, self.model.hyperparameters().experts.used);
+        let (norms, norm) = (Norms::new(self.model, self.level), self.weights.norm(layer, Norm::DenseOutput));
+        let Buffers { delta, experts, scratch, scratch_size, .. } = &mut *self.buffers;
+        let mut scratch = Scratch::new(scratch, *scratch_size);
+        let parts = Chunks::new(&mut experts.out[tokens * used * e..][..tokens * e], e);
+        share_out(few(tokens, self.workers), parts, &mut scratch, |t, out, _| {
+            let delta = &delta[t * e..][..e];
+            if let Some(norm) = &norm {
+                return norms.apply(delta, norm, out);
+            }
+            out.copy_from_slice(delta);
+            Ok(())
+        })
+    }
+
+    /// The experts that each token chooses, and their weights.
+    fn choose(&mut self, layer: usize, tokens: usize) -> Result<(), NotFinite> {
         let (h, x) = (*self.model.hyperparameters(), self.model.hyperparameters().experts);
         let (e, k) = (h.embedding, x.used);
         let product = Product { level: self.level, workers: self.workers, weights: self.weights, layer };
@@ -56,7 +122,7 @@ impl Pass<'_, '_> {
         let routers = [Weight::Router, Weight::SharedRouter];
         let width = x.count + usize::from(self.weights.matrix(layer, Weight::SharedRouter).is_some());
         product.of(&routers, input, (tokens, e), experts.scores, &mut scratch);
-        let bias = self.weights.selection_bias(layer);
+        let (bias, scale) = (self.weights.selection_bias(layer), self.weights.expert_scale(layer));
         let parts = (
             Chunks::new(&mut experts.scores[..tokens * width], width),
             Chunks::new(&mut experts.ids[..tokens * k], k),
@@ -65,26 +131,9 @@ impl Pass<'_, '_> {
         share_out(few(tokens, self.workers), parts, &mut scratch, |_, (scores, ids, weights), _| {
             let (scores, shared) = scores.split_at_mut(x.count);
             shared.iter_mut().for_each(|weight| *weight = math::sigmoid(*weight));
-            route(&x, scores, bias, ids, weights)
-        })?;
-        if tokens == 1 { self.chosen_by_one(layer) } else { self.chosen_by_many(layer, tokens) }?;
-        if x.shared > 0 {
-            self.shared_expert(layer, tokens)?;
-        }
-
-        let b = &mut *self.buffers;
-        let experts = &b.experts;
-        let parts = Chunks::new(&mut b.delta[..tokens * e], e);
-        let mut scratch = Scratch::new(b.scratch, b.scratch_size);
-        share_out(few(tokens, self.workers), parts, &mut scratch, |t, delta, _| {
-            delta.fill(0.0);
-            let row = |row: usize| &experts.out[row * e..][..e];
-            for choice in t * k..(t + 1) * k {
-                elementwise::add_scaled(delta, row(experts.rows[choice] as usize), experts.weights[choice]);
-            }
-            if x.shared > 0 {
-                let weight = if width > x.count { experts.scores[t * width + x.count] } else { 1.0 };
-                elementwise::add_scaled(delta, row(tokens * k + t), weight);
+            route(&x, scores, bias, ids, weights)?;
+            if let Some(scale) = scale {
+                weights.iter_mut().zip(&*ids).for_each(|(weight, id)| *weight *= scale[*id as usize]);
             }
             Ok(())
         })
@@ -119,7 +168,7 @@ impl Pass<'_, '_> {
         hidden.enter(x.used, wide, &mut experts.input, workers, &mut scratch, false)?;
         for (choice, id) in ids.iter().enumerate() {
             let down = weights.expert(layer, Weight::ExpertDown, *id, x.count);
-            let (row, out) = (experts.input.read_row(choice, f), &mut experts.out[choice * e..][..e]);
+            let (row, out) = (experts.input.rows(choice..choice + 1, f), &mut experts.out[choice * e..][..e]);
             matmul(level, workers, down.as_slice(), &row, out, &mut scratch);
             add_biases(&weights, layer, &[Weight::ExpertDown], *id, out, &x);
             experts.rows[choice] = choice as u32;
@@ -223,14 +272,14 @@ fn route(
     }
     let worth = |id: usize| scores[id] + bias.map_or(0.0, |bias| bias[id]);
     let size = x.count / x.groups;
-    // The sum of a group's two best: what groups are chosen by.
+    // What groups are chosen by.
     let group_worth = |group: usize| {
         let (mut first, mut second) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
         for id in group * size..(group + 1) * size {
             let worth = worth(id);
             (first, second) = if worth > first { (worth, first) } else { (first, second.max(worth)) };
         }
-        if size > 1 { first + second } else { first }
+        if size > 1 && bias.is_some() { first + second } else { first }
     };
     // A group is open if fewer than so many others are better, or as good with a lower number.
     let is_open = |group: usize| {
@@ -286,18 +335,6 @@ fn softmax(numbers: &mut [f32]) {
     numbers.iter_mut().for_each(|number| *number /= sum);
 }
 
-impl Input<'_> {
-    /// Row `row` of rows of `cols`, as a matrix reads it.
-    fn read_row(&self, row: usize, cols: usize) -> Activations<'_> {
-        let all = self.read(row + 1, cols);
-        Activations {
-            cols,
-            f32: &all.f32[row * cols..],
-            quantized: all.quantized.map(|quantized| quantized.token(row, cols)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,10 +375,11 @@ mod tests {
     }
 
     #[test]
-    fn experts_come_from_the_groups_with_the_best_two() {
+    fn experts_come_from_the_groups_with_the_best_two_or_without_a_bias_with_the_best() {
         let x = Experts { groups: 2, score: Score::SoftmaxOfChosen, ..FOUR };
         // The best expert of all is in the group with the lower sum.
-        assert_eq!(chosen(&x, &[5.0, -9.0, 1.0, 2.0], None).0, [3, 2]);
+        assert_eq!(chosen(&x, &[5.0, -9.0, 1.0, 2.0], Some(&[0.0; 4])).0, [3, 2]);
+        assert_eq!(chosen(&x, &[5.0, -9.0, 1.0, 2.0], None).0, [0, 1]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Sharing out rows of activations, and the forms in which they enter matrices.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use stonechat_kernels::activations::{BLOCK, HALF};
@@ -110,13 +111,18 @@ impl Input<'_> {
 
     /// The first `tokens` rows of `cols`, as a matrix reads them.
     pub fn read(&self, tokens: usize, cols: usize) -> Activations<'_> {
-        let len = tokens * cols;
+        self.rows(0..tokens, cols)
+    }
+
+    /// Some rows of `cols`, likewise.
+    pub fn rows(&self, rows: Range<usize>, cols: usize) -> Activations<'_> {
+        let (from, to) = (rows.start * cols, rows.end * cols);
         let quantized = self.has_int8(cols).then(|| Quantized {
-            q: &self.q[..len],
-            d: &self.d[..len / BLOCK],
-            sums: &self.sums[..len / HALF],
+            q: &self.q[from..to],
+            d: &self.d[from / BLOCK..to / BLOCK],
+            sums: &self.sums[from / HALF..to / HALF],
         });
-        Activations { cols, f32: &self.f32[..len], quantized }
+        Activations { cols, f32: &self.f32[from..to], quantized }
     }
 }
 

@@ -2,11 +2,13 @@
 
 use bytemuck::{Pod, Zeroable};
 use stonechat_gguf::Name;
+use stonechat_kernels::attention;
 
 use super::keys::{Keys, MOST_EXPERTS, MOST_LAYERS, MOST_WIDTH};
 use crate::Error;
 use crate::arch::{
-    EmbeddingScale, Gate, LocalRope, LogitScale, RopeLayers, Scale, Score, Shared, Spec, Windows,
+    EmbeddingScale, Gate, LocalRope, LogitScale, ResidualScale, RopeLayers, Scale, Score, Shared, Spec,
+    Windows,
 };
 use crate::rope::{Rope, Scaling};
 
@@ -23,8 +25,10 @@ pub struct Hyperparameters {
     pub heads: usize,
     /// The number of key and value heads of a layer; each serves `heads / kv_heads` query heads.
     pub kv_heads: usize,
-    /// The length of a head.
+    /// The length of a head: of its queries and keys.
     pub head_dim: usize,
+    /// The longest vector that attention hands to a matrix.
+    pub attention_input: usize,
     /// The length of the hidden vector of the feed-forward part; that of an expert where all layers have experts.
     pub feed_forward: usize,
     /// The number of tokens.
@@ -110,7 +114,43 @@ pub struct Layer {
     source: u32,
     has_experts: u32,
     gate_is_in_up: u32,
+    latent_rank: u32,
+    latent_query_rank: u32,
+    latent_key: u32,
+    latent_value: u32,
 }
+
+/// What latent attention (DeepSeek-AI 2024, arXiv:2405.04434) makes heads of: a vector for each position, from which all
+/// heads have their keys and values.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Latent {
+    /// The length of that vector.
+    pub rank: usize,
+    /// The length of the vector that queries come from; 0 where they come from the embedding.
+    pub query_rank: usize,
+    /// The length of the part of a head's query and key that does not rotate.
+    pub key: usize,
+    /// The length of the part that rotates, which all heads have in common in keys.
+    pub rotated: usize,
+    /// The length of a head's value.
+    pub value: usize,
+}
+
+impl Latent {
+    /// The length of a head's query.
+    pub const fn query(&self) -> usize {
+        self.key + self.rotated
+    }
+
+    /// The length of a token's row when it holds queries: beside them stands what they were made together with.
+    pub(crate) const fn query_row(&self, layer: &Layer) -> usize {
+        layer.heads() * self.query() + if self.query_rank == 0 { layer.head_dim() } else { 0 }
+    }
+}
+
+/// How many query heads of a layer with latent attention go over the cache together: as many as the kernels take at a
+/// time.
+const LATENT_GROUP: usize = attention::TILE;
 
 impl Layer {
     /// The number of query heads.
@@ -118,14 +158,47 @@ impl Layer {
         self.heads as usize
     }
 
+    /// What heads are made of, where attention is latent. Queries and keys are then as long as vector and rotated part
+    /// together, values as long as the vector, and there is one KV head: matrices that would make keys and values of
+    /// it are applied to queries before and to what attention gives behind.
+    pub fn latent(&self) -> Option<Latent> {
+        self.is_latent().then_some(Latent {
+            rank: self.latent_rank as usize,
+            query_rank: self.latent_query_rank as usize,
+            key: self.latent_key as usize,
+            rotated: (self.head_dim - self.latent_rank) as usize,
+            value: self.latent_value as usize,
+        })
+    }
+
+    /// Whether attention is latent.
+    pub const fn is_latent(&self) -> bool {
+        self.latent_rank > 0
+    }
+
+    /// The length of the vector that queries of latent attention come from; 0 where there is none.
+    pub const fn query_rank(&self) -> usize {
+        self.latent_query_rank as usize
+    }
+
     /// The number of key and value heads.
     pub const fn kv_heads(&self) -> usize {
         self.kv_heads as usize
     }
 
-    /// The length of a head.
+    /// The length of a head: of its queries and keys.
     pub const fn head_dim(&self) -> usize {
         self.head_dim as usize
+    }
+
+    /// The length of a value of a head.
+    pub const fn value_dim(&self) -> usize {
+        if self.is_latent() { self.latent_rank as usize } else { self.head_dim() }
+    }
+
+    /// The length of what enters the matrix that leads out of attention.
+    pub const fn out_dim(&self) -> usize {
+        if self.is_latent() { self.heads() * self.latent_value as usize } else { self.q_dim() }
     }
 
     /// The length of all query heads together.
@@ -138,12 +211,20 @@ impl Layer {
         self.kv_heads() * self.head_dim()
     }
 
-    /// How many query heads share a KV head.
-    pub const fn group(&self) -> usize {
-        self.heads() / self.kv_heads()
+    /// How many query heads go over a KV head together, for so many tokens: all that share it. Where attention is latent
+    /// that would be all there are: then some for one token, and one for several.
+    pub const fn group(&self, tokens: usize) -> usize {
+        if !self.is_latent() {
+            return self.heads() / self.kv_heads();
+        }
+        let mut group = if tokens > 1 { 1 } else { LATENT_GROUP };
+        while !self.heads().is_multiple_of(group) {
+            group -= 1;
+        }
+        group
     }
 
-    /// The length of the hidden vector; 0 where there are experts.
+    /// The length of the hidden vector; 0 where there are only experts.
     pub const fn feed_forward(&self) -> usize {
         self.feed_forward as usize
     }
@@ -153,9 +234,22 @@ impl Layer {
         self.has_experts != 0
     }
 
+    /// Whether there are experts and, beside them, a part without.
+    pub const fn has_dense_beside_experts(&self) -> bool {
+        self.has_experts() && self.feed_forward > 0
+    }
+
     /// Whether the upper half of `ffn_up` is the gate's.
     pub const fn gate_is_in_up(&self) -> bool {
         self.gate_is_in_up != 0
+    }
+
+    /// The longest vector that attention hands to a matrix: all heads of a token together.
+    fn attention_input(&self) -> usize {
+        self.latent().map_or(self.q_dim(), |latent| {
+            let head = latent.rank.max(latent.key).max(latent.value);
+            (self.heads() * head).max(latent.query_rank)
+        })
     }
 
     /// How many positions a token attends to at most.
@@ -189,17 +283,20 @@ impl Hyperparameters {
         let context = keys.size("context_length", u32::MAX as usize)?;
         let experts = read_experts(keys, spec)?;
         let factor = keys.positive("logit_scale")?.unwrap_or(1.0);
+        let layers = keys.layers()?;
         let default_scale = match spec.embedding_scale {
             EmbeddingScale::One => 1.0,
+            EmbeddingScale::Number(scale) => scale,
             EmbeddingScale::Root => libm::sqrtf(embedding as f32),
         };
         let mut all = Self {
             context,
             embedding,
-            layers: keys.layers()?,
+            layers,
             heads: 0,
             kv_heads: 0,
             head_dim: 0,
+            attention_input: 0,
             feed_forward: 0,
             vocabulary,
             norm_eps: eps,
@@ -207,10 +304,14 @@ impl Hyperparameters {
             experts,
             layer_input: keys.opt_nonzero("embedding_length_per_layer_input", MOST_WIDTH)?.unwrap_or(0),
             embedding_scale: keys.positive("embedding_scale")?.unwrap_or(default_scale),
-            residual_scale: keys.positive("residual_scale")?.unwrap_or(1.0),
+            residual_scale: keys.positive("residual_scale")?.unwrap_or(match spec.residual_scale {
+                ResidualScale::One => 1.0,
+                ResidualScale::OverRoot(depth) => depth / libm::sqrtf(layers as f32),
+            }),
             logit_scale: match spec.logit_scale {
                 LogitScale::Multiply => factor,
                 LogitScale::Divide => 1.0 / factor,
+                LogitScale::Over(base) => base / embedding as f32,
             },
             logit_cap: keys.at_least_0("final_logit_softcapping")?,
             score_scale: 0.0,
@@ -224,6 +325,7 @@ impl Hyperparameters {
             all.heads = all.heads.max(layer.heads());
             all.kv_heads = all.kv_heads.max(layer.kv_heads());
             all.head_dim = all.head_dim.max(layer.head_dim());
+            all.attention_input = all.attention_input.max(layer.attention_input());
             all.feed_forward = all.feed_forward.max(layer.feed_forward());
         }
         if all.feed_forward == 0 {
@@ -240,6 +342,15 @@ impl Hyperparameters {
             return Err(keys.bad("embedding_length_per_layer_input", "of a size that a model can have"));
         }
         all.ropes = read_ropes(keys, spec, &all)?;
+        if let Some(latent) = Layer::read(keys, spec, &all, 0)?.latent() {
+            if all.qkv_clamp > 0.0 {
+                return Err(keys.bad("attention.clamp_kqv", "0 where attention is latent"));
+            }
+            if all.score_scale == 0.0 {
+                let longer = all.ropes[0].log_magnitude(latent_log_multiplier(keys)?);
+                all.score_scale = longer * longer / libm::sqrtf(latent.query() as f32);
+            }
+        }
         Ok(all)
     }
 
@@ -248,6 +359,7 @@ impl Hyperparameters {
         let experts = self.experts.feed_forward.max(self.experts.shared);
         self.embedding
             .max(self.heads * self.head_dim)
+            .max(self.attention_input)
             .max(self.feed_forward)
             .max(experts)
             .max(self.layer_input)
@@ -276,12 +388,20 @@ impl Layer {
         let heads = keys
             .opt_size_in("attention.head_count", number, MOST_WIDTH)?
             .ok_or(keys.missing("attention.head_count"))?;
-        let kv_heads = keys.opt_size_in("attention.head_count_kv", number, MOST_WIDTH)?.unwrap_or(heads);
+        let kv_heads = if spec.latent {
+            1
+        } else {
+            keys.opt_size_in("attention.head_count_kv", number, MOST_WIDTH)?.unwrap_or(heads)
+        };
         if !heads.is_multiple_of(kv_heads) {
             return Err(keys.bad("attention.head_count", "a multiple of attention.head_count_kv"));
         }
         let window = window(keys, spec, number)?;
-        let head_dim = head_dim(keys, h.embedding, heads, window.is_some())?;
+        let latent = if spec.latent { Some(latent(keys, h.embedding, heads)?) } else { None };
+        let head_dim = match latent {
+            Some(latent) => latent.rank + latent.rotated,
+            None => head_dim(keys, h.embedding, heads, window.is_some())?,
+        };
         if heads.checked_mul(head_dim).is_none_or(|dim| dim > MOST_WIDTH) {
             return Err(keys.bad("attention.head_count", "such that all heads together stay below 2^24"));
         }
@@ -294,7 +414,7 @@ impl Layer {
         };
         let local = window.is_some() && spec.local_rope != LocalRope::Shared;
         let has_experts = has_experts(keys, h, number)?;
-        let feed_forward = if has_experts {
+        let feed_forward = if has_experts && !spec.dense_beside_experts {
             0
         } else {
             keys.opt_size_in("feed_forward_length", number, MOST_WIDTH)?
@@ -310,6 +430,10 @@ impl Layer {
             source: source(keys, spec, h.layers, number)?.map_or(NONE, |source| source as u32),
             has_experts: u32::from(has_experts),
             gate_is_in_up: u32::from(spec.gate == Gate::InUp),
+            latent_rank: latent.map_or(0, |latent| latent.rank as u32),
+            latent_query_rank: latent.map_or(0, |latent| latent.query_rank as u32),
+            latent_key: latent.map_or(0, |latent| latent.key as u32),
+            latent_value: latent.map_or(0, |latent| latent.value as u32),
         })
     }
 }
@@ -351,6 +475,38 @@ fn head_dim(keys: &Keys<'_, '_>, embedding: usize, heads: usize, local: bool) ->
         }
         _ => Ok(length),
     }
+}
+
+/// What latent attention makes heads of. Files say the lengths of keys and values as heads have them, or, beside those of
+/// the vector, under names of their own.
+#[inline(never)]
+fn latent(keys: &Keys<'_, '_>, embedding: usize, heads: usize) -> Result<Latent, Error> {
+    const ROTATED: &str = "rope.dimension_count";
+    let size = |key| keys.opt_size(key, MOST_WIDTH);
+    let [query, value] = ["attention.key_length", "attention.value_length"];
+    let [query_mla, value_mla] = ["attention.key_length_mla", "attention.value_length_mla"];
+    let (rank, rotated) = (keys.size("attention.kv_lora_rank", MOST_WIDTH)?, keys.size(ROTATED, MOST_WIDTH)?);
+    let length = size(query_mla)?.or(size(query)?).ok_or(keys.missing(query))?;
+    if rotated >= length || !rotated.is_multiple_of(2) {
+        return Err(keys.bad(ROTATED, "an even number, less than attention.key_length"));
+    }
+    let value = match size(value_mla)?.or(size(value)?) {
+        Some(length) => length,
+        None if embedding.is_multiple_of(heads) => embedding / heads,
+        None => return Err(keys.missing(value)),
+    };
+    let query_rank = keys.opt_nonzero("attention.q_lora_rank", MOST_WIDTH)?.unwrap_or(0);
+    let longest = rank.max(length).max(value);
+    if heads.checked_mul(longest).is_none_or(|all| all > MOST_WIDTH) {
+        return Err(keys.bad("attention.head_count", "such that all heads together stay below 2^24"));
+    }
+    Ok(Latent { rank, query_rank, key: length - rotated, rotated, value })
+}
+
+/// With what at the logarithm of YaRN's factor the scores of latent attention grow (their square does); 0 for not at all.
+/// Files hold a tenth of it.
+fn latent_log_multiplier(keys: &Keys<'_, '_>) -> Result<f32, Error> {
+    Ok(keys.at_least_0("rope.scaling.yarn_log_multiplier")? / 0.1)
 }
 
 /// The layer whose keys and values a layer shares: the last that has its own, and a window likewise.
@@ -462,7 +618,7 @@ fn read_ropes(keys: &Keys<'_, '_>, spec: &Spec, h: &Hyperparameters) -> Result<[
     let full = Rope {
         dims: dims("rope.dimension_count", head_dims)?,
         base,
-        scaling: read_scaling(keys)?,
+        scaling: read_scaling(keys, spec)?,
         original_context: original_context(keys, h.context)?,
         magnitude: keys.positive("rope.scaling.attn_factor")?.unwrap_or(1.0),
     };
@@ -490,7 +646,7 @@ fn original_context(keys: &Keys<'_, '_>, context: usize) -> Result<usize, Error>
 }
 
 #[inline(never)]
-fn read_scaling(keys: &Keys<'_, '_>) -> Result<Scaling, Error> {
+fn read_scaling(keys: &Keys<'_, '_>, spec: &Spec) -> Result<Scaling, Error> {
     let factor = match keys.at_least_0("rope.scaling.factor")? {
         0.0 => keys.positive("rope.scale_linear")?.unwrap_or(1.0),
         factor => factor,
@@ -503,7 +659,11 @@ fn read_scaling(keys: &Keys<'_, '_>) -> Result<Scaling, Error> {
             factor,
             beta_fast: keys.positive("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
             beta_slow: keys.positive("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
-            log_multiplier: keys.at_least_0("rope.scaling.yarn_log_multiplier")?,
+            log_multiplier: match keys.at_least_0("rope.scaling.yarn_log_multiplier")? {
+                // Then it is scores that grow, and cosines and sines are as they are.
+                multiplier if multiplier > 0.0 && spec.latent => 1.0,
+                multiplier => multiplier,
+            },
         },
         Some(other) => return Err(Error::UnknownRopeScaling(Name::new(other))),
     })

@@ -14,6 +14,16 @@ pub(crate) enum Weight {
     Q,
     K,
     V,
+    /// Of latent attention: what queries come from, and the queries.
+    QueryDown,
+    QueryUp,
+    /// The latent vector and the part of keys that rotates.
+    LatentDown,
+    /// Keys and values of each head, one after the other.
+    LatentUp,
+    /// Of each head: the transpose of what makes keys, and what makes values.
+    KeyUp,
+    ValueUp,
     Output,
     Gate,
     Up,
@@ -43,6 +53,12 @@ impl Weight {
         Self::Q,
         Self::K,
         Self::V,
+        Self::QueryDown,
+        Self::QueryUp,
+        Self::LatentDown,
+        Self::LatentUp,
+        Self::KeyUp,
+        Self::ValueUp,
         Self::Output,
         Self::Gate,
         Self::Up,
@@ -66,6 +82,12 @@ impl Weight {
             Self::Q => "attn_q",
             Self::K => "attn_k",
             Self::V => "attn_v",
+            Self::QueryDown => "attn_q_a",
+            Self::QueryUp => "attn_q_b",
+            Self::LatentDown => "attn_kv_a_mqa",
+            Self::LatentUp => "attn_kv_b",
+            Self::KeyUp => "attn_k_b",
+            Self::ValueUp => "attn_v_b",
             Self::Output => "attn_output",
             Self::Gate => "ffn_gate",
             Self::Up => "ffn_up",
@@ -85,13 +107,31 @@ impl Weight {
     }
 
     /// Outputs and inputs.
-    pub const fn shape(self, h: &Hyperparameters, layer: &Layer) -> [usize; 2] {
-        let (e, x) = (h.embedding, &h.experts);
+    pub fn shape(self, h: &Hyperparameters, layer: &Layer) -> [usize; 2] {
+        let (e, x, heads) = (h.embedding, &h.experts, layer.heads());
+        if let Some(latent) = layer.latent() {
+            match self {
+                Self::Q => return [heads * latent.query(), e],
+                Self::QueryDown => return [latent.query_rank, e],
+                Self::QueryUp => return [heads * latent.query(), latent.query_rank],
+                Self::LatentDown => return [layer.head_dim(), e],
+                Self::LatentUp => return [heads * (latent.key + latent.value), latent.rank],
+                Self::KeyUp => return [heads * latent.rank, latent.key],
+                Self::ValueUp => return [heads * latent.value, latent.rank],
+                _ => {}
+            }
+        }
         match self {
             Self::Qkv => [layer.q_dim() + 2 * layer.kv_dim(), e],
             Self::Q => [layer.q_dim(), e],
             Self::K | Self::V => [layer.kv_dim(), e],
-            Self::Output => [e, layer.q_dim()],
+            Self::QueryDown
+            | Self::QueryUp
+            | Self::LatentDown
+            | Self::LatentUp
+            | Self::KeyUp
+            | Self::ValueUp => [0, 0],
+            Self::Output => [e, layer.out_dim()],
             Self::Gate => [layer.feed_forward(), e],
             Self::Up => {
                 [layer.feed_forward() + if layer.gate_is_in_up() { layer.feed_forward() } else { 0 }, e]
@@ -109,6 +149,17 @@ impl Weight {
         }
     }
 
+    /// How many rows each part has of a matrix that is read in parts: two kinds of part may take turns.
+    pub fn parts(self, h: &Hyperparameters, layer: &Layer) -> [usize; 2] {
+        let rows = self.shape(h, layer)[0];
+        match (self, layer.latent()) {
+            (Self::LatentUp, Some(latent)) => [latent.key, latent.value],
+            (Self::KeyUp | Self::ValueUp, _) => [rows / layer.heads(); 2],
+            _ if self.is_of_experts() => [rows / h.experts.count.max(1); 2],
+            _ => [rows; 2],
+        }
+    }
+
     /// Whether the matrix is one of each expert, and a token meets only some of them.
     pub const fn is_of_experts(self) -> bool {
         matches!(self, Self::ExpertGate | Self::ExpertUp | Self::ExpertGateUp | Self::ExpertDown)
@@ -120,9 +171,9 @@ impl Weight {
 pub enum Norm {
     /// Of what enters attention.
     Attention,
-    /// Of each query.
+    /// Of each query; where attention is latent, of what all queries come from.
     Query,
-    /// Of each key.
+    /// Of each key; likewise.
     Key,
     /// Of each value.
     Value,
@@ -136,6 +187,14 @@ pub enum Norm {
     Hidden,
     /// Of what leaves the feed-forward part.
     FeedForwardPost,
+    /// Of what enters the router, where experts stand beside a part without.
+    Router,
+    /// Of what enters the experts there.
+    Experts,
+    /// Of what leaves the part without.
+    DenseOutput,
+    /// Of what leaves the experts.
+    ExpertsOutput,
     /// Of what leaves the part in which the layer's own input is added.
     InputPost,
     /// Of what enters the output head.
@@ -145,9 +204,16 @@ pub enum Norm {
 impl Norm {
     pub(crate) const COUNT: usize = Self::Output as usize;
 
+    /// Whether only layers in which experts stand beside a part without have it.
+    pub(crate) const fn is_beside_experts(self) -> bool {
+        matches!(self, Self::Router | Self::Experts | Self::DenseOutput | Self::ExpertsOutput)
+    }
+
     /// The number of weights.
     pub(crate) const fn len(self, h: &Hyperparameters, layer: &Layer, qk_norm: QkNorm) -> usize {
         match (self, qk_norm) {
+            (Self::Query, _) if layer.is_latent() => layer.query_rank(),
+            (Self::Key, _) if layer.is_latent() => layer.value_dim(),
             (Self::Query, QkNorm::OwnHead | QkNorm::Row) | (Self::Heads, _) => layer.q_dim(),
             (Self::Key, QkNorm::OwnHead | QkNorm::Row) => layer.kv_dim(),
             (Self::Query | Self::Key | Self::Value, _) => layer.head_dim(),

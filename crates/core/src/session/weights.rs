@@ -1,8 +1,10 @@
 //! The table of a model's weights in the arena, so that the forward pass finds them without reading names.
 
+use core::ops::Range;
+
 use bytemuck::{Pod, Zeroable};
 use stonechat_gguf::Gguf;
-use stonechat_kernels::elementwise::{Activation, Xielu, dequantize};
+use stonechat_kernels::elementwise::{Activation, Xielu, dequantize, scale};
 use stonechat_kernels::{Layout, Level, Matrix};
 
 use crate::model::{GlobalVector, Layer, LayerVector, Norm, Vector, Weight};
@@ -44,8 +46,9 @@ pub struct LayerRecord {
     norm_biases: [VectorRecord; Norm::COUNT],
     sinks: VectorRecord,
     selection_bias: VectorRecord,
-    /// How many numbers of each position the cache has before this layer's.
-    cache: u64,
+    expert_scale: VectorRecord,
+    /// How many numbers of each position the caches of keys and of values have before this layer's.
+    cache: [u64; 2],
     layer: Layer,
     output_scale: f32,
     /// The parameters of xIELU.
@@ -81,9 +84,9 @@ impl<'a> Weights<'a> {
         self.layers[layer].layer
     }
 
-    /// How many numbers of each position the cache has before those of a layer.
-    pub fn cache(&self, layer: usize) -> usize {
-        self.layers[layer].cache as usize
+    /// How many numbers of each position the caches of keys and of values have before those of a layer.
+    pub fn cache(&self, layer: usize) -> [usize; 2] {
+        self.layers[layer].cache.map(|numbers| numbers as usize)
     }
 
     /// A matrix of a layer, if it has it.
@@ -102,11 +105,19 @@ impl<'a> Weights<'a> {
 
     /// The matrix of one of `count` experts, if the layer has such matrices.
     pub fn expert(&self, layer: usize, weight: Weight, expert: u32, count: usize) -> Option<Matrix<'a>> {
+        let rows = self.matrix(layer, weight)?.rows() / count;
+        self.part(layer, weight, expert as usize * rows..(expert as usize + 1) * rows)
+    }
+
+    /// Some rows of a matrix, if the layer has it.
+    ///
+    /// # Panics
+    /// If these are no [parts](Weight::parts) of it.
+    pub fn part(&self, layer: usize, weight: Weight, rows: Range<usize>) -> Option<Matrix<'a>> {
         let all = self.matrix(layer, weight)?;
-        let (rows, len) = (all.rows() / count, all.bytes().len() / count);
-        let bytes = &all.bytes()[expert as usize * len..][..len];
-        let matrix = Matrix::with_layout(all.format(), all.layout(), rows, all.cols(), bytes);
-        Some(matrix.expect("experts have whole groups of rows"))
+        let bytes = &all.bytes()[rows.start * all.row_bytes()..rows.end * all.row_bytes()];
+        let matrix = Matrix::with_layout(all.format(), all.layout(), rows.len(), all.cols(), bytes);
+        Some(matrix.expect("parts have whole groups of rows"))
     }
 
     pub fn bias(&self, layer: usize, weight: Weight) -> Option<&'a [f32]> {
@@ -149,6 +160,11 @@ impl<'a> Weights<'a> {
 
     pub fn selection_bias(&self, layer: usize) -> Option<&'a [f32]> {
         self.some(self.layers[layer].selection_bias)
+    }
+
+    /// What the weights of chosen experts are multiplied by.
+    pub fn expert_scale(&self, layer: usize) -> Option<&'a [f32]> {
+        self.some(self.layers[layer].expert_scale)
     }
 
     /// What the residual stream is multiplied by behind a layer.
@@ -262,7 +278,7 @@ impl<'a> Weights<'a> {
             rope.frequencies(&mut filler.vectors[record.at as usize..][..record.len as usize]);
         }
         let slopes = filler.take(if h.alibi > 0.0 { h.heads } else { 0 }, |out| slopes(h.alibi, out));
-        let mut cache = 0;
+        let mut cache = [0; 2];
         for number in 0..layers.len() {
             layers[number] = fill_layer(model, number, &mut filler)?;
             layers[number].cache = match layers[number].layer.source() {
@@ -270,7 +286,10 @@ impl<'a> Weights<'a> {
                 None => cache,
             };
             if layers[number].layer.source().is_none() {
-                cache += layers[number].layer.kv_dim() as u64;
+                let layer = &layers[number].layer;
+                for (cache, dim) in cache.iter_mut().zip([layer.head_dim(), layer.value_dim()]) {
+                    *cache += (layer.kv_heads() * dim) as u64;
+                }
             }
         }
         let file = model.gguf().bytes();
@@ -295,11 +314,19 @@ fn fill_layer(model: &Model<'_>, number: usize, filler: &mut Filler<'_>) -> Resu
     layer.each_vector(&mut |which, vector, len| {
         let at = filler.put(vector, len);
         match which {
-            LayerVector::Norm(norm) => record.norms[norm as usize] = at,
+            LayerVector::Norm(norm) => {
+                record.norms[norm as usize] = at;
+                if norm == Norm::Router {
+                    // Not in the file: the vector is also divided by the root of its length.
+                    let weights = &mut filler.vectors[at.at as usize..][..len];
+                    scale(weights, 1.0 / libm::sqrtf(len as f32));
+                }
+            }
             LayerVector::NormBias(norm) => record.norm_biases[norm as usize] = at,
             LayerVector::Bias(weight) => record.weights[weight as usize].bias = at,
             LayerVector::Sinks => record.sinks = at,
             LayerVector::SelectionBias => record.selection_bias = at,
+            LayerVector::ExpertScale => record.expert_scale = at,
             LayerVector::OutputScale => record.output_scale = at.of(filler.vectors)[0],
         }
         Ok(())

@@ -64,9 +64,9 @@ pub unsafe fn attend<S: Steps>(
     partial: &mut Partial<'_>,
     scratch: &mut [Line],
 ) -> Result<(), NotFinite> {
-    let (rows, head_dim) = (partial.rows(), head.keys.head_dim());
+    let (rows, head_dim, value_dim) = (partial.rows(), head.keys.head_dim(), head.values.head_dim());
     let (scores, scratch) = carve::<f32>(scratch, TILE * CHUNK);
-    let (chunk_out, scratch) = carve::<f32>(scratch, TILE * head_dim);
+    let (chunk_out, scratch) = carve::<f32>(scratch, TILE * value_dim);
     let scores = scores.as_chunks_mut::<CHUNK>().0;
 
     let quantized = if head.keys.format().is_quantized() { rows * head_dim } else { 0 };
@@ -99,7 +99,7 @@ pub unsafe fn attend<S: Steps>(
                     sums: &all.sums[numbers.start / HALF..numbers.end / HALF],
                 })
             } else {
-                Tile::Floats(&queries.rows[numbers.clone()])
+                Tile::Floats(&queries.rows[numbers])
             };
             let attended = |row: usize| overlap(&queries.positions(row), &whole);
             let (earliest, latest) = (attended(tile.start).start, attended(tile.end - 1).end);
@@ -119,10 +119,11 @@ pub unsafe fn attend<S: Steps>(
                 // SAFETY: the caller's promise; the places lie in the chunk.
                 *result = unsafe { S::soften(scores, places) };
             }
-            let chunk_out = &mut chunk_out[..numbers.len()];
+            let chunk_out = &mut chunk_out[..tile.len() * value_dim];
             // SAFETY: the caller's promise.
             unsafe { mix::<S>(scores, &head.values, tile.clone().map(attended), chunk_out) };
-            let outs = partial.out[numbers].chunks_exact_mut(head_dim).zip(chunk_out.chunks_exact(head_dim));
+            let outs = &mut partial.out[tile.start * value_dim..tile.end * value_dim];
+            let outs = outs.chunks_exact_mut(value_dim).zip(chunk_out.chunks_exact(value_dim));
             for ((row, [max, sum]), (out, chunk_out)) in tile.zip(results).zip(outs) {
                 let softmax = (&mut partial.max[row], &mut partial.sum[row]);
                 if chunk == chunks.start || queries.positions(row).start >= whole.start {

@@ -19,9 +19,9 @@ pub fn attend(
     partial: &mut Partial<'_>,
     scratch: &mut [Line],
 ) -> Result<(), NotFinite> {
-    let head_dim = head.keys.head_dim();
+    let (head_dim, value_dim) = (head.keys.head_dim(), head.values.head_dim());
     let (scores, scratch) = carve::<f32>(scratch, CHUNK);
-    let (chunk_out, scratch) = carve::<f32>(scratch, head_dim);
+    let (chunk_out, scratch) = carve::<f32>(scratch, value_dim);
     let (q, scratch) = carve::<i8>(scratch, head_dim);
     let (d, scratch) = carve::<f32>(scratch, head_dim / BLOCK);
     let (sums, _) = carve::<i16>(scratch, head_dim / HALF);
@@ -61,7 +61,7 @@ pub fn attend(
                 }
             }
             let sum = lanes::fold(weights);
-            let out = &mut partial.out[row * head_dim..][..head_dim];
+            let out = &mut partial.out[row * value_dim..][..value_dim];
             if first {
                 (partial.max[row], partial.sum[row]) = (max, sum);
                 out.copy_from_slice(chunk_out);
