@@ -24,8 +24,7 @@ use crate::session::Weights;
 use crate::{Error, Model, Place, rope};
 
 pub(crate) use attention::{AttentionSize, attention_size};
-use cache::At;
-pub(crate) use cache::{KvBuffer, KvCache};
+pub(crate) use cache::{At, KvBuffer, KvCache};
 pub(crate) use experts::ExpertBuffers;
 use norm::{Arrival, Arriving, Norms};
 pub(crate) use rows::Input;

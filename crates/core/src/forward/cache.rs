@@ -51,24 +51,19 @@ impl<'a> KvBuffer<'a> {
     }
 
     /// The bytes that hold `positions` (from a whole group on) of a head.
-    pub fn stretch(&self, (before, layer): At<'_>, head: usize, positions: Range<usize>) -> &[u8] {
-        &self.bytes[self.place((before, layer), head, positions)]
+    pub fn stretch(&self, at: At, head: usize, positions: Range<usize>) -> &[u8] {
+        &self.bytes[self.place(at, head, positions)]
     }
 
     /// The same, to be written.
-    pub fn stretch_mut(
-        &mut self,
-        (before, layer): At<'_>,
-        head: usize,
-        positions: Range<usize>,
-    ) -> &mut [u8] {
-        let place = self.place((before, layer), head, positions);
+    pub fn stretch_mut(&mut self, at: At, head: usize, positions: Range<usize>) -> &mut [u8] {
+        let place = self.place(at, head, positions);
         &mut self.bytes[place]
     }
 
     /// Where `positions` of a head lie, rounded out to whole groups.
-    fn place(&self, (before, layer): At<'_>, head: usize, positions: Range<usize>) -> Range<usize> {
-        let (from, len) = (self.bytes_of(before), self.bytes_of(layer.head_dim()));
+    fn place(&self, at: At, head: usize, positions: Range<usize>) -> Range<usize> {
+        let (from, len) = (self.bytes_of(at.before), self.bytes_of(at.head_dim));
         let group = len / self.positions * GROUP;
         let start = from + head * len;
         start + positions.start / GROUP * group..start + positions.end.div_ceil(GROUP) * group

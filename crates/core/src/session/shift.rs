@@ -12,6 +12,7 @@ use stonechat_kernels::elementwise;
 use stonechat_kernels::kv::{self, GROUP};
 
 use super::Session;
+use crate::forward::At;
 use crate::{Error, Place, rope};
 
 impl Session<'_> {
@@ -47,7 +48,7 @@ impl Session<'_> {
             if layer.source().is_some() {
                 continue;
             }
-            let at = (self.weights.cache(number), &layer);
+            let [_, at] = At::of(&layer, self.weights.cache(number));
             for head in 0..layer.kv_heads() {
                 self.move_keys(number, head, dropped.end..end, by)
                     .map_err(|elementwise::NotFinite| Error::NotFinite(Place::Heads(number)))?;
@@ -81,7 +82,7 @@ impl Session<'_> {
         by: usize,
     ) -> Result<(), elementwise::NotFinite> {
         let layer = self.weights.layer(number);
-        let at = (self.weights.cache(number), &layer);
+        let [at, _] = At::of(&layer, self.weights.cache(number));
         let (format, rotation) = (self.cache.keys.format, self.model.spec().rotation);
         let ropes = self.model.hyperparameters().ropes.map(|rope| rope.dims / 2);
         let first = |rope: usize| if rope == 0 { 0 } else { ropes[0] };
@@ -89,11 +90,14 @@ impl Session<'_> {
         let bytes = self.cache.keys.stretch_mut(at, head, 0..keys.end);
         let group = bytes.len() / keys.end.div_ceil(GROUP);
         let key = &mut self.buffers.wide[..layer.head_dim()];
+        // What rotates of a latent key lies behind the rest.
+        let rotated = layer.latent().map_or(0, |latent| latent.rank);
         for from in keys {
             let to = from - by;
             kv::load_key(format, &bytes[from / GROUP * group..][..group], from % GROUP, key);
             if let Some(angles) = angles.clone() {
                 let (cos, sin) = (&self.buffers.cos[angles.clone()], &self.buffers.sin[angles]);
+                let key = &mut key[rotated..];
                 elementwise::rope(self.level, rotation, cos, sin, key.len(), key);
             }
             kv::store_key(self.level, format, key, to % GROUP, &mut bytes[to / GROUP * group..][..group])?;

@@ -10,6 +10,7 @@ use core::ops::Range;
 use stonechat_kernels::kv::GROUP;
 
 use super::Session;
+use crate::forward::At;
 use crate::plan::ActivationMode;
 
 /// Positions whose state is one piece: ranges begin at a multiple of it.
@@ -32,10 +33,10 @@ impl Session<'_> {
             if layer.source().is_some() {
                 continue;
             }
-            let at = (self.weights.cache(number), &layer);
+            let [keys, values] = At::of(&layer, self.weights.cache(number));
             for head in 0..layer.kv_heads() {
-                write(self.cache.keys.stretch(at, head, positions.clone()))?;
-                write(self.cache.values.stretch(at, head, positions.clone()))?;
+                write(self.cache.keys.stretch(keys, head, positions.clone()))?;
+                write(self.cache.values.stretch(values, head, positions.clone()))?;
             }
         }
         Ok(())
@@ -63,10 +64,10 @@ impl Session<'_> {
             if layer.source().is_some() {
                 continue;
             }
-            let at = (self.weights.cache(number), &layer);
+            let [keys, values] = At::of(&layer, self.weights.cache(number));
             for head in 0..layer.kv_heads() {
-                read(self.cache.keys.stretch_mut(at, head, positions.clone()))?;
-                read(self.cache.values.stretch_mut(at, head, positions.clone()))?;
+                read(self.cache.keys.stretch_mut(keys, head, positions.clone()))?;
+                read(self.cache.values.stretch_mut(values, head, positions.clone()))?;
             }
         }
         self.position = positions.end;
