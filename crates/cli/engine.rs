@@ -141,6 +141,11 @@ impl Engine<'_> {
         self.feed_each(tokens, tokens.len().saturating_sub(1), &mut |_, _| ())
     }
 
+    /// Forgets all tokens from `position` on.
+    pub fn rewind(&mut self, position: usize) -> Result<(), Failure> {
+        self.session.rewind(position).map_err(|error| self.failed(error))
+    }
+
     /// Feeds tokens and hands out the logits from the `from`-th on.
     pub fn feed_each(
         &mut self,

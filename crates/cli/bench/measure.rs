@@ -154,6 +154,8 @@ struct Run<'a, 'e> {
     engine: &'a mut Engine<'e>,
     work: Work,
     tokens: Vec<u32>,
+    /// The recurrent state at the depth; empty at the beginning, and in models without.
+    state: Vec<f32>,
     /// The bits of the last logits of the warm-up.
     last: Vec<u32>,
     interrupt: &'a Interrupt,
@@ -163,7 +165,7 @@ impl<'a, 'e> Run<'a, 'e> {
     fn new(seed: u64, work: Work, engine: &'a mut Engine<'e>, interrupt: &'a Interrupt) -> Self {
         let vocabulary = engine.session.model().hyperparameters().vocabulary;
         let tokens = (0..work.context()).map(|position| token(seed, position, vocabulary)).collect();
-        Self { engine, work, tokens, last: Vec::new(), interrupt }
+        Self { engine, work, tokens, state: Vec::new(), last: Vec::new(), interrupt }
     }
 
     /// Feeds what is there before the test, batch by batch, so that Ctrl-C is heard.
@@ -172,6 +174,9 @@ impl<'a, 'e> Run<'a, 'e> {
         for tokens in self.tokens[..self.work.depth].chunks(batch) {
             self.listen()?;
             self.engine.feed(tokens)?;
+        }
+        if self.work.depth > 0 {
+            self.state = self.engine.session.state().to_vec();
         }
         Ok(())
     }
@@ -211,7 +216,11 @@ impl<'a, 'e> Run<'a, 'e> {
     }
 
     fn pass(&mut self, each: &mut dyn FnMut(&Engine<'_>)) -> Result<(), Failure> {
-        self.engine.session.rewind(self.work.depth);
+        if self.state.is_empty() {
+            self.engine.rewind(self.work.depth)?;
+        } else {
+            self.engine.session.restore(self.work.depth, &self.state);
+        }
         let tokens = &self.tokens[self.work.depth..];
         for tokens in tokens.chunks(self.work.step()) {
             self.listen()?;

@@ -12,7 +12,7 @@ use stonechat_kernels::elementwise::{self, NotFinite, Rotation};
 use stonechat_kernels::kv::{self, GROUP};
 use stonechat_kernels::scratch::carve;
 use stonechat_kernels::split::{Chunks, Tiles};
-use stonechat_kernels::{Alone, Level, Line, Scratch};
+use stonechat_kernels::{Alone, Level, Line, Scratch, recurrent};
 
 use super::norm::Norms;
 use super::rows::{enter, share_out};
@@ -44,6 +44,9 @@ pub(crate) fn attention_size(model: &Model<'_>, context: usize) -> Result<Attent
     let mut size = AttentionSize::default();
     for number in 0..model.hyperparameters().layers {
         let layer = model.layer(number)?;
+        if !layer.mixer().attends() {
+            continue;
+        }
         let (d, group) = (layer.head_dim(), layer.group());
         let partials = (Partial::floats(group, d) * layer.kv_heads()).checked_mul(context.div_ceil(CHUNK));
         let rows = tile_tokens(&layer) * group;
@@ -70,6 +73,8 @@ struct Heads<'b> {
     wide: &'b [f32],
     /// The length of a token's row in `wide`.
     row: usize,
+    /// Where queries begin in a row: behind their gates, if they have some.
+    queries: usize,
     /// Where values begin in a row.
     values: usize,
     /// Cosines and sines of each token; none where this layer does not rotate.
@@ -98,6 +103,7 @@ impl<'b> Heads<'b> {
             rotation: model.spec().rotation,
             wide: &[],
             row,
+            queries: layer.query_rows() - layer.q_dim(),
             // Without a matrix for values these are the keys.
             values: row.saturating_sub(layer.kv_dim()),
             angles: None,
@@ -189,7 +195,14 @@ impl<'b> Heads<'b> {
         out: &mut [f32],
         lines: &mut [Line],
     ) -> Result<(), NotFinite> {
-        self.rotate(t, g * out.len(), self.query_norm.as_ref(), g * self.layer.group(), out, lines)?;
+        self.rotate(
+            t,
+            self.queries + g * out.len(),
+            self.query_norm.as_ref(),
+            g * self.layer.group(),
+            out,
+            lines,
+        )?;
         if let (temperature, context @ 1..) = self.temperature {
             let contexts = (position / context) as f32;
             elementwise::scale(out, 1.0 + temperature * libm::logf(1.0 + contexts));
@@ -204,7 +217,7 @@ impl Pass<'_, '_> {
         let (layer, clamp) = (self.weights.layer(number), self.model.hyperparameters().qkv_clamp);
         let norm = |norm| self.weights.norm(number, norm).filter(|_| self.model.qk_norm() == QkNorm::Row);
         let (query_norm, key_norm) = (norm(Norm::Query), norm(Norm::Key));
-        if clamp == 0.0 && query_norm.is_none() && key_norm.is_none() {
+        if clamp == 0.0 && query_norm.is_none() && key_norm.is_none() && !layer.is_gated() {
             return Ok(());
         }
         let (norms, row) = (Norms::new(self.model, self.level), qkv_row(&self.weights, number));
@@ -215,7 +228,10 @@ impl Pass<'_, '_> {
             if clamp > 0.0 {
                 row.iter_mut().for_each(|x| *x = x.clamp(-clamp, clamp));
             }
-            let (q, rest) = row.split_at_mut(layer.q_dim());
+            let (mut q, rest) = row.split_at_mut(layer.query_rows());
+            if layer.is_gated() {
+                q = behind_gates(q, layer.head_dim(), lines);
+            }
             if let Some(norm) = query_norm {
                 norms.in_place(q, &norm, lines)?;
             }
@@ -250,7 +266,7 @@ impl Pass<'_, '_> {
             let row_bytes = value_group.len() / GROUP;
             for at in position.max(group * GROUP)..end.min((group + 1) * GROUP) {
                 let (t, slot) = (at - position, at % GROUP);
-                heads.rotate(t, layer.q_dim() + g * d, heads.key_norm.as_ref(), g, head, lines)?;
+                heads.rotate(t, layer.query_rows() + g * d, heads.key_norm.as_ref(), g, head, lines)?;
                 kv::store_key(level, keys, head, slot, key_group)?;
                 let mut value = heads.row(t, heads.values + g * d, d);
                 if let Some(norm) = &heads.value_norm {
@@ -326,6 +342,7 @@ impl Pass<'_, '_> {
         let (d, group, q_dim) = (layer.head_dim(), layer.group(), layer.q_dim());
         let sinks = self.weights.sinks(number);
         let norm = self.weights.norm(number, Norm::Heads);
+        let read_again = norm.is_some() || layer.is_gated();
         let chunks = chunks(&layer, position, tokens).len();
         let Buffers { input, partials, scratch, scratch_size, .. } = &mut *self.buffers;
         let mut scratch = Scratch::new(scratch, *scratch_size);
@@ -341,10 +358,9 @@ impl Pass<'_, '_> {
             let len = if by_head { group * d } else { q_dim };
             let workers = if by_head && chunks > 1 { self.workers } else { &Alone };
             let partials = Chunks::new(partials, len / (group * d) * chunks * Partial::floats(group, d));
-            let f32 = norm.is_some();
             let parts = (
                 partials,
-                if f32 { input.parts_with_f32(1, q_dim, len) } else { input.parts(1, q_dim, len) },
+                if read_again { input.parts_with_f32(1, q_dim, len) } else { input.parts(1, q_dim, len) },
             );
             share_out(workers, parts, &mut scratch, |part, (partials, row), lines| {
                 enter(level, row, len, lines, |out, _| {
@@ -362,15 +378,46 @@ impl Pass<'_, '_> {
                 })
             })?;
         }
+        if layer.is_gated() {
+            self.gate_heads(number, tokens)?;
+        }
         match norm {
             Some(norm) => self.norm_again(&norm, q_dim, tokens),
             None => Ok(()),
         }
     }
+
+    /// Multiplies what leaves attention by sigmoids of the gates.
+    fn gate_heads(&mut self, number: usize, tokens: usize) -> Result<(), NotFinite> {
+        let (level, q_dim) = (self.level, self.weights.layer(number).q_dim());
+        let width = qkv_row(&self.weights, number);
+        let Buffers { wide, input, scratch, scratch_size, .. } = &mut *self.buffers;
+        let (wide, parts) = (&*wide, input.parts_with_f32(tokens, q_dim, q_dim));
+        let mut scratch = Scratch::new(scratch, *scratch_size);
+        share_out(few(tokens, self.workers), parts, &mut scratch, |t, row, lines| {
+            enter(level, row, q_dim, lines, |row, _| {
+                recurrent::gate(level, row, &wide[t * width..][..q_dim]);
+                Ok(())
+            })
+        })
+    }
+}
+
+/// Puts the gates of all heads, each of which lies behind its query, before all queries, which are returned.
+fn behind_gates<'q>(both: &'q mut [f32], d: usize, lines: &mut [Line]) -> &'q mut [f32] {
+    let (copy, _) = carve::<f32>(lines, both.len());
+    copy.copy_from_slice(both);
+    let (gates, queries) = both.split_at_mut(copy.len() / 2);
+    let out = queries.chunks_exact_mut(d).zip(gates.chunks_exact_mut(d));
+    for ((query, gate), head) in out.zip(copy.chunks_exact(2 * d)) {
+        query.copy_from_slice(&head[..d]);
+        gate.copy_from_slice(&head[d..]);
+    }
+    queries
 }
 
 /// The length of what a token's q, k and v take in `wide`: those that the layer has.
-fn qkv_row(weights: &Weights<'_>, number: usize) -> usize {
+pub(super) fn qkv_row(weights: &Weights<'_>, number: usize) -> usize {
     let rows = |weight| weights.matrix(number, weight).map_or(0, |matrix| matrix.rows());
     QKV.into_iter().map(rows).sum()
 }

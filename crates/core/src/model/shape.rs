@@ -3,10 +3,12 @@
 use bytemuck::{Pod, Zeroable};
 use stonechat_gguf::Name;
 
+use super::Recurrent;
 use super::keys::{Keys, MOST_EXPERTS, MOST_LAYERS, MOST_WIDTH};
 use crate::Error;
 use crate::arch::{
-    EmbeddingScale, Gate, LocalRope, LogitScale, RopeLayers, Scale, Score, Shared, Spec, Windows,
+    EmbeddingScale, Gate, LocalRope, LogitScale, Mixer, Mixers, RopeLayers, Scale, Score, Shared, Spec,
+    Windows,
 };
 use crate::rope::{Rope, Scaling};
 
@@ -35,6 +37,8 @@ pub struct Hyperparameters {
     pub ropes: [Rope; 2],
     /// The experts; none where their count is 0.
     pub experts: Experts,
+    /// The mixer with a state.
+    pub recurrent: Recurrent,
     /// The length of a layer's own input; 0 where there is none.
     pub layer_input: usize,
     /// What the embedding is multiplied by.
@@ -110,6 +114,8 @@ pub struct Layer {
     source: u32,
     has_experts: u32,
     gate_is_in_up: u32,
+    mixer: u32,
+    gated: u32,
 }
 
 impl Layer {
@@ -133,6 +139,21 @@ impl Layer {
         self.heads() * self.head_dim()
     }
 
+    /// What mixes positions.
+    pub fn mixer(&self) -> Mixer {
+        Mixer::ALL[self.mixer as usize]
+    }
+
+    /// Whether what leaves attention is multiplied by a sigmoid, whose argument lies behind each query.
+    pub const fn is_gated(&self) -> bool {
+        self.gated != 0
+    }
+
+    /// The length of all query heads with their gates.
+    pub const fn query_rows(&self) -> usize {
+        if self.is_gated() { 2 * self.q_dim() } else { self.q_dim() }
+    }
+
     /// The length of all key heads together.
     pub const fn kv_dim(&self) -> usize {
         self.kv_heads() * self.head_dim()
@@ -146,6 +167,11 @@ impl Layer {
     /// The length of the hidden vector; 0 where there are experts.
     pub const fn feed_forward(&self) -> usize {
         self.feed_forward as usize
+    }
+
+    /// Whether there is a feed-forward part.
+    pub const fn has_feed_forward(&self) -> bool {
+        self.has_experts() || self.feed_forward > 0
     }
 
     /// Whether the feed-forward part is one of experts.
@@ -205,6 +231,7 @@ impl Hyperparameters {
             norm_eps: eps,
             ropes: [Rope::NONE; 2],
             experts,
+            recurrent: Recurrent::read(keys, spec, embedding)?,
             layer_input: keys.opt_nonzero("embedding_length_per_layer_input", MOST_WIDTH)?.unwrap_or(0),
             embedding_scale: keys.positive("embedding_scale")?.unwrap_or(default_scale),
             residual_scale: keys.positive("residual_scale")?.unwrap_or(1.0),
@@ -251,6 +278,8 @@ impl Hyperparameters {
             .max(self.feed_forward)
             .max(experts)
             .max(self.layer_input)
+            .max(self.recurrent.inner)
+            .max(self.recurrent.heads)
     }
 
     /// What q·k is multiplied by in a layer.
@@ -273,15 +302,11 @@ impl Layer {
         h: &Hyperparameters,
         number: usize,
     ) -> Result<Self, Error> {
-        let heads = keys
-            .opt_size_in("attention.head_count", number, MOST_WIDTH)?
-            .ok_or(keys.missing("attention.head_count"))?;
-        let kv_heads = keys.opt_size_in("attention.head_count_kv", number, MOST_WIDTH)?.unwrap_or(heads);
-        if !heads.is_multiple_of(kv_heads) {
-            return Err(keys.bad("attention.head_count", "a multiple of attention.head_count_kv"));
-        }
+        let mixer = mixer(keys, spec, number)?;
+        let (heads, kv_heads) = if mixer.attends() { heads(keys, number)? } else { (0, 0) };
         let window = window(keys, spec, number)?;
-        let head_dim = head_dim(keys, h.embedding, heads, window.is_some())?;
+        let head_dim =
+            if mixer.attends() { head_dim(keys, h.embedding, heads, window.is_some())? } else { 0 };
         if heads.checked_mul(head_dim).is_none_or(|dim| dim > MOST_WIDTH) {
             return Err(keys.bad("attention.head_count", "such that all heads together stay below 2^24"));
         }
@@ -294,7 +319,7 @@ impl Layer {
         };
         let local = window.is_some() && spec.local_rope != LocalRope::Shared;
         let has_experts = has_experts(keys, h, number)?;
-        let feed_forward = if has_experts {
+        let feed_forward = if has_experts || !spec.feed_forward {
             0
         } else {
             keys.opt_size_in("feed_forward_length", number, MOST_WIDTH)?
@@ -306,12 +331,44 @@ impl Layer {
             head_dim: head_dim as u32,
             feed_forward: feed_forward as u32,
             window: window.map_or(NONE, |window| window as u32),
-            rope: if rotates { u32::from(local) } else { NONE },
+            rope: if rotates && mixer.attends() { u32::from(local) } else { NONE },
             source: source(keys, spec, h.layers, number)?.map_or(NONE, |source| source as u32),
             has_experts: u32::from(has_experts),
             gate_is_in_up: u32::from(spec.gate == Gate::InUp),
+            mixer: mixer as u32,
+            gated: u32::from(spec.gated_attention),
         })
     }
+}
+
+/// What mixes positions in a layer.
+#[inline(never)]
+fn mixer(keys: &Keys<'_, '_>, spec: &Spec, number: usize) -> Result<Mixer, Error> {
+    let (mixer, recurs) = match spec.mixers {
+        Mixers::All(mixer) => return Ok(mixer),
+        Mixers::WithoutKvHeads(mixer) => (mixer, keys.is_0_in("attention.head_count_kv", number)?),
+        Mixers::Between(mixer) => match keys.opt_flag_in("attention.recurrent_layers", number)? {
+            Some(recurs) => (mixer, recurs),
+            None => {
+                let interval = keys.opt_size("full_attention_interval", MOST_LAYERS)?.unwrap_or(4);
+                (mixer, !(number + 1).is_multiple_of(interval))
+            }
+        },
+    };
+    Ok(if recurs { mixer } else { Mixer::Attention })
+}
+
+/// The query heads and the KV heads of a layer.
+#[inline(never)]
+fn heads(keys: &Keys<'_, '_>, number: usize) -> Result<(usize, usize), Error> {
+    let heads = keys
+        .opt_size_in("attention.head_count", number, MOST_WIDTH)?
+        .ok_or(keys.missing("attention.head_count"))?;
+    let kv_heads = keys.opt_size_in("attention.head_count_kv", number, MOST_WIDTH)?.unwrap_or(heads);
+    if !heads.is_multiple_of(kv_heads) {
+        return Err(keys.bad("attention.head_count", "a multiple of attention.head_count_kv"));
+    }
+    Ok((heads, kv_heads))
 }
 
 /// The window of a layer, if it has one.
