@@ -35,7 +35,7 @@ fn samplers() -> [Sampler; 2] {
 /// A prompt of several batches, then tokens one by one.
 fn talk(session: &mut Session<'_>, pool: &Pool, buffer: &mut [u8], history: &mut [u32]) {
     let prompt = history.len() - 8;
-    session.rewind(0);
+    session.forget();
     session.feed(&history[..prompt], pool).expect("a prompt");
     for (n, sampler) in (prompt..history.len()).zip(samplers().iter().cycle()) {
         assert!(session.logits().iter().all(|logit| logit.is_finite()));

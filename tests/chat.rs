@@ -71,7 +71,8 @@ fn a_conversation_goes_on_after_a_restart_as_if_there_had_been_none() {
 #[test]
 fn what_a_prompt_begins_with_is_computed_once_across_restarts() {
     let home = tempfile::tempdir().expect("a folder");
-    let rules: Vec<String> = (0..60).map(|n| format!("Rule {n}: say nothing of the number {}.", n * 17)).collect();
+    let rules: Vec<String> =
+        (0..60).map(|n| format!("Rule {n}: say nothing of the number {}.", n * 17)).collect();
     let rules = rules.join(" ");
     let arguments = ["-n", "8", "--system", &rules];
     let (first, stats) = answers(home.path(), &arguments, "Hello!\n/stats\n");
@@ -106,7 +107,11 @@ fn undo_and_retry_leave_a_conversation_as_it_would_have_been() {
 /// Twelve messages in a context that holds three.
 fn long(home: &Path, overflow: &str) -> Output {
     let messages: String = (0..12).map(|n| format!("Tell me a fact about the number {n}.\n")).collect();
-    said(home, &["-c", "192", "-n", "40", "--overflow", overflow, "--prompt-cache", "0"], &(messages + "/context\n"))
+    said(
+        home,
+        &["-c", "192", "-n", "40", "--overflow", overflow, "--prompt-cache", "0"],
+        &(messages + "/context\n"),
+    )
 }
 
 #[test]
@@ -157,7 +162,10 @@ fn what_is_no_session_of_this_model_is_said_in_one_sentence() {
         assert_eq!(output.status.code(), Some(1), "{what}: {err}");
         assert!(err.contains(what) && err.lines().count() == 1, "{what}: {err}");
     };
-    refused("was made with another model file, KV format or rope", &[&arguments[..], &["--kv", "q8_0"]].concat());
+    refused(
+        "was made with another model file, KV format or rope",
+        &[&arguments[..], &["--kv", "q8_0"]].concat(),
+    );
     let mut damaged = whole.clone();
     damaged[whole.len() / 2] ^= 4;
     fs::write(&session, damaged).expect("a file");
@@ -211,7 +219,11 @@ struct Terminal {
 
 impl Terminal {
     fn start(home: &Path, arguments: &str) -> Self {
-        let line = format!("'{}' chat -m '{}' {arguments}", env!("CARGO_BIN_EXE_stonechat"), common::smollm2().display());
+        let line = format!(
+            "'{}' chat -m '{}' {arguments}",
+            env!("CARGO_BIN_EXE_stonechat"),
+            common::smollm2().display()
+        );
         let mut command = Command::new("script");
         command.args(["-qefc", &line, "/dev/null"]).env("STONECHAT_HOME", home).env("TERM", "xterm");
         let mut child = spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()));

@@ -146,21 +146,6 @@ fn every_architecture_has_a_golden_that_holds() {
     assert!(without.is_empty(), "these have no golden: {without:?}");
 }
 
-/// What the named folder has that does not run yet: other mixers than attention.
-const NOT_YET: [&str; 5] = ["falcon_h1", "granitehybrid", "lfm2", "mamba", "qwen3_next"];
-
-/// Whether a model runs; one that does not must be listed, and say that it is not supported.
-fn runs(name: &str, model: &Path) -> bool {
-    let output = common::stonechat().arg("plan").arg(model).output().expect("the program starts");
-    let error = String::from_utf8_lossy(&output.stderr);
-    let is_listed = NOT_YET.contains(&name);
-    assert!(output.status.success() || is_listed && error.contains("not supported"), "{name}: {error}");
-    if !output.status.success() {
-        println!("{name}: left out: {error}");
-    }
-    output.status.success()
-}
-
 /// The ids with which a golden's greedy text goes on, read from the logits: a text may go on behind its end.
 fn compare_greedy_by_logits(name: &str, model: &Path, golden: &Value) {
     let [prompt, expected] = ["prompt", "greedy_hf"].map(|key| golden[key].as_array().expect("ids"));
@@ -206,7 +191,7 @@ fn the_goldens_of_the_named_folder_hold() {
             continue;
         }
         let golden = read(&golden);
-        if golden.get("logits_last_hf").is_none() || !runs(name, &model) {
+        if golden.get("logits_last_hf").is_none() {
             continue;
         }
         models += 1;
@@ -222,18 +207,16 @@ fn the_goldens_of_the_named_folder_hold() {
             let file = quant["file"].as_str().expect("a name");
             let name = file.trim_end_matches(".gguf");
             let model = folder.join(file);
-            if runs(name, &model) {
-                let exact = rows(&model, prompt, &["--activations", "f32"]);
-                compare(name, &exact, &quant["logits_last_dequant_f32"], tolerance + table);
-                // The golden's figure is over all positions, with the KV cache in f32.
-                let int8 = rows(&model, prompt, &["--kv", "f32"]);
-                let distance = if ROUTED.iter().any(|routed| name.starts_with(routed)) {
-                    median_rms(&int8, &exact)
-                } else {
-                    rms(&int8, &exact)
-                };
-                ratios.push((name.to_owned(), distance / quant["rms"].as_f64().expect("a float")));
-            }
+            let exact = rows(&model, prompt, &["--activations", "f32"]);
+            compare(name, &exact, &quant["logits_last_dequant_f32"], tolerance + table);
+            // The golden's figure is over all positions, with the KV cache in f32.
+            let int8 = rows(&model, prompt, &["--kv", "f32"]);
+            let distance = if ROUTED.iter().any(|routed| name.starts_with(routed)) {
+                median_rms(&int8, &exact)
+            } else {
+                rms(&int8, &exact)
+            };
+            ratios.push((name.to_owned(), distance / quant["rms"].as_f64().expect("a float")));
         }
     }
     assert!(models > 0, "the folder has no models");

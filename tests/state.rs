@@ -120,7 +120,7 @@ fn a_damaged_file_is_refused_and_changes_nothing() {
         let head = 80 + 4 * tokens.len() + 4;
         let mut refused = |bytes: &[u8], what: &str| {
             fs::write(&path, bytes).expect("a file");
-            session.rewind(0);
+            session.forget();
             let result = Kept::open(&path, &key).and_then(|kept| {
                 let all = kept.tokens().len();
                 kept.restore(session, all)
@@ -211,7 +211,7 @@ fn the_cache_stays_within_its_limit_and_forgets_what_was_not_used() {
         let prompt = |n: u32| (0..200).map(|i| (i * 5 + n * 37) % 480 + 3).collect::<Vec<u32>>();
         let cache = PromptCache::open(folder.path(), u64::MAX, session).expect("a cache");
         let keep = |cache: &PromptCache, session: &mut Session<'_>, n: u32| {
-            session.rewind(0);
+            session.forget();
             session.feed(&prompt(n), pool).expect("tokens");
             let bytes = cache.keep(session, &prompt(n)).expect("kept");
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -226,7 +226,7 @@ fn the_cache_stays_within_its_limit_and_forgets_what_was_not_used() {
             assert!(size() <= 3 * one);
         }
         for n in 0..6 {
-            session.rewind(0);
+            session.forget();
             let known = cache.restore(session, &prompt(n));
             assert_eq!(known, if n < 3 { 0 } else { 200 }, "prompt {n}");
         }

@@ -61,7 +61,7 @@ pub fn run(args: &PerplexityArgs, cpu: Option<LevelName>) -> Result<(), Failure>
         if let Some(bos) = first {
             chunk[0] = bos;
         }
-        engine.rewind(0);
+        engine.wind_back(0);
         let from = args.ctx / 2;
         engine.feed_each(&chunk, from, &mut |position, logits| {
             if let Some(next) = chunk.get(position + 1).filter(|_| position >= from) {

@@ -153,6 +153,8 @@ struct Run<'a> {
     engine: &'a mut Engine,
     work: Work,
     tokens: Vec<u32>,
+    /// The recurrent state at the depth; empty at the beginning, and in models without.
+    state: Vec<f32>,
     /// The bits of the last logits of the warm-up.
     last: Vec<u32>,
     interrupt: &'a Interrupt,
@@ -162,7 +164,7 @@ impl<'a> Run<'a> {
     fn new(seed: u64, work: Work, engine: &'a mut Engine, interrupt: &'a Interrupt) -> Self {
         let vocabulary = engine.model().hyperparameters().vocabulary;
         let tokens = (0..work.context()).map(|position| token(seed, position, vocabulary)).collect();
-        Self { engine, work, tokens, last: Vec::new(), interrupt }
+        Self { engine, work, tokens, state: Vec::new(), last: Vec::new(), interrupt }
     }
 
     /// Feeds what is there before the test, batch by batch, so that Ctrl-C is heard.
@@ -171,6 +173,9 @@ impl<'a> Run<'a> {
         for tokens in self.tokens[..self.work.depth].chunks(batch) {
             self.listen()?;
             self.engine.feed(tokens)?;
+        }
+        if self.work.depth > 0 {
+            self.state = self.engine.session().state().to_vec();
         }
         Ok(())
     }
@@ -210,7 +215,12 @@ impl<'a> Run<'a> {
     }
 
     fn pass(&mut self, each: &mut dyn FnMut(&Engine)) -> Result<(), Failure> {
-        self.engine.rewind(self.work.depth);
+        if self.state.is_empty() {
+            self.engine.wind_back(self.work.depth);
+        } else {
+            let (depth, state) = (self.work.depth, &self.state);
+            self.engine.with_session(|session| session.restore(depth, state));
+        }
         let tokens = &self.tokens[self.work.depth..];
         for tokens in tokens.chunks(self.work.step()) {
             self.listen()?;

@@ -14,6 +14,8 @@ pub enum Place {
     AttentionInput(usize),
     /// The queries, keys and values of a layer.
     Heads(usize),
+    /// What the mixer of a layer that carries a state gives.
+    Recurrent(usize),
     /// What attention gives in a layer.
     AttentionOutput(usize),
     /// What enters the feed-forward part of a layer.
@@ -31,6 +33,7 @@ impl fmt::Display for Place {
         match self {
             Self::AttentionInput(layer) => write!(f, "the input of attention in layer {layer}"),
             Self::Heads(layer) => write!(f, "the queries, keys and values of layer {layer}"),
+            Self::Recurrent(layer) => write!(f, "the recurrent part of layer {layer}"),
             Self::AttentionOutput(layer) => write!(f, "the output of attention in layer {layer}"),
             Self::FeedForwardInput(layer) => write!(f, "the input of the feed-forward part of layer {layer}"),
             Self::FeedForwardHidden(layer) => write!(f, "the gated activations of layer {layer}"),
@@ -135,6 +138,13 @@ pub enum Error {
         /// The length of the context.
         context: usize,
     },
+    /// A text in a model with a recurrent state cannot be cut short.
+    CannotRewind {
+        /// Tokens there.
+        from: usize,
+        /// Tokens that should stay.
+        to: usize,
+    },
     /// A token that the model does not have.
     TokenOutOfRange {
         /// The token.
@@ -238,6 +248,11 @@ impl fmt::Display for Error {
                 f,
                 "{tokens} more tokens do not fit into the context of {context}, of which {position} are used; \
                  shorten the prompt or ask for a longer context (-c)"
+            ),
+            Self::CannotRewind { from, to } => write!(
+                f,
+                "the recurrent state of this model after {from} tokens cannot be wound back to {to}; \
+                 feed the text again from its beginning"
             ),
             Self::TokenOutOfRange { token, tokens } => {
                 write!(f, "there is no token {token}: the model has tokens 0 to {}", tokens - 1)

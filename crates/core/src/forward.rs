@@ -7,11 +7,16 @@
 
 mod attention;
 mod cache;
+mod delta_net;
 mod experts;
 mod feed_forward;
 mod latent;
+mod mamba;
+mod mamba2;
 mod norm;
+mod recurrent;
 mod rows;
+mod short_convolution;
 
 use core::ops::Range;
 
@@ -27,6 +32,7 @@ pub(crate) use attention::{AttentionSize, attention_size};
 pub(crate) use cache::{At, KvBuffer, KvCache};
 pub(crate) use experts::ExpertBuffers;
 use norm::{Arrival, Arriving, Norms};
+pub(crate) use recurrent::recurrent_scratch;
 pub(crate) use rows::Input;
 use rows::{enter, share_out};
 
@@ -38,7 +44,7 @@ pub(crate) struct Buffers<'a> {
     pub delta: &'a mut [f32],
     /// t x widest: what enters a matrix.
     pub input: Input<'a>,
-    /// t x (h d + 2 g d) for q, k and v of each token, or t x 2 f for gate and up.
+    /// t x (h d + 2 g d) for q, k and v of each token and what enters a state, or t x 2 f for gate and up.
     pub wide: &'a mut [f32],
     /// t x pairs, of one rope behind the other.
     pub cos: &'a mut [f32],
@@ -61,6 +67,8 @@ pub(crate) struct Pass<'p, 'a> {
     pub workers: &'p dyn Workers,
     pub weights: Weights<'a>,
     pub cache: &'p mut KvCache<'a>,
+    /// What mixers carry from position to position.
+    pub state: &'p mut [f32],
     pub buffers: &'p mut Buffers<'a>,
 }
 
@@ -86,16 +94,29 @@ impl Pass<'_, '_> {
             self.norm(arrival, self.weights.norm(layer, Norm::Attention), t, false)
                 .map_err(|NotFinite| Error::NotFinite(Place::AttentionInput(layer)))?;
             arrival = self.arrival(layer, Norm::AttentionPost);
-            self.multiply(layer, &QKV, h.embedding, t);
-            self.prepare(layer, t)
-                .and_then(|()| self.store(layer, t, position))
-                .and_then(|()| self.absorb(layer, t))
-                .and_then(|()| self.attend(layer, t, position))
-                .map_err(|NotFinite| Error::NotFinite(Place::Heads(layer)))?;
-            self.gather(layer, t, position)
-                .and_then(|()| self.expand(layer, t))
-                .map_err(|NotFinite| Error::NotFinite(Place::AttentionOutput(layer)))?;
-            self.multiply(layer, &[Weight::Output], self.weights.layer(layer).out_dim(), t);
+            let mixer = self.weights.layer(layer).mixer();
+            if mixer.recurs() {
+                self.project(layer, t);
+            }
+            if mixer.attends() {
+                self.multiply(layer, &QKV, h.embedding, t);
+                self.prepare(layer, t)
+                    .and_then(|()| self.store(layer, t, position))
+                    .and_then(|()| self.absorb(layer, t))
+                    .and_then(|()| self.attend(layer, t, position))
+                    .map_err(|NotFinite| Error::NotFinite(Place::Heads(layer)))?;
+                self.gather(layer, t, position)
+                    .and_then(|()| self.expand(layer, t))
+                    .map_err(|NotFinite| Error::NotFinite(Place::AttentionOutput(layer)))?;
+                self.multiply(layer, &[Weight::Output], self.weights.layer(layer).out_dim(), t);
+            }
+            // Other mixers, which carry a state: x += W mix(W norm(x), state)
+            if mixer.recurs() {
+                self.recur(layer, t).map_err(|NotFinite| Error::NotFinite(Place::Recurrent(layer)))?;
+            }
+            if !self.weights.layer(layer).has_feed_forward() {
+                continue;
+            }
 
             // Feed-forward: x += Wdown (silu(Wgate norm(x)) * (Wup norm(x))), of the x before attention or after it
             self.norm(arrival, self.weights.norm(layer, Norm::FeedForward), t, spec.parallel)
@@ -187,7 +208,14 @@ impl Pass<'_, '_> {
     /// the residual stream.
     fn multiply(&mut self, layer: usize, stack: &[Weight], cols: usize, tokens: usize) {
         let b = &mut *self.buffers;
-        let returns = matches!(stack, [Weight::Output | Weight::Down | Weight::InputProjection]);
+        let returns = matches!(
+            stack,
+            [Weight::Output
+                | Weight::Down
+                | Weight::InputProjection
+                | Weight::ConvolutionOut
+                | Weight::StateOut]
+        );
         let out = if returns { &mut *b.delta } else { &mut *b.wide };
         let mut scratch = Scratch::new(b.scratch, b.scratch_size);
         let product = Product { level: self.level, workers: self.workers, weights: self.weights, layer };

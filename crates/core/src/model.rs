@@ -4,6 +4,7 @@
 //! have the right shape and a format that the kernels can multiply. Weights stay where they are.
 
 mod keys;
+mod recurrent;
 mod shape;
 mod tensors;
 
@@ -14,10 +15,12 @@ use stonechat_kernels::elementwise::{Activation, Xielu};
 use stonechat_kernels::{Format, Layout, Matrix};
 
 use crate::Error;
-use crate::arch::{self, Gate, NormTensor, Presence, QkNorm, Shared, Spec};
+use crate::arch::{self, Gate, Mixer, NormTensor, Presence, QkNorm, Shared, Spec};
 
 pub use keys::Keys;
 use keys::Path;
+pub(crate) use recurrent::MOST_TAPS;
+pub use recurrent::Recurrent;
 pub use shape::{Experts, Hyperparameters, Latent, Layer};
 pub(crate) use tensors::Weight;
 pub use tensors::{Norm, NormTensors};
@@ -107,9 +110,11 @@ impl<'a> Model<'a> {
             for weight in Weight::ALL {
                 let matrix = layer.weight(weight)?;
                 // A factor beside a matrix, or a bias of a part of one, would change every number.
+                // Mamba 2 and the delta rule have a bias for time steps, and no matrix.
                 let strays: &[_] = match matrix {
                     Some(_) if layer.scale(weight).is_some() => &["input_scale"],
                     Some(_) => &["scale", "input_scale"],
+                    None if weight == Weight::StateStep => &[],
                     None => &["bias"],
                 };
                 if let Some(stray) = strays.iter().find_map(|kind| layer.tensor(weight.name(), kind)) {
@@ -202,11 +207,10 @@ impl<'a> Model<'a> {
     pub(crate) fn each_global_vector(&self, each: &mut EachGlobal<'_, 'a>) -> Result<(), Error> {
         let h = &self.hyperparameters;
         let named = |name, len| self.gguf.tensor(name).map(|tensor| vector(&tensor, len)).transpose();
-        let plain = self.spec.norms.iter().any(|norm| norm.norm == Norm::Output && norm.tensor.is_empty());
-        let weight = if plain {
-            Vector::Ones
-        } else {
-            vector(&tensor(&self.gguf, "output_norm.weight")?, h.embedding)?
+        let norm = self.spec.norms.iter().find(|norm| norm.norm == Norm::Output);
+        let weight = match norm.map_or("output_norm.weight", |norm| norm.tensor) {
+            "" => Vector::Ones,
+            name => vector(&tensor(&self.gguf, name)?, h.embedding)?,
         };
         each(GlobalVector::Norm, &[weight])?;
         if let Some(bias) = named("output_norm.bias", h.embedding)? {
@@ -254,12 +258,13 @@ pub(crate) struct LayerView<'m, 'a> {
 }
 
 impl<'a> LayerView<'_, 'a> {
-    /// The tensor `blk.N.name.kind`.
+    /// The tensor `blk.N.name.kind`, or `blk.N.name` where the kind is empty.
     #[inline(never)]
     fn tensor(&self, name: &str, kind: &str) -> Option<&Tensor<'a>> {
         self.tensors.iter().find(|tensor| {
             let rest = tensor.name[self.prefix..].strip_prefix(name);
-            rest.and_then(|rest| rest.strip_prefix('.')) == Some(kind)
+            let dot = if kind.is_empty() { "" } else { "." };
+            rest.and_then(|rest| rest.strip_prefix(dot)) == Some(kind)
         })
     }
 
@@ -268,7 +273,8 @@ impl<'a> LayerView<'_, 'a> {
     fn needed(&self, name: &str, kind: &str) -> Result<&Tensor<'a>, Error> {
         self.tensor(name, kind).ok_or_else(|| {
             let mut path = Path::new();
-            let _ = write!(path, "blk.{}.{name}.{kind}", self.number);
+            let dot = if kind.is_empty() { "" } else { "." };
+            let _ = write!(path, "blk.{}.{name}{dot}{kind}", self.number);
             Error::MissingTensor(Name::new(&path))
         })
     }
@@ -305,19 +311,34 @@ impl<'a> LayerView<'_, 'a> {
         let (layer, model) = (&self.shape, self.model);
         let needed = |needed| if needed { Presence::Always } else { Presence::Never };
         let experts = layer.has_experts();
-        let dense = !experts || layer.has_dense_beside_experts();
+        let dense = layer.feed_forward() > 0 && (!experts || layer.has_dense_beside_experts());
+        let (mixer, attends) = (layer.mixer(), layer.mixer().attends());
+        let is_of = |mixers: &[Mixer]| needed(mixers.contains(&mixer));
         let shares_experts = experts && model.hyperparameters.experts.shared > 0;
         let has_own_cache = layer.source().is_none();
         let has = |weight: Weight| self.tensor(weight.name(), "weight").is_some();
         let is_fused = || has(Weight::Qkv);
         let is_latent = layer.is_latent();
         match weight {
+            Weight::Qkv if mixer == Mixer::DeltaNet => needed(!has(Weight::StateIn)),
+            Weight::StateGate => needed(mixer == Mixer::DeltaNet && !has(Weight::StateIn)),
+            Weight::StateIn if mixer == Mixer::DeltaNet => Presence::Maybe,
+            Weight::StateBetaAlpha if mixer == Mixer::DeltaNet => Presence::Maybe,
+            Weight::StateBetaAlpha => Presence::Never,
+            Weight::StateBeta | Weight::StateAlpha => {
+                needed(mixer == Mixer::DeltaNet && !has(Weight::StateBetaAlpha))
+            }
+            Weight::StateIn => is_of(&[Mixer::Mamba, Mixer::Mamba2, Mixer::AttentionAndMamba2]),
+            Weight::StateSelect | Weight::StateStep => is_of(&[Mixer::Mamba]),
+            Weight::StateOut => needed(mixer.recurs() && mixer != Mixer::ShortConvolution),
+            Weight::ConvolutionIn | Weight::ConvolutionOut => is_of(&[Mixer::ShortConvolution]),
             Weight::QueryDown | Weight::QueryUp => needed(layer.query_rank() > 0),
             Weight::LatentDown => needed(is_latent),
             Weight::LatentUp => needed(is_latent && !has(Weight::KeyUp)),
             Weight::KeyUp | Weight::ValueUp => needed(is_latent && has(Weight::KeyUp)),
             Weight::Q if is_latent => needed(layer.query_rank() == 0),
             Weight::Qkv | Weight::K | Weight::V if is_latent => Presence::Never,
+            Weight::Qkv | Weight::Q | Weight::K | Weight::V | Weight::Output if !attends => Presence::Never,
             Weight::Qkv if has_own_cache => Presence::Maybe,
             Weight::Q => needed(!has_own_cache || !is_fused()),
             Weight::V if model.spec.values_may_be_keys && has_own_cache => Presence::Maybe,
@@ -354,6 +375,7 @@ impl<'a> LayerView<'_, 'a> {
             if *norm == Norm::Output
                 || *norm == Norm::InputPost && self.model.layer_inputs.is_none()
                 || of_cache && layer.source().is_some()
+                || norm.is_of_attention() && !layer.mixer().attends()
                 || *norm == Norm::Hidden && layer.has_experts()
                 || norm.is_beside_experts() && !layer.has_dense_beside_experts()
                 || *norm == Norm::Query && layer.is_latent() && layer.query_rank() == 0
@@ -365,7 +387,9 @@ impl<'a> LayerView<'_, 'a> {
                 each(LayerVector::Norm(*norm), Vector::Ones, len)?;
                 continue;
             }
-            let Some(weight) = self.find(tensor, "weight", *presence)? else { continue };
+            // llama.cpp writes some norms without the kind.
+            let kind = if self.tensor(tensor, "").is_some() { "" } else { "weight" };
+            let Some(weight) = self.find(tensor, kind, *presence)? else { continue };
             each(LayerVector::Norm(*norm), vector(weight, len)?, len)?;
             if let Some(bias) = self.tensor(tensor, "bias") {
                 each(LayerVector::NormBias(*norm), vector(bias, len)?, len)?;
@@ -395,7 +419,53 @@ impl<'a> LayerView<'_, 'a> {
                 each(which, vector(tensor, len)?, len)?;
             }
         }
-        Ok(())
+        self.each_vector_of_mixer(each)
+    }
+
+    /// Hands those of a mixer with a state to `each`.
+    fn each_vector_of_mixer(&self, each: &mut EachOfLayer<'_, 'a>) -> Result<(), Error> {
+        let (r, mixer) = (&self.model.hyperparameters.recurrent, self.shape.mixer());
+        if !mixer.recurs() {
+            return Ok(());
+        }
+        let convolution = if mixer == Mixer::ShortConvolution { "shortconv.conv" } else { "ssm_conv1d" };
+        let taps = self.needed(convolution, "weight")?;
+        // By rows: each channel has its taps together.
+        matrix(taps, [r.channels(), r.taps])?;
+        let len = r.channels() * r.taps;
+        each(LayerVector::State(StateVector::Taps), vector(taps, len)?, len)?;
+        let (always, maybe, never) = (Presence::Always, Presence::Maybe, Presence::Never);
+        let (steps, skips, norm) = match mixer {
+            Mixer::Mamba => (never, always, never),
+            Mixer::Mamba2 => (always, always, self.model.spec.state_norm),
+            Mixer::AttentionAndMamba2 => (always, always, self.model.spec.state_norm),
+            Mixer::DeltaNet => (always, never, always),
+            _ => (never, never, never),
+        };
+        let of_channels = mixer == Mixer::Mamba;
+        let norm_len = if mixer == Mixer::DeltaNet { r.head_dim() } else { r.inner };
+        let others = [
+            (convolution, "bias", maybe, StateVector::TapsBias, r.channels()),
+            ("ssm_dt", "bias", steps, StateVector::StepBias, r.heads),
+            ("ssm_d", "", skips, StateVector::Skips, if of_channels { r.inner } else { r.heads }),
+            ("ssm_norm", "weight", norm, StateVector::Norm, norm_len),
+        ];
+        for (name, kind, presence, which, len) in others {
+            if let Some(tensor) = self.find(name, kind, presence)? {
+                each(LayerVector::State(which), vector(tensor, len)?, len)?;
+            }
+        }
+        if mixer == Mixer::ShortConvolution {
+            return Ok(());
+        }
+        let rates = self.needed("ssm_a", "")?;
+        if of_channels {
+            matrix(rates, [r.inner, r.state])?;
+            // Whole rows, with zeros behind what the file has.
+            let len = r.inner.checked_mul(r.row()).ok_or(Error::TooLarge)?;
+            return each(LayerVector::State(StateVector::Rates), vector(rates, r.inner * r.state)?, len);
+        }
+        each(LayerVector::State(StateVector::Rates), vector(rates, r.heads)?, r.heads)
     }
 }
 
@@ -419,6 +489,27 @@ pub(crate) enum LayerVector {
     ExpertScale,
     /// What the residual stream is multiplied by behind the layer.
     OutputScale,
+    /// Of a mixer with a state.
+    State(StateVector),
+}
+
+/// A vector of a mixer with a state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum StateVector {
+    /// The weights of the convolution: channel by channel in the file, tap by tap in the arena.
+    Taps,
+    TapsBias,
+    /// How fast the state fades, for each number of it or each head.
+    Rates,
+    /// How much of the input goes past the state.
+    Skips,
+    /// What is added to time steps.
+    StepBias,
+    Norm,
+}
+
+impl StateVector {
+    pub const COUNT: usize = Self::Norm as usize + 1;
 }
 
 /// A vector of no layer.

@@ -73,6 +73,7 @@ pub(crate) struct Lengths {
     /// In bytes.
     pub keys: usize,
     pub values: usize,
+    pub state: usize,
     pub residual: usize,
     pub input: usize,
     pub wide: usize,
@@ -95,7 +96,7 @@ pub(crate) struct Lengths {
 pub struct Plan {
     limits: Limits,
     pub(crate) lengths: Lengths,
-    regions: [Region; 11],
+    regions: [Region; 12],
     bytes: usize,
 }
 
@@ -199,6 +200,7 @@ impl Plan {
             ("norms and biases", size::<f32>(l.vectors)?),
             ("keys", size::<u8>(l.keys)?),
             ("values", size::<u8>(l.values)?),
+            ("recurrent state", size::<f32>(l.state)?),
             (
                 "activations",
                 sum(&[
@@ -243,6 +245,9 @@ fn caches(model: &Model<'_>, limits: &Limits) -> Result<[Option<usize>; 2], Erro
     let positions = limits.context.checked_next_multiple_of(GROUP);
     for number in 0..model.hyperparameters().layers {
         let layer = model.layer(number)?;
+        if !layer.mixer().attends() {
+            continue;
+        }
         let lengths = [(limits.keys, layer.head_dim()), (limits.values, layer.value_dim())];
         for (sum, (format, head_dim)) in caches.iter_mut().zip(lengths) {
             let row = format.row_bytes(head_dim).ok_or(Error::KvBlocks { format, head_dim })?;
@@ -252,6 +257,13 @@ fn caches(model: &Model<'_>, limits: &Limits) -> Result<[Option<usize>; 2], Erro
         }
     }
     Ok(caches)
+}
+
+/// The numbers of state of all layers.
+fn state(model: &Model<'_>) -> Option<usize> {
+    let h = model.hyperparameters();
+    let has_state = |number: &usize| model.layer(*number).is_ok_and(|layer| layer.mixer().recurs());
+    (0..h.layers).filter(has_state).count().checked_mul(h.recurrent.state_len()?)
 }
 
 fn lengths(
@@ -266,12 +278,17 @@ fn lengths(
     let batch = limits.batch;
     let input = times(batch, h.widest_input())?;
     let widest_expert = x.feed_forward.max(x.shared);
-    let wide = attention.row.max(2 * h.feed_forward).max(h.layer_input).max(2 * widest_expert);
+    let recurrent = state(model)?;
+    // What comes before a state lies behind q, k and v; what comes after it takes its place.
+    let behind = if h.recurrent.mixer.recurs() { h.recurrent.wide().max(h.embedding) } else { 0 };
+    let mixer = attention.row + behind;
+    let wide = mixer.max(2 * h.feed_forward).max(h.layer_input).max(2 * widest_expert);
     // One token meets its experts side by side.
     let hidden_of_one = times(x.used, x.feed_forward)?;
     // A matrix, a tile of attention, or two rows in f32.
     let row = (2 * 4 * h.widest_input()).div_ceil(Line::BYTES) + 2;
     let scratch_size = ScratchSize::new(h.widest_input(), batch).at_least(attention.scratch).at_least(row);
+    let scratch_size = scratch_size.at_least(forward::recurrent_scratch(&h.recurrent)?);
     let has_experts = x.count > 0;
     let of_experts = |len: Option<usize>| if has_experts { len } else { Some(0) };
     Some(Lengths {
@@ -280,6 +297,7 @@ fn lengths(
         vectors,
         keys: caches[0]?,
         values: caches[1]?,
+        state: recurrent,
         residual: times(batch, h.embedding)?,
         input,
         wide: times(batch, wide)?.max(times(2, hidden_of_one)?),

@@ -26,6 +26,8 @@ pub struct Session<'a> {
     vocabulary: Vocabulary<'a>,
     weights: Weights<'a>,
     cache: KvCache<'a>,
+    /// What mixers carry from position to position; empty in models that only attend.
+    state: &'a mut [f32],
     buffers: Buffers<'a>,
     logits: &'a mut [f32],
     candidates: &'a mut [Candidate],
@@ -75,6 +77,7 @@ impl<'a> Session<'a> {
             keys: KvBuffer::new(limits.keys, limits.context, take!(lengths.keys)),
             values: KvBuffer::new(limits.values, limits.context, take!(lengths.values)),
         };
+        let state = take!(lengths.state);
         let (residual, wide) = (take!(lengths.residual), take!(lengths.wide));
         let (delta, partials) = (take!(lengths.delta), take!(lengths.partials));
         let (cos, sin) = (take!(lengths.angles), take!(lengths.angles));
@@ -127,6 +130,7 @@ impl<'a> Session<'a> {
             vocabulary,
             weights,
             cache,
+            state,
             buffers: Buffers { scratch, ..buffers },
             logits,
             candidates,
@@ -156,13 +160,37 @@ impl<'a> Session<'a> {
         self.context
     }
 
-    /// Forgets all tokens from `position` on.
-    pub fn rewind(&mut self, position: usize) {
+    /// Forgets all tokens from `position` on. A recurrent state cannot be wound back: models that have one go on from the
+    /// beginning, or with [`restore`](Self::restore).
+    pub fn rewind(&mut self, position: usize) -> Result<(), Error> {
+        if position > 0 && position < self.position && !self.state.is_empty() {
+            return Err(Error::CannotRewind { from: self.position, to: position });
+        }
+        self.position = self.position.min(position);
+        Ok(())
+    }
+
+    /// Forgets all tokens.
+    pub fn forget(&mut self) {
+        self.position = 0;
+    }
+
+    /// The recurrent state after all tokens fed; empty in models that have none.
+    pub const fn state(&self) -> &[f32] {
+        self.state
+    }
+
+    /// Forgets all tokens from `position` on, `state` being what [`state`](Self::state) was there in this text.
+    ///
+    /// # Panics
+    /// If the state is of another length.
+    pub fn restore(&mut self, position: usize, state: &[f32]) {
+        self.state.copy_from_slice(state);
         self.position = self.position.min(position);
     }
 
     /// Feeds tokens: a prompt, or one that was just picked. Afterwards [`logits`](Self::logits) are those that follow
-    /// the last. On an error nothing was fed.
+    /// the last. On an error nothing was fed; where a recurrent state had changed by then, all tokens are forgotten.
     pub fn feed(&mut self, tokens: &[u32], workers: &dyn Workers) -> Result<(), Error> {
         self.feed_each(tokens, tokens.len().saturating_sub(1), workers, &mut |_, _| ())
     }
@@ -186,6 +214,28 @@ impl<'a> Session<'a> {
         if let Some(&token) = tokens.iter().find(|&&token| token as usize >= known) {
             return Err(Error::TokenOutOfRange { token, tokens: known });
         }
+        if position == 0 {
+            self.state.fill(0.0);
+        }
+        let fed = self.feed_checked(tokens, from, workers, each);
+        match fed {
+            Ok(()) => self.position += tokens.len(),
+            // What the state was before is lost.
+            Err(_) if !self.state.is_empty() => self.position = 0,
+            Err(_) => {}
+        }
+        fed
+    }
+
+    /// Feeds tokens that the model knows and the context has room for; the position stays.
+    fn feed_checked(
+        &mut self,
+        tokens: &[u32],
+        from: usize,
+        workers: &dyn Workers,
+        each: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), Error> {
+        let (position, known) = (self.position, self.model.hyperparameters().vocabulary);
         // The last token's logits are always computed.
         let from = from.min(tokens.len() - 1);
         let mut pass = forward::Pass {
@@ -194,6 +244,7 @@ impl<'a> Session<'a> {
             workers,
             weights: self.weights,
             cache: &mut self.cache,
+            state: self.state,
             buffers: &mut self.buffers,
         };
         for (batch, tokens) in tokens.chunks(pass.buffers.batch).enumerate() {
@@ -215,7 +266,6 @@ impl<'a> Session<'a> {
                 next = end;
             }
         }
-        self.position += tokens.len();
         Ok(())
     }
 

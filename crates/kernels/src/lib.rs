@@ -52,6 +52,10 @@
 //! meets a query quantized like an activation, and walks its blocks in order: `acc = fma(d·dx, isum as f32, acc)` from
 //! 0; the score is `acc·scale`. A quantized value is `d·q`, one product in f32, in the chain over positions.
 //!
+//! **Recurrent mixers** step token by token, in prefill too, with the formulas of [`recurrent`]: a convolution is a chain of
+//! fma over its taps from 0; a state space and the delta rule update a row of their state number by number and sum it in
+//! 16 lanes. softplus is [`math::softplus`].
+//!
 //! **fma** is always fused. **exp** and **tanh** are [`math::exp`] and [`math::tanh`]; erf and expm1 are libm's. Division and square root are IEEE's. Subnormals are kept.
 //!
 //! NaN and infinity are errors: [`elementwise::quantize`] and [`elementwise::rms_norm`] report them where they
@@ -76,6 +80,7 @@ pub mod markers;
 pub mod math;
 pub mod matmul;
 pub mod probe;
+pub mod recurrent;
 pub mod reference;
 pub mod scratch;
 pub mod split;

@@ -129,6 +129,25 @@ pub fn tanh(x: f32) -> f32 {
     ((1.0 - t) / (1.0 + t)).copysign(x)
 }
 
+/// Coefficients of (ln(1 + u) - 2 s) / s^3 in s^2, `s = u / (u + 2)`, highest power first: those of the series of 2 artanh.
+/// For u below 1, what is left out is less than 2^-29 of the result.
+pub const SOFTPLUS: [f32; 7] =
+    [2.0 / 15.0, 2.0 / 13.0, 2.0 / 11.0, 2.0 / 9.0, 2.0 / 7.0, 2.0 / 5.0, 2.0 / 3.0];
+
+/// ln(1 + e^x), as `max(x, 0) + ln(1 + u)` with `u = e^-|x|` (Dugas et al. 2000).
+#[inline]
+pub fn softplus(x: f32) -> f32 {
+    let u = exp(-x.abs());
+    let s = u / (u + 2.0);
+    let z = s * s;
+    let mut p = SOFTPLUS[0];
+    for c in &SOFTPLUS[1..] {
+        p = fma(p, z, *c);
+    }
+    let positive = if x > 0.0 { x } else { 0.0 };
+    positive + fma(s * z, p, s + s)
+}
+
 /// 1 / (1 + e^-x).
 #[inline]
 pub fn sigmoid(x: f32) -> f32 {

@@ -231,7 +231,7 @@ impl Chat {
         let tokens = kept.tokens().to_vec();
         self.tokens.clear();
         self.pure = true;
-        self.engine.rewind(0);
+        self.engine.wind_back(0);
         if tokens.len() < self.engine.session().context() {
             let taken = tokens.len();
             self.engine.with_session(|session| kept.restore(session, taken))?;

@@ -101,7 +101,7 @@ impl Draft for DraftModel {
         }
         // The last token is fed in any case, for the logits after it.
         let common = self.fed.iter().zip(&tokens[..tokens.len() - 1]).take_while(|(a, b)| a == b).count();
-        self.engine.rewind(common);
+        let common = self.engine.wind_back(common);
         self.engine.feed(&tokens[common..])?;
         self.fed.clear();
         self.fed.extend(tokens);

@@ -219,9 +219,20 @@ impl Engine {
         self.session().position()
     }
 
-    /// Forgets all tokens from `position` on.
-    pub fn rewind(&mut self, position: usize) {
-        self.with_session(|session| session.rewind(position));
+    /// Forgets all tokens from `position` on, or all tokens where a recurrent state stands in the way. Returns the position
+    /// at which the engine then stands.
+    pub fn wind_back(&mut self, position: usize) -> usize {
+        self.with_session(|session| {
+            if session.rewind(position).is_err() {
+                session.forget();
+            }
+            session.position()
+        })
+    }
+
+    /// Whether tokens can be forgotten without forgetting all.
+    pub fn can_wind_back(&self) -> bool {
+        self.session().state().is_empty()
     }
 
     /// Picks the token that follows, after `history`.

@@ -87,7 +87,7 @@ impl Generator {
     /// Forgets what was computed ahead: afterwards the engine has been fed `tokens`, or all but the last of them.
     pub fn take_back(&mut self, engine: &mut Engine, tokens: &[u32]) {
         self.ready.clear();
-        engine.rewind(tokens.len());
+        engine.wind_back(tokens.len());
     }
 
     /// Picks at least one token.
@@ -121,7 +121,7 @@ impl Generator {
             accepted += 1;
         }
         tokens.truncate(written);
-        engine.rewind(written + accepted);
+        engine.wind_back(written + accepted);
         self.learn(drafted, accepted);
         Ok(())
     }
@@ -129,7 +129,8 @@ impl Generator {
     /// Fills `guesses`, with as many as seem worth it.
     fn guess(&mut self, engine: &Engine, sampler: &Sampler, tokens: &[u32]) -> Result<(), Error> {
         self.guesses.clear();
-        let Some(draft) = &mut self.draft else { return Ok(()) };
+        // Guesses that fall are to be forgotten.
+        let Some(draft) = self.draft.as_mut().filter(|_| engine.can_wind_back()) else { return Ok(()) };
         if self.pause > 0 {
             self.pause -= 1;
             return Ok(());

@@ -236,10 +236,16 @@ impl Kept {
     /// Brings the first `taken` tokens into the session, which stands where they begin. On an error it stands there
     /// still.
     ///
+    /// A recurrent state is that after all tokens: models that have one take all or none.
+    ///
     /// # Panics
     /// If it stands elsewhere, there are not so many tokens, or its context ends before them.
     pub fn restore(mut self, session: &mut Session<'_>, taken: usize) -> Result<(), Error> {
         assert!(taken <= self.tokens.len() && session.position() == self.position, "the tokens that follow");
+        assert!(
+            session.state().is_empty() || taken == self.tokens.len(),
+            "a recurrent state is that after all"
+        );
         if taken == 0 {
             return Ok(());
         }
@@ -262,7 +268,10 @@ impl Kept {
             Ok::<_, Error>(())
         })?;
         if read != self.len || sum.digest() != self.sum {
-            session.rewind(self.position);
+            // Where a recurrent state forbids this, the position is 0.
+            if session.rewind(self.position).is_err() {
+                session.forget();
+            }
             return Err(Error::State { path: self.path, problem: Problem::Damaged });
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Granite 3 and 4: Llama with scales for embedding, residual, scores and logits, whose keys the file has. Also with experts.
 
-use super::{LogitScale, RopeLayers, Routing, Shared, Spec};
+use super::{LogitScale, Mixer, Mixers, RopeLayers, Routing, Shared, Spec};
 
 pub const GRANITE: Spec = Spec {
     name: "granite",
@@ -13,6 +13,10 @@ pub const GRANITE: Spec = Spec {
     },
     ..Spec::LLAMA
 };
+
+/// Granite 4: state spaces in place of attention in most layers.
+pub const GRANITE_HYBRID: Spec =
+    Spec { name: "granitehybrid", mixers: Mixers::WithoutKvHeads(Mixer::Mamba2), ..GRANITE_MOE };
 
 pub const GRANITE_MOE: Spec =
     Spec { name: "granitemoe", routing: Routing { shared: Shared::Added, ..Spec::LLAMA.routing }, ..GRANITE };

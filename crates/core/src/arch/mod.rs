@@ -13,6 +13,7 @@ mod deepseek;
 mod ernie;
 mod exaone;
 mod falcon;
+mod falcon_h1;
 mod gemma;
 mod glm;
 mod gpt2;
@@ -20,7 +21,9 @@ mod gpt_oss;
 mod gptneox;
 mod granite;
 mod hunyuan;
+mod lfm2;
 mod llama;
+mod mamba;
 mod minicpm3;
 mod mistral3;
 mod mpt;
@@ -28,6 +31,7 @@ mod nemotron;
 mod olmo;
 mod phi;
 mod qwen;
+mod qwen_next;
 mod seed_oss;
 mod smollm3;
 mod stablelm;
@@ -50,6 +54,16 @@ pub struct Spec {
     pub norms: &'static [NormTensor],
     /// Which vectors `blk.N.NAME.bias` must be there; others are used where they are.
     pub biases: &'static [&'static str],
+    /// What mixes positions.
+    pub mixers: Mixers,
+    /// Whether value heads of the delta rule take key heads in turn, and not in groups that lie together.
+    pub values_in_turn: bool,
+    /// Whether what leaves a state space is normalised.
+    pub state_norm: Presence,
+    /// Whether layers have a feed-forward part.
+    pub feed_forward: bool,
+    /// Whether what leaves attention is multiplied by a sigmoid, whose argument lies behind each query.
+    pub gated_attention: bool,
     /// Which values of a head RoPE rotates together.
     pub rotation: Rotation,
     /// Which layers rotate.
@@ -100,6 +114,11 @@ impl Spec {
         norm: NormKind::Rms,
         norms: PRE_NORMS,
         biases: &[],
+        mixers: Mixers::All(Mixer::Attention),
+        values_in_turn: false,
+        state_norm: Presence::Always,
+        feed_forward: true,
+        gated_attention: false,
         rotation: Rotation::Adjacent,
         rope: RopeLayers::All,
         local_rope: LocalRope::Shared,
@@ -139,6 +158,9 @@ pub const PRE_AND_QK_NORMS: &[NormTensor] = &[
     always(Norm::Query, "attn_q_norm"),
     always(Norm::Key, "attn_k_norm"),
 ];
+
+/// A norm of what enters a layer that has one part alone.
+pub const ONE_PRE_NORM: &[NormTensor] = &[always(Norm::Attention, "attn_norm")];
 
 /// The same norm for both.
 pub const ONE_NORM: &[NormTensor] =
@@ -188,6 +210,67 @@ pub enum Presence {
     Maybe,
     /// It must be there.
     Always,
+}
+
+/// What mixes positions in a layer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Mixer {
+    /// Attention to the positions before.
+    Attention,
+    /// A gated convolution over a few positions.
+    ShortConvolution,
+    /// A state space with a time step for each channel.
+    Mamba,
+    /// A state space with a time step for each head.
+    Mamba2,
+    /// Attention and such a state space, added.
+    AttentionAndMamba2,
+    /// The gated delta rule.
+    DeltaNet,
+}
+
+impl Mixer {
+    /// All, in the order of their numbers.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Attention,
+        Self::ShortConvolution,
+        Self::Mamba,
+        Self::Mamba2,
+        Self::AttentionAndMamba2,
+        Self::DeltaNet,
+    ];
+
+    /// Whether it has keys and values.
+    pub const fn attends(self) -> bool {
+        matches!(self, Self::Attention | Self::AttentionAndMamba2)
+    }
+
+    /// Whether it carries a state from position to position.
+    pub const fn recurs(self) -> bool {
+        !matches!(self, Self::Attention)
+    }
+}
+
+/// Which layers have which mixer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mixers {
+    /// All this one.
+    All(Mixer),
+    /// This one where `attention.head_count_kv` is 0, and attention elsewhere.
+    WithoutKvHeads(Mixer),
+    /// This one in the layers that `attention.recurrent_layers` names, or else in all but every
+    /// `full_attention_interval`-th, which is 4 where the file does not say; attention elsewhere.
+    Between(Mixer),
+}
+
+impl Mixers {
+    /// The mixer that is not attention alone, if there is one.
+    pub(crate) const fn recurrent(self) -> Mixer {
+        match self {
+            Self::All(mixer) | Self::WithoutKvHeads(mixer) | Self::Between(mixer) => mixer,
+        }
+    }
 }
 
 /// Which layers rotate queries and keys.
@@ -338,6 +421,7 @@ pub const ALL: &[Spec] = &[
     ernie::ERNIE_MOE,
     exaone::EXAONE4,
     falcon::SPEC,
+    falcon_h1::SPEC,
     gemma::GEMMA,
     gemma::GEMMA2,
     gemma::GEMMA3,
@@ -348,9 +432,14 @@ pub const ALL: &[Spec] = &[
     gpt_oss::SPEC,
     gptneox::SPEC,
     granite::GRANITE,
+    granite::GRANITE_HYBRID,
     granite::GRANITE_MOE,
     hunyuan::SPEC,
+    lfm2::LFM2,
+    lfm2::LFM2_MOE,
     llama::SPEC,
+    mamba::MAMBA,
+    mamba::MAMBA2,
     minicpm3::SPEC,
     mistral3::SPEC,
     mpt::SPEC,
@@ -364,6 +453,9 @@ pub const ALL: &[Spec] = &[
     qwen::QWEN2_MOE,
     qwen::QWEN3,
     qwen::QWEN3_MOE,
+    qwen_next::QWEN3_NEXT,
+    qwen_next::QWEN35,
+    qwen_next::QWEN35_MOE,
     seed_oss::SPEC,
     smollm3::SPEC,
     stablelm::SPEC,

@@ -13,7 +13,7 @@ use stonechat_kernels::elementwise::{self, NotFinite, Rotation};
 use stonechat_kernels::kv::{self, GROUP};
 use stonechat_kernels::scratch::carve;
 use stonechat_kernels::split::{Chunks, Stretches, Tiles};
-use stonechat_kernels::{Alone, Level, Line, Scratch};
+use stonechat_kernels::{Alone, Level, Line, Scratch, recurrent};
 
 use super::norm::Norms;
 use super::rows::{enter, share_out};
@@ -47,6 +47,9 @@ pub(crate) fn attention_size(model: &Model<'_>, context: usize) -> Result<Attent
     let mut size = AttentionSize::default();
     for number in 0..model.hyperparameters().layers {
         let layer = model.layer(number)?;
+        if !layer.mixer().attends() {
+            continue;
+        }
         let (d, v) = (layer.head_dim(), layer.value_dim());
         let partials = Partial::floats(layer.heads(), v).checked_mul(context.div_ceil(CHUNK));
         for tokens in [1, 2] {
@@ -60,7 +63,7 @@ pub(crate) fn attention_size(model: &Model<'_>, context: usize) -> Result<Attent
         size.partials = size.partials.max(partials.ok_or(Error::TooLarge)?);
         size.row = size.row.max(match layer.latent() {
             Some(latent) => latent_row(&layer, &latent),
-            None => layer.q_dim() + 2 * layer.kv_dim(),
+            None => layer.query_rows() + 2 * layer.kv_dim(),
         });
     }
     Ok(size)
@@ -87,6 +90,8 @@ struct Heads<'b> {
     wide: &'b [f32],
     /// The length of a token's row in `wide`.
     row: usize,
+    /// Where queries begin in a row: behind their gates, if they have some.
+    queries: usize,
     latent: Option<Latent>,
     /// Of latent attention: heads x t x rank, the part of each query that meets the latent vector.
     absorbed: &'b [f32],
@@ -118,6 +123,7 @@ impl<'b> Heads<'b> {
             rotation: model.spec().rotation,
             wide: &[],
             row,
+            queries: layer.query_rows() - layer.q_dim(),
             latent: layer.latent(),
             absorbed: &[],
             // Without a matrix for values these are the keys.
@@ -253,7 +259,10 @@ impl<'b> Heads<'b> {
         let first = g * out.len() / self.layer.head_dim();
         match &self.latent {
             Some(latent) => self.latent_queries(t, first, latent, out),
-            None => self.rotate(t, g * out.len(), self.query_norm.as_ref(), first, out, lines)?,
+            None => {
+                let from = self.queries + g * out.len();
+                self.rotate(t, from, self.query_norm.as_ref(), first, out, lines)?;
+            }
         }
         if let (temperature, context @ 1..) = self.temperature {
             let contexts = (position / context) as f32;
@@ -269,7 +278,7 @@ impl Pass<'_, '_> {
         let (layer, clamp) = (self.weights.layer(number), self.model.hyperparameters().qkv_clamp);
         let norm = |norm| self.weights.norm(number, norm).filter(|_| self.model.qk_norm() == QkNorm::Row);
         let (query_norm, key_norm) = (norm(Norm::Query), norm(Norm::Key));
-        if clamp == 0.0 && query_norm.is_none() && key_norm.is_none() {
+        if clamp == 0.0 && query_norm.is_none() && key_norm.is_none() && !layer.is_gated() {
             return Ok(());
         }
         let (norms, row) = (Norms::new(self.model, self.level), qkv_row(&self.weights, number));
@@ -280,7 +289,10 @@ impl Pass<'_, '_> {
             if clamp > 0.0 {
                 row.iter_mut().for_each(|x| *x = x.clamp(-clamp, clamp));
             }
-            let (q, rest) = row.split_at_mut(layer.q_dim());
+            let (mut q, rest) = row.split_at_mut(layer.query_rows());
+            if layer.is_gated() {
+                q = behind_gates(q, layer.head_dim(), lines);
+            }
             if let Some(norm) = query_norm {
                 norms.in_place(q, &norm, lines)?;
             }
@@ -318,7 +330,8 @@ impl Pass<'_, '_> {
                 match &heads.latent {
                     Some(latent) => heads.latent_key(t, latent, head)?,
                     None => {
-                        heads.rotate(t, layer.q_dim() + g * d, heads.key_norm.as_ref(), g, head, lines)?;
+                        let from = layer.query_rows() + g * d;
+                        heads.rotate(t, from, heads.key_norm.as_ref(), g, head, lines)?;
                     }
                 }
                 kv::store_key(level, keys, head, slot, key_group)?;
@@ -424,6 +437,7 @@ impl Pass<'_, '_> {
         let (v, group, width) = (layer.value_dim(), layer.group(tokens), layer.heads() * layer.value_dim());
         let sinks = self.weights.sinks(number);
         let norm = self.weights.norm(number, Norm::Heads);
+        let read_again = norm.is_some() || layer.is_gated();
         let chunks = chunks(&layer, position, tokens).len();
         // What enters a matrix: all heads of a token, or one.
         let (count, row) = if layer.is_latent() { (layer.heads(), v) } else { (1, width) };
@@ -441,10 +455,9 @@ impl Pass<'_, '_> {
             let len = if by_group { group * v } else { width };
             let workers = if by_group && chunks > 1 { self.workers } else { &Alone };
             let partials = Chunks::new(partials, len / (group * v) * chunks * Partial::floats(group, v));
-            let f32 = norm.is_some();
             let parts = (
                 partials,
-                if f32 { input.parts_with_f32(count, row, len) } else { input.parts(count, row, len) },
+                if read_again { input.parts_with_f32(count, row, len) } else { input.parts(count, row, len) },
             );
             share_out(workers, parts, &mut scratch, |part, (partials, row), lines| {
                 enter(level, row, len, lines, |out, _| {
@@ -462,11 +475,42 @@ impl Pass<'_, '_> {
                 })
             })?;
         }
+        if layer.is_gated() {
+            self.gate_heads(number, tokens)?;
+        }
         match norm {
             Some(norm) => self.norm_again(&norm, width, tokens),
             None => Ok(()),
         }
     }
+
+    /// Multiplies what leaves attention by sigmoids of the gates.
+    fn gate_heads(&mut self, number: usize, tokens: usize) -> Result<(), NotFinite> {
+        let (level, q_dim) = (self.level, self.weights.layer(number).q_dim());
+        let width = qkv_row(&self.weights, number);
+        let Buffers { wide, input, scratch, scratch_size, .. } = &mut *self.buffers;
+        let (wide, parts) = (&*wide, input.parts_with_f32(tokens, q_dim, q_dim));
+        let mut scratch = Scratch::new(scratch, *scratch_size);
+        share_out(few(tokens, self.workers), parts, &mut scratch, |t, row, lines| {
+            enter(level, row, q_dim, lines, |row, _| {
+                recurrent::gate(level, row, &wide[t * width..][..q_dim]);
+                Ok(())
+            })
+        })
+    }
+}
+
+/// Puts the gates of all heads, each of which lies behind its query, before all queries, which are returned.
+fn behind_gates<'q>(both: &'q mut [f32], d: usize, lines: &mut [Line]) -> &'q mut [f32] {
+    let (copy, _) = carve::<f32>(lines, both.len());
+    copy.copy_from_slice(both);
+    let (gates, queries) = both.split_at_mut(copy.len() / 2);
+    let out = queries.chunks_exact_mut(d).zip(gates.chunks_exact_mut(d));
+    for ((query, gate), head) in out.zip(copy.chunks_exact(2 * d)) {
+        query.copy_from_slice(&head[..d]);
+        gate.copy_from_slice(&head[d..]);
+    }
+    queries
 }
 
 /// The length of what a token's q, k and v take in `wide`: those that the layer has.

@@ -135,6 +135,11 @@ impl<'a> Keys<'_, 'a> {
         }
     }
 
+    /// Whether a size of a layer is there and 0.
+    pub(super) fn is_0_in(&self, key: &str, layer: usize) -> Result<bool, Error> {
+        Ok(self.in_layer(key, layer)?.is_some_and(|value| value.as_u32() == Some(0)))
+    }
+
     /// Whether a layer is one of those that `key` names, if it names layers and not a period.
     pub(super) fn opt_flag_in(&self, key: &str, layer: usize) -> Result<Option<bool>, Error> {
         match self.in_layer(key, layer)? {

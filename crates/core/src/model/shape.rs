@@ -4,11 +4,12 @@ use bytemuck::{Pod, Zeroable};
 use stonechat_gguf::Name;
 use stonechat_kernels::attention;
 
+use super::Recurrent;
 use super::keys::{Keys, MOST_EXPERTS, MOST_LAYERS, MOST_WIDTH};
 use crate::Error;
 use crate::arch::{
-    EmbeddingScale, Gate, LocalRope, LogitScale, ResidualScale, RopeLayers, Scale, Score, Shared, Spec,
-    Windows,
+    EmbeddingScale, Gate, LocalRope, LogitScale, Mixer, Mixers, ResidualScale, RopeLayers, Scale, Score,
+    Shared, Spec, Windows,
 };
 use crate::rope::{Rope, Scaling};
 
@@ -39,6 +40,8 @@ pub struct Hyperparameters {
     pub ropes: [Rope; 2],
     /// The experts; none where their count is 0.
     pub experts: Experts,
+    /// The mixer with a state.
+    pub recurrent: Recurrent,
     /// The length of a layer's own input; 0 where there is none.
     pub layer_input: usize,
     /// What the embedding is multiplied by.
@@ -118,6 +121,8 @@ pub struct Layer {
     latent_query_rank: u32,
     latent_key: u32,
     latent_value: u32,
+    mixer: u32,
+    gated: u32,
 }
 
 /// What latent attention (DeepSeek-AI 2024, arXiv:2405.04434) makes heads of: a vector for each position, from which all
@@ -206,6 +211,21 @@ impl Layer {
         self.heads() * self.head_dim()
     }
 
+    /// What mixes positions.
+    pub fn mixer(&self) -> Mixer {
+        Mixer::ALL[self.mixer as usize]
+    }
+
+    /// Whether what leaves attention is multiplied by a sigmoid, whose argument lies behind each query.
+    pub const fn is_gated(&self) -> bool {
+        self.gated != 0
+    }
+
+    /// The length of all query heads with their gates.
+    pub const fn query_rows(&self) -> usize {
+        if self.is_gated() { 2 * self.q_dim() } else { self.q_dim() }
+    }
+
     /// The length of all key heads together.
     pub const fn kv_dim(&self) -> usize {
         self.kv_heads() * self.head_dim()
@@ -227,6 +247,11 @@ impl Layer {
     /// The length of the hidden vector; 0 where there are only experts.
     pub const fn feed_forward(&self) -> usize {
         self.feed_forward as usize
+    }
+
+    /// Whether there is a feed-forward part.
+    pub const fn has_feed_forward(&self) -> bool {
+        self.has_experts() || self.feed_forward > 0
     }
 
     /// Whether the feed-forward part is one of experts.
@@ -302,6 +327,7 @@ impl Hyperparameters {
             norm_eps: eps,
             ropes: [Rope::NONE; 2],
             experts,
+            recurrent: Recurrent::read(keys, spec, embedding)?,
             layer_input: keys.opt_nonzero("embedding_length_per_layer_input", MOST_WIDTH)?.unwrap_or(0),
             embedding_scale: keys.positive("embedding_scale")?.unwrap_or(default_scale),
             residual_scale: keys.positive("residual_scale")?.unwrap_or(match spec.residual_scale {
@@ -363,6 +389,8 @@ impl Hyperparameters {
             .max(self.feed_forward)
             .max(experts)
             .max(self.layer_input)
+            .max(self.recurrent.inner)
+            .max(self.recurrent.heads)
     }
 
     /// What q·k is multiplied by in a layer.
@@ -385,22 +413,14 @@ impl Layer {
         h: &Hyperparameters,
         number: usize,
     ) -> Result<Self, Error> {
-        let heads = keys
-            .opt_size_in("attention.head_count", number, MOST_WIDTH)?
-            .ok_or(keys.missing("attention.head_count"))?;
-        let kv_heads = if spec.latent {
-            1
-        } else {
-            keys.opt_size_in("attention.head_count_kv", number, MOST_WIDTH)?.unwrap_or(heads)
-        };
-        if !heads.is_multiple_of(kv_heads) {
-            return Err(keys.bad("attention.head_count", "a multiple of attention.head_count_kv"));
-        }
+        let mixer = mixer(keys, spec, number)?;
+        let (heads, kv_heads) = if mixer.attends() { heads(keys, spec, number)? } else { (0, 0) };
         let window = window(keys, spec, number)?;
         let latent = if spec.latent { Some(latent(keys, h.embedding, heads)?) } else { None };
         let head_dim = match latent {
             Some(latent) => latent.rank + latent.rotated,
-            None => head_dim(keys, h.embedding, heads, window.is_some())?,
+            None if mixer.attends() => head_dim(keys, h.embedding, heads, window.is_some())?,
+            None => 0,
         };
         if heads.checked_mul(head_dim).is_none_or(|dim| dim > MOST_WIDTH) {
             return Err(keys.bad("attention.head_count", "such that all heads together stay below 2^24"));
@@ -414,7 +434,7 @@ impl Layer {
         };
         let local = window.is_some() && spec.local_rope != LocalRope::Shared;
         let has_experts = has_experts(keys, h, number)?;
-        let feed_forward = if has_experts && !spec.dense_beside_experts {
+        let feed_forward = if has_experts && !spec.dense_beside_experts || !spec.feed_forward {
             0
         } else {
             keys.opt_size_in("feed_forward_length", number, MOST_WIDTH)?
@@ -426,7 +446,7 @@ impl Layer {
             head_dim: head_dim as u32,
             feed_forward: feed_forward as u32,
             window: window.map_or(NONE, |window| window as u32),
-            rope: if rotates { u32::from(local) } else { NONE },
+            rope: if rotates && mixer.attends() { u32::from(local) } else { NONE },
             source: source(keys, spec, h.layers, number)?.map_or(NONE, |source| source as u32),
             has_experts: u32::from(has_experts),
             gate_is_in_up: u32::from(spec.gate == Gate::InUp),
@@ -434,8 +454,44 @@ impl Layer {
             latent_query_rank: latent.map_or(0, |latent| latent.query_rank as u32),
             latent_key: latent.map_or(0, |latent| latent.key as u32),
             latent_value: latent.map_or(0, |latent| latent.value as u32),
+            mixer: mixer as u32,
+            gated: u32::from(spec.gated_attention),
         })
     }
+}
+
+/// What mixes positions in a layer.
+#[inline(never)]
+fn mixer(keys: &Keys<'_, '_>, spec: &Spec, number: usize) -> Result<Mixer, Error> {
+    let (mixer, recurs) = match spec.mixers {
+        Mixers::All(mixer) => return Ok(mixer),
+        Mixers::WithoutKvHeads(mixer) => (mixer, keys.is_0_in("attention.head_count_kv", number)?),
+        Mixers::Between(mixer) => match keys.opt_flag_in("attention.recurrent_layers", number)? {
+            Some(recurs) => (mixer, recurs),
+            None => {
+                let interval = keys.opt_size("full_attention_interval", MOST_LAYERS)?.unwrap_or(4);
+                (mixer, !(number + 1).is_multiple_of(interval))
+            }
+        },
+    };
+    Ok(if recurs { mixer } else { Mixer::Attention })
+}
+
+/// The query heads and the KV heads of a layer.
+#[inline(never)]
+fn heads(keys: &Keys<'_, '_>, spec: &Spec, number: usize) -> Result<(usize, usize), Error> {
+    let heads = keys
+        .opt_size_in("attention.head_count", number, MOST_WIDTH)?
+        .ok_or(keys.missing("attention.head_count"))?;
+    let kv_heads = if spec.latent {
+        1
+    } else {
+        keys.opt_size_in("attention.head_count_kv", number, MOST_WIDTH)?.unwrap_or(heads)
+    };
+    if !heads.is_multiple_of(kv_heads) {
+        return Err(keys.bad("attention.head_count", "a multiple of attention.head_count_kv"));
+    }
+    Ok((heads, kv_heads))
 }
 
 /// The window of a layer, if it has one.

@@ -1,7 +1,7 @@
 //! The tensors of a layer: their names and shapes.
 
 use super::{Hyperparameters, Layer};
-use crate::arch::{NormTensor, QkNorm};
+use crate::arch::{Mixer, NormTensor, QkNorm};
 
 /// The norms of an architecture.
 pub type NormTensors = &'static [NormTensor];
@@ -43,10 +43,22 @@ pub(crate) enum Weight {
     /// Of the layer's own input.
     InputGate,
     InputProjection,
+    /// Of a short convolution.
+    ConvolutionIn,
+    ConvolutionOut,
+    /// Of a state space, or of the delta rule.
+    StateIn,
+    StateSelect,
+    StateStep,
+    StateGate,
+    StateBetaAlpha,
+    StateBeta,
+    StateAlpha,
+    StateOut,
 }
 
 impl Weight {
-    pub const COUNT: usize = Self::InputProjection as usize + 1;
+    pub const COUNT: usize = Self::StateOut as usize + 1;
 
     pub const ALL: [Self; Self::COUNT] = [
         Self::Qkv,
@@ -74,6 +86,16 @@ impl Weight {
         Self::SharedDown,
         Self::InputGate,
         Self::InputProjection,
+        Self::ConvolutionIn,
+        Self::ConvolutionOut,
+        Self::StateIn,
+        Self::StateSelect,
+        Self::StateStep,
+        Self::StateGate,
+        Self::StateBetaAlpha,
+        Self::StateBeta,
+        Self::StateAlpha,
+        Self::StateOut,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -103,12 +125,22 @@ impl Weight {
             Self::SharedDown => "ffn_down_shexp",
             Self::InputGate => "inp_gate",
             Self::InputProjection => "proj",
+            Self::ConvolutionIn => "shortconv.in_proj",
+            Self::ConvolutionOut => "shortconv.out_proj",
+            Self::StateIn => "ssm_in",
+            Self::StateSelect => "ssm_x",
+            Self::StateStep => "ssm_dt",
+            Self::StateGate => "attn_gate",
+            Self::StateBetaAlpha => "ssm_ba",
+            Self::StateBeta => "ssm_beta",
+            Self::StateAlpha => "ssm_alpha",
+            Self::StateOut => "ssm_out",
         }
     }
 
     /// Outputs and inputs.
     pub fn shape(self, h: &Hyperparameters, layer: &Layer) -> [usize; 2] {
-        let (e, x, heads) = (h.embedding, &h.experts, layer.heads());
+        let (e, x, r, heads) = (h.embedding, &h.experts, &h.recurrent, layer.heads());
         if let Some(latent) = layer.latent() {
             match self {
                 Self::Q => return [heads * latent.query(), e],
@@ -122,8 +154,9 @@ impl Weight {
             }
         }
         match self {
-            Self::Qkv => [layer.q_dim() + 2 * layer.kv_dim(), e],
-            Self::Q => [layer.q_dim(), e],
+            Self::Qkv if matches!(layer.mixer(), Mixer::DeltaNet) => [r.channels(), e],
+            Self::Qkv => [layer.query_rows() + 2 * layer.kv_dim(), e],
+            Self::Q => [layer.query_rows(), e],
             Self::K | Self::V => [layer.kv_dim(), e],
             Self::QueryDown
             | Self::QueryUp
@@ -146,6 +179,16 @@ impl Weight {
             Self::SharedDown => [e, x.shared],
             Self::InputGate => [h.layer_input, e],
             Self::InputProjection => [e, h.layer_input],
+            Self::ConvolutionIn => [r.projected(), e],
+            // Of the delta rule: all but beta and alpha.
+            Self::StateIn if matches!(layer.mixer(), Mixer::DeltaNet) => [r.channels() + r.inner, e],
+            Self::StateIn => [r.projected(), e],
+            Self::StateSelect => [r.selected(), r.inner],
+            Self::StateStep => [r.inner, r.heads],
+            Self::StateGate => [r.inner, e],
+            Self::StateBetaAlpha => [2 * r.heads, e],
+            Self::StateBeta | Self::StateAlpha => [r.heads, e],
+            Self::ConvolutionOut | Self::StateOut => [e, r.inner],
         }
     }
 
@@ -207,6 +250,11 @@ impl Norm {
     /// Whether only layers in which experts stand beside a part without have it.
     pub(crate) const fn is_beside_experts(self) -> bool {
         matches!(self, Self::Router | Self::Experts | Self::DenseOutput | Self::ExpertsOutput)
+    }
+
+    /// Whether it belongs to attention alone.
+    pub(crate) const fn is_of_attention(self) -> bool {
+        matches!(self, Self::Query | Self::Key | Self::Value | Self::Heads)
     }
 
     /// The number of weights.

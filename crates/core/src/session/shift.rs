@@ -17,10 +17,10 @@ use crate::{Error, Place, rope};
 
 impl Session<'_> {
     /// Whether positions can be [dropped](Self::drop_positions): only where a key holds its position as a rotation and
-    /// nothing else does. Elsewhere the tokens that stay must be read anew.
+    /// nothing else does, and no recurrent state remembers them. Elsewhere the tokens that stay must be read anew.
     pub fn can_drop_positions(&self) -> bool {
         let spec = self.model.spec();
-        !(spec.positions || spec.qk_norm_after_rope && self.has_key_norm())
+        !(spec.positions || !self.state.is_empty() || spec.qk_norm_after_rope && self.has_key_norm())
     }
 
     fn has_key_norm(&self) -> bool {

@@ -17,10 +17,11 @@ use crate::plan::ActivationMode;
 pub const STATE_UNIT: usize = GROUP;
 
 impl Session<'_> {
-    /// Writes the state of `positions`, which begin at a multiple of [`STATE_UNIT`] and have been fed.
+    /// Writes the state of `positions`, which begin at a multiple of [`STATE_UNIT`] and have been fed. A recurrent
+    /// state, which is that after the last token fed, comes last.
     ///
     /// # Panics
-    /// If they do not, or have not.
+    /// If they do not, or have not; or if there is a recurrent state and they are not all that have been fed.
     pub fn export<E>(
         &self,
         positions: Range<usize>,
@@ -28,6 +29,8 @@ impl Session<'_> {
     ) -> Result<(), E> {
         assert!(positions.end <= self.position(), "positions that have been fed");
         assert!(positions.start.is_multiple_of(STATE_UNIT), "whole pieces");
+        let all = 0..self.position;
+        assert!(self.state.is_empty() || positions == all, "a recurrent state knows all tokens");
         for number in 0..self.model.hyperparameters().layers {
             let layer = self.weights.layer(number);
             if layer.source().is_some() {
@@ -39,7 +42,9 @@ impl Session<'_> {
                 write(self.cache.values.stretch(values, head, positions.clone()))?;
             }
         }
-        Ok(())
+        // On the targets that there are, numbers lie in memory as in files.
+        const { assert!(cfg!(target_endian = "little")) };
+        if self.state.is_empty() { Ok(()) } else { write(bytemuck::cast_slice(self.state)) }
     }
 
     /// Takes back the state of `positions`, of which the first follows the last one fed. `read` fills one stretch after
@@ -69,6 +74,9 @@ impl Session<'_> {
                 read(self.cache.keys.stretch_mut(keys, head, positions.clone()))?;
                 read(self.cache.values.stretch_mut(values, head, positions.clone()))?;
             }
+        }
+        if !self.state.is_empty() {
+            read(bytemuck::cast_slice_mut(self.state))?;
         }
         self.position = positions.end;
         Ok(())

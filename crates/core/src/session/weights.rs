@@ -5,9 +5,10 @@ use core::ops::Range;
 use bytemuck::{Pod, Zeroable};
 use stonechat_gguf::Gguf;
 use stonechat_kernels::elementwise::{Activation, Xielu, dequantize, scale};
-use stonechat_kernels::{Layout, Level, Matrix};
+use stonechat_kernels::{Format, Layout, Level, Matrix};
 
-use crate::model::{GlobalVector, Layer, LayerVector, Norm, Vector, Weight};
+use crate::arch::Mixer;
+use crate::model::{GlobalVector, Layer, LayerVector, MOST_TAPS, Norm, StateVector, Vector, Weight};
 use crate::{Error, Model};
 
 /// Where a vector begins among the vectors, and its length; empty where there is none.
@@ -47,8 +48,12 @@ pub struct LayerRecord {
     sinks: VectorRecord,
     selection_bias: VectorRecord,
     expert_scale: VectorRecord,
+    /// The vectors of a mixer with a state.
+    state_vectors: [VectorRecord; StateVector::COUNT],
     /// How many numbers of each position the caches of keys and of values have before this layer's.
     cache: [u64; 2],
+    /// How many numbers of state lie before this layer's.
+    state: u64,
     layer: Layer,
     output_scale: f32,
     /// The parameters of xIELU.
@@ -87,6 +92,16 @@ impl<'a> Weights<'a> {
     /// How many numbers of each position the caches of keys and of values have before those of a layer.
     pub fn cache(&self, layer: usize) -> [usize; 2] {
         self.layers[layer].cache.map(|numbers| numbers as usize)
+    }
+
+    /// How many numbers of state lie before those of a layer.
+    pub fn state(&self, layer: usize) -> usize {
+        self.layers[layer].state as usize
+    }
+
+    /// A vector of a mixer with a state, if the layer has it.
+    pub fn state_vector(&self, layer: usize, which: StateVector) -> Option<&'a [f32]> {
+        self.some(self.layers[layer].state_vectors[which as usize])
     }
 
     /// A matrix of a layer, if it has it.
@@ -195,7 +210,8 @@ pub(crate) fn vectors_len(model: &Model<'_>) -> Result<usize, Error> {
     })?;
     for number in 0..h.layers {
         model.view(number)?.each_vector(&mut |_, _, len| {
-            sum += len;
+            // Rates of a state are padded, up to 16 times as long as what is in the file.
+            sum = sum.saturating_add(len);
             Ok(())
         })?;
     }
@@ -211,6 +227,26 @@ fn global_len(model: &Model<'_>, which: GlobalVector) -> usize {
         GlobalVector::HeadBias => h.vocabulary,
         GlobalVector::InputNorm => h.layer_input,
         GlobalVector::RopeFactors => 0,
+    }
+}
+
+impl<'a> Vector<'a> {
+    #[inline(never)]
+    fn dequantize(self, level: Level, out: &mut [f32]) {
+        match self {
+            Vector::Stored { format, bytes } => dequantize(level, format, bytes, out),
+            Vector::Ones => out.fill(1.0),
+        }
+    }
+
+    /// Its rows, of so many columns each.
+    fn rows(self, cols: usize) -> impl Iterator<Item = Self> {
+        let (format, bytes) = match self {
+            Vector::Stored { format, bytes } => (format, bytes),
+            Vector::Ones => (Format::F32, &[][..]),
+        };
+        let row = format.row_bytes(cols).unwrap_or(0).max(1);
+        bytes.chunks_exact(row).map(move |bytes| Vector::Stored { format, bytes })
     }
 }
 
@@ -233,9 +269,34 @@ impl Filler<'_> {
     #[inline(never)]
     fn put(&mut self, vector: Vector<'_>, len: usize) -> VectorRecord {
         let level = self.level;
-        self.take(len, |out| match vector {
-            Vector::Stored { format, bytes } => dequantize(level, format, bytes, out),
-            Vector::Ones => out.fill(1.0),
+        self.take(len, |out| vector.dequantize(level, out))
+    }
+
+    /// Rows of `cols`, each followed by zeros up to `stride`.
+    #[inline(never)]
+    fn put_padded(&mut self, vector: Vector<'_>, cols: usize, stride: usize, len: usize) -> VectorRecord {
+        let level = self.level;
+        self.take(len, |out| {
+            for (out, row) in out.chunks_exact_mut(stride).zip(vector.rows(cols)) {
+                let (numbers, zeros) = out.split_at_mut(cols);
+                zeros.fill(0.0);
+                row.dequantize(level, numbers);
+            }
+        })
+    }
+
+    /// Rows of `cols`, at most [`MOST_TAPS`], as columns.
+    #[inline(never)]
+    fn put_transposed(&mut self, vector: Vector<'_>, cols: usize, len: usize) -> VectorRecord {
+        let level = self.level;
+        self.take(len, |out| {
+            let mut numbers = [0.0; MOST_TAPS];
+            for (i, row) in vector.rows(cols).take(len / cols).enumerate() {
+                row.dequantize(level, &mut numbers[..cols]);
+                for (out, number) in out.chunks_exact_mut(len / cols).zip(numbers) {
+                    out[i] = number;
+                }
+            }
         })
     }
 }
@@ -278,7 +339,7 @@ impl<'a> Weights<'a> {
             rope.frequencies(&mut filler.vectors[record.at as usize..][..record.len as usize]);
         }
         let slopes = filler.take(if h.alibi > 0.0 { h.heads } else { 0 }, |out| slopes(h.alibi, out));
-        let mut cache = [0; 2];
+        let (mut cache, mut state) = ([0; 2], 0);
         for number in 0..layers.len() {
             layers[number] = fill_layer(model, number, &mut filler)?;
             layers[number].cache = match layers[number].layer.source() {
@@ -290,6 +351,10 @@ impl<'a> Weights<'a> {
                 for (cache, dim) in cache.iter_mut().zip([layer.head_dim(), layer.value_dim()]) {
                     *cache += (layer.kv_heads() * dim) as u64;
                 }
+            }
+            layers[number].state = state;
+            if layers[number].layer.mixer().recurs() {
+                state += h.recurrent.state_len().unwrap_or(0) as u64;
             }
         }
         let file = model.gguf().bytes();
@@ -311,8 +376,15 @@ fn fill_layer(model: &Model<'_>, number: usize, filler: &mut Filler<'_>) -> Resu
             padding: 0,
         };
     }
+    let r = &model.hyperparameters().recurrent;
     layer.each_vector(&mut |which, vector, len| {
-        let at = filler.put(vector, len);
+        let at = match which {
+            LayerVector::State(StateVector::Taps) => filler.put_transposed(vector, r.taps, len),
+            LayerVector::State(StateVector::Rates) if r.mixer == Mixer::Mamba => {
+                filler.put_padded(vector, r.state, r.row(), len)
+            }
+            _ => filler.put(vector, len),
+        };
         match which {
             LayerVector::Norm(norm) => {
                 record.norms[norm as usize] = at;
@@ -327,6 +399,7 @@ fn fill_layer(model: &Model<'_>, number: usize, filler: &mut Filler<'_>) -> Resu
             LayerVector::Sinks => record.sinks = at,
             LayerVector::SelectionBias => record.selection_bias = at,
             LayerVector::ExpertScale => record.expert_scale = at,
+            LayerVector::State(which) => record.state_vectors[which as usize] = at,
             LayerVector::OutputScale => record.output_scale = at.of(filler.vectors)[0],
         }
         Ok(())

@@ -9,8 +9,8 @@ use crate::{Line, Matrix, Workers};
 use core::ops::Range;
 
 pub use super::dotprod::{
-    attend, dequantize, float_rows, layer_norm, merge, quantize, rms_norm, rope, silu_mul, soft_cap, swish,
-    to_f16,
+    attend, convolve, delta_rule, dequantize, float_rows, gate, layer_norm, merge, quantize, rms_norm, rope,
+    scan, silu_mul, soft_cap, softplus, swish, to_f16,
 };
 
 /// Rows of a quantized matrix times int8 activations.

@@ -18,5 +18,6 @@ mod lookup;
 pub mod neon;
 mod panel;
 pub mod probe;
+mod recurrent;
 mod rows;
 mod source;

@@ -12,6 +12,7 @@ pub use super::elementwise::{
     dequantize, layer_norm, quantize, rms_norm, rope, silu_mul, soft_cap, swish, to_f16,
 };
 pub use super::float::float_rows;
+pub use super::recurrent::{convolve, delta_rule, gate, scan, softplus};
 
 /// Rows of a quantized matrix times int8 activations.
 ///

@@ -9,7 +9,9 @@ pub mod blocks;
 mod elementwise;
 pub mod lanes;
 mod matmul;
+mod recurrent;
 
 pub use attention::{attend, merge};
 pub use elementwise::{dequantize, layer_norm, quantize, rms_norm, rope, silu_mul, soft_cap, swish, to_f16};
 pub use matmul::{float_rows, quantized_rows};
+pub use recurrent::{convolve, delta_rule, gate, scan, softplus};

@@ -73,8 +73,8 @@ impl<'c> Answer<'c> {
         chat.align(&prompt)?;
         // The last token's logits are wanted even where all of them are known.
         if chat.tokens.len() == prompt.len() {
-            chat.tokens.pop();
-            chat.engine.rewind(prompt.len() - 1);
+            let before = chat.engine.wind_back(prompt.len() - 1);
+            chat.tokens.truncate(before);
         }
         let (known, stop) = (chat.tokens.len(), Stop::new(&chat.options.stop));
         let (answered, text, stream) = (Vec::new(), String::new(), Utf8Stream::new());
@@ -176,7 +176,7 @@ impl<'c> Answer<'c> {
             chat.engine.feed(&target[chat.tokens.len()..last])?;
         }
         chat.tokens = target;
-        chat.engine.rewind(last);
+        chat.engine.wind_back(last);
         Ok(true)
     }
 

@@ -105,7 +105,7 @@ impl Chat {
             self.pure = false;
         }
         let same = Some(common(&self.tokens, target)).filter(|same| *same >= SAME).unwrap_or(0);
-        self.engine.rewind(same);
+        let same = self.engine.wind_back(same);
         self.tokens.truncate(same);
         if same == 0 {
             self.pure = true;

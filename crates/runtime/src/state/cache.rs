@@ -112,6 +112,10 @@ impl PromptCache {
     /// If `session` was fed fewer tokens.
     pub fn keep(&self, session: &Session<'_>, tokens: &[u32]) -> Result<u64, Error> {
         assert!(tokens.len() <= session.position(), "tokens that were fed");
+        // A recurrent state is that after all tokens: it is no beginning of anything.
+        if !session.state().is_empty() {
+            return Ok(0);
+        }
         let mut node = Node::root(&self.key);
         let mut written = 0;
         for (number, block) in tokens.chunks(BLOCK).enumerate() {

@@ -8,8 +8,8 @@ mod integers;
 pub mod probe;
 
 pub use super::avx512::{
-    attend, dequantize, float_rows, layer_norm, merge, quantize, quantized_rows, rms_norm, rope, silu_mul,
-    soft_cap, swish, to_f16,
+    attend, convolve, delta_rule, dequantize, float_rows, gate, layer_norm, merge, quantize, quantized_rows,
+    rms_norm, rope, scan, silu_mul, soft_cap, softplus, swish, to_f16,
 };
 #[cfg(feature = "std")]
 pub use engine::is_permitted;

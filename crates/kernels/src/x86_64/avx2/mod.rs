@@ -9,8 +9,10 @@ mod floats;
 pub(super) mod integers;
 mod lanes;
 pub(super) mod lanes8;
+mod recurrent;
 
 pub use attention::{attend, merge};
 pub use elementwise::{dequantize, layer_norm, quantize, rms_norm, rope, silu_mul, soft_cap, swish, to_f16};
 pub use floats::float_rows;
 pub use integers::quantized_rows;
+pub use recurrent::{convolve, delta_rule, gate, scan, softplus};

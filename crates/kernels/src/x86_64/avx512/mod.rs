@@ -7,7 +7,8 @@ mod elementwise;
 pub(super) mod integers;
 
 pub use super::avx2::{
-    dequantize, float_rows, layer_norm, quantize, rms_norm, rope, soft_cap, swish, to_f16,
+    convolve, delta_rule, dequantize, float_rows, gate, layer_norm, quantize, rms_norm, rope, scan, soft_cap,
+    softplus, swish, to_f16,
 };
 pub use attention::{attend, merge};
 pub use elementwise::silu_mul;

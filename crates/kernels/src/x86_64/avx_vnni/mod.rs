@@ -5,7 +5,7 @@
 mod integers;
 
 pub use super::avx2::{
-    attend, dequantize, float_rows, layer_norm, merge, quantize, rms_norm, rope, silu_mul, soft_cap, swish,
-    to_f16,
+    attend, convolve, delta_rule, dequantize, float_rows, gate, layer_norm, merge, quantize, rms_norm, rope,
+    scan, silu_mul, soft_cap, softplus, swish, to_f16,
 };
 pub use integers::quantized_rows;
