@@ -108,6 +108,88 @@ fn no_architecture_makes_bits_depend_on_level_threads_or_batch() {
     }
 }
 
+/// Models that embed, and the hash of the vectors of [`IDS`] and of [`LONG`] tokens.
+const EMBEDDINGS: [(&str, &str, &str); 5] = [
+    (
+        "bert",
+        "49f06354a23b97228d68551566ce7bb724cb4b98fe4704e1189f9d8e6f499c83",
+        "2e80ac0cf0c52df8954bc206cb967d5d9302c4b860d776834eed2932dde19f83",
+    ),
+    (
+        "nomic_bert",
+        "4b1cf492c89708514f15db3c3f290908c3df83586ded5e9b8bc6f069c072e6e6",
+        "fa23254cabd59074aa310c2cc0b651b01f894ea1464fe9d6fadaf32f564b0de4",
+    ),
+    (
+        "jina_bert_v2",
+        "2a8a1739967e1bb771edc8569be8c39b294bcfab59b47618aa8ada677fb4ea60",
+        "eeadd6bee60c0baa9bff3acbb340ca3258c2c36eb04e54ae482f3c80cc01ce24",
+    ),
+    (
+        "modern_bert",
+        "b7a149686d5f4b8037fc43278e016bcd44bfddbecf7c580b05bde0ff0944501d",
+        "1c547ccc81187414c5d9b0cdf3f5b6075f2c10ac3ab5b553a8bda3d73f2cb706",
+    ),
+    (
+        "embedding_gemma",
+        "24ab79cd769f2cc7c14b9b293a8dd33a139e09b307b7e60f9421d25f3dd28daa",
+        "e426040163c23d262542973613465902895b250f1d9ad16e273606bb16e6cd58",
+    ),
+];
+
+#[test]
+fn every_level_and_any_threads_give_the_recorded_embeddings() {
+    let long: Vec<String> = (0..LONG).map(|i| (1 + i * 37 % 110).to_string()).collect();
+    let long = long.join(",");
+    let ids = "2,5,49,48,19,9,46,61,113,78,16,27,67,99,12,95,66,98,42,79,3";
+    for (name, recorded, recorded_long) in EMBEDDINGS {
+        let path = common::golden("models").join(name).join(format!("{name}-f32.gguf"));
+        let model = path.to_str().expect("a path in UTF-8");
+        for (ids, pooling, recorded) in [(ids, "none", recorded), (&long, "mean", recorded_long)] {
+            let basic = ["embed", "--hash", "-m", model, "--ids", ids, "--pooling", pooling];
+            for level in Level::available() {
+                for threads in ["1", "2", "3"] {
+                    let arguments = ["--cpu", level.name().as_str(), "-t", threads];
+                    let found = common::stdout([&basic[..], &arguments].concat());
+                    assert_eq!(found, recorded, "{name}, {pooling}, with {arguments:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_embedding_does_not_depend_on_the_texts_beside_it_nor_on_context_and_batch() {
+    let texts = ["What was it?", "The quick brown fox jumps over the lazy dog, and on it goes.", "a"];
+    for name in ["bert", "modern_bert", "embedding_gemma"] {
+        let path = common::golden("models").join(name).join(format!("{name}-f32.gguf"));
+        let model = path.to_str().expect("a path in UTF-8");
+        let embed = |more: &[&str]| common::stdout([&["embed", "-m", model], more].concat());
+        let alone: Vec<String> = texts.iter().map(|text| embed(&[text])).collect();
+        assert_eq!(embed(&texts), alone.join("\n"), "{name}");
+        assert_eq!(embed(&[&texts[..], &["-c", "300", "-b", "2"]].concat()), alone.join("\n"), "{name}");
+    }
+}
+
+/// Models that embed of the folder of further goldens; what generates also embeds, in batches.
+#[test]
+fn no_architecture_makes_embeddings_depend_on_level_or_threads() {
+    for model in common::further_embedders() {
+        let hash = |arguments: &[&str]| {
+            let model = model.to_str().expect("a path in UTF-8");
+            let basic = ["embed", "--hash", "--pooling", "none", "--ids", IDS, "-m", model];
+            common::stdout([&basic, arguments].concat())
+        };
+        let expected = hash(&["--cpu", "reference", "-t", "1", "-b", "1"]);
+        for level in Level::available() {
+            for (threads, batch) in [("1", "1"), ("2", "7"), ("3", "64")] {
+                let arguments = ["--cpu", level.name().as_str(), "-t", threads, "-b", batch];
+                assert_eq!(hash(&arguments), expected, "{} with {arguments:?}", model.display());
+            }
+        }
+    }
+}
+
 /// The weights of `llama` are exact in bf16 and in f16, so that both formats hold the same model.
 #[test]
 fn formats_that_hold_the_same_floats_give_the_same_bits() {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use stonechat_core::plan::{ActivationMode, KvFormat};
-use stonechat_core::{Limits, Model, Plan, Session};
+use stonechat_core::{Limits, Model, Plan, Pooling, Session};
 use stonechat_gguf::Gguf;
 use stonechat_kernels::{Level, LevelName};
 use stonechat_runtime::{Arena, Home, MappedFile, Pool, default_threads, manifest};
@@ -153,6 +153,18 @@ impl Engine<'_> {
         result.map_err(|error| self.failed(error))?;
         Ok(self.file.check()?)
     }
+
+    /// Hands out the embeddings of a text.
+    pub fn embed(
+        &mut self,
+        tokens: &[u32],
+        pooling: Pooling,
+        each: &mut dyn FnMut(&[f32]),
+    ) -> Result<(), Failure> {
+        let result = self.session.embed(tokens, pooling, &self.pool.with(self.threads.batch), each);
+        result.map_err(|error| self.failed(error))?;
+        Ok(self.file.check()?)
+    }
 }
 
 /// Maps a model and checks its header.
@@ -162,13 +174,30 @@ pub fn open(file: &MappedFile) -> Result<Gguf<'_>, Failure> {
     gguf.map_err(|error| Failure::in_model(file.path(), error))
 }
 
-/// Loads a model and hands it, ready to compute, to `work`. `outputs` positions' logits are computed together.
+/// Loads a model and hands it, ready to continue texts, to `work`. `outputs` positions' logits are computed together.
 pub fn with<T>(
     model: Option<&str>,
     args: &EngineArgs,
     outputs: usize,
     cpu: Option<LevelName>,
     work: impl FnOnce(Engine<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let plan = |file: &MappedFile, model: &Model<'_>| {
+        if !model.hyperparameters().causal {
+            return Err(Failure::in_model(file.path(), stonechat_core::Error::LooksAhead));
+        }
+        Ok((args.plan(file.path(), model, outputs)?, ()))
+    };
+    planned(model, args, cpu, plan, |engine, ()| work(engine))
+}
+
+/// Loads a model, and hands it to `work` with what `plan` found out while it made the plan.
+pub fn planned<P, T>(
+    model: Option<&str>,
+    args: &EngineArgs,
+    cpu: Option<LevelName>,
+    plan: impl FnOnce(&MappedFile, &Model<'_>) -> Result<(Plan, P), Failure>,
+    work: impl FnOnce(Engine<'_>, P) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let level = level(cpu)?;
     let path = locate(model)?;
@@ -178,11 +207,12 @@ pub fn with<T>(
     let gguf = open(&file)?;
     let at_file = |error| Failure::in_model(file.path(), error);
     let model = Model::from_gguf(&gguf).map_err(at_file)?;
-    let plan = args.plan(file.path(), &model, outputs)?;
+    let (plan, found) = plan(&file, &model)?;
     let mut arena = Arena::new(plan.bytes())?;
     let pool = Pool::new(plan.limits().threads)?;
     pool.place_caller();
     let session = Session::new(&model, &plan, arena.as_mut_slice(), level).map_err(at_file)?;
     let load = start.elapsed();
-    work(Engine { session, pool: &pool, threads: args.threads()?, plan: &plan, file: &file, level, load })
+    let threads = args.threads()?;
+    work(Engine { session, pool: &pool, threads, plan: &plan, file: &file, level, load }, found)
 }

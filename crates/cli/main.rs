@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod embed;
 mod engine;
 mod failure;
 mod inspect;
@@ -52,6 +53,7 @@ fn dispatch(program: &Program) -> Result<(), Failure> {
         Command::Run(args) => run::run(args, cpu),
         Command::Logits(args) => logits::run(args, cpu),
         Command::Tokenize(args) => tokenize::run(args),
+        Command::Embed(args) => embed::run(args, cpu),
         Command::Bench(args) => bench::run(args, &program.levels),
         Command::Perplexity(args) => perplexity::run(args, cpu),
         Command::Inspect(args) => inspect::run(args, cpu),

@@ -15,7 +15,8 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
     let file = MappedFile::open(engine::locate(Some(&args.file))?)?;
     let gguf = engine::open(&file)?;
     let model = Model::from_gguf(&gguf).map_err(|error| Failure::in_model(file.path(), error))?;
-    let plan = args.engine.plan(file.path(), &model, 1)?;
+    // What cannot continue a text gives embeddings alone.
+    let plan = args.engine.plan(file.path(), &model, usize::from(model.hyperparameters().causal))?;
     // What a token reads of the file: all of it but for experts that it does not choose, and other tokens' embeddings.
     let token = model.cost().map_err(|error| Failure::in_model(file.path(), error))?.bytes(1, 1);
     let limits = plan.limits();

@@ -17,7 +17,7 @@ use crate::Error;
 use crate::arch::{self, Gate, NormTensor, Presence, QkNorm, Shared, Spec};
 
 pub use keys::Keys;
-use keys::Path;
+use keys::{MOST_WIDTH, Path};
 pub use shape::{Experts, Hyperparameters, Layer};
 pub(crate) use tensors::Weight;
 pub use tensors::{Norm, NormTensors};
@@ -40,7 +40,9 @@ pub struct Model<'a> {
     embedding: Matrix<'a>,
     head: Matrix<'a>,
     positions: Option<Matrix<'a>>,
+    token_types: Option<Matrix<'a>>,
     layer_inputs: Option<LayerInputs<'a>>,
+    dense: [Option<Matrix<'a>>; 2],
 }
 
 /// Where each layer's own input comes from: a row for each token, and a projection of the embedding, each for all layers.
@@ -57,9 +59,6 @@ impl<'a> Model<'a> {
         let mut spec =
             *arch::find(architecture).ok_or(Error::UnknownArchitecture(Name::new(architecture)))?;
         let keys = Keys { gguf, prefix: spec.name };
-        if keys.opt_bool("attention.causal")? == Some(false) {
-            return Err(keys.bad("attention.causal", "true: models that look ahead do not generate"));
-        }
         (spec.adapt)(&keys, &mut spec)?;
         let embedding = tensor(gguf, "token_embd.weight")?;
         let vocabulary = usize::try_from(shape(&embedding)[0]).unwrap_or(0);
@@ -72,6 +71,12 @@ impl<'a> Model<'a> {
         };
         let global = |name, rows, cols| matrix(&tensor(gguf, name)?, [rows, cols]);
         let positions = spec.positions.then(|| global("position_embd.weight", h.context, h.embedding));
+        let token_types = match spec.token_types {
+            Presence::Never => None,
+            Presence::Maybe => gguf.tensor("token_types.weight"),
+            Presence::Always => Some(tensor(gguf, "token_types.weight")?),
+        };
+        let token_types = token_types.map(|types| matrix(&types, [rows(&types).max(1), h.embedding]));
         let all_inputs = h.layers * h.layer_input;
         let layer_inputs = (all_inputs > 0).then(|| {
             let embedding = global("per_layer_token_embd.weight", vocabulary, all_inputs)?;
@@ -85,7 +90,9 @@ impl<'a> Model<'a> {
             embedding,
             head,
             positions: positions.transpose()?,
+            token_types: token_types.transpose()?,
             layer_inputs: layer_inputs.transpose()?,
+            dense: dense(gguf, h.embedding)?,
         };
         model.check()?;
         Ok(model)
@@ -153,11 +160,26 @@ impl<'a> Model<'a> {
         self.positions.as_ref()
     }
 
+    /// The vectors for tokens of a first text, a second, and so on.
+    pub const fn token_types(&self) -> Option<&Matrix<'a>> {
+        self.token_types.as_ref()
+    }
+
+    /// The matrices that an embedding goes through one after another.
+    pub fn dense(&self) -> impl Iterator<Item = &Matrix<'a>> {
+        self.dense.iter().flatten()
+    }
+
+    /// The longest vector that goes into one of these matrices or comes out.
+    pub(crate) fn widest_embedding(&self) -> usize {
+        self.dense().map(Matrix::rows).fold(self.hyperparameters.embedding, usize::max)
+    }
+
     pub(crate) const fn layer_inputs(&self) -> Option<&LayerInputs<'a>> {
         self.layer_inputs.as_ref()
     }
 
-    fn keys(&self) -> Keys<'_, 'a> {
+    pub(crate) fn keys(&self) -> Keys<'_, 'a> {
         Keys { gguf: &self.gguf, prefix: self.spec.name }
     }
 
@@ -198,15 +220,22 @@ impl<'a> Model<'a> {
     pub(crate) fn each_global_vector(&self, each: &mut EachGlobal<'_, 'a>) -> Result<(), Error> {
         let h = &self.hyperparameters;
         let named = |name, len| self.gguf.tensor(name).map(|tensor| vector(&tensor, len)).transpose();
-        let plain = self.spec.norms.iter().any(|norm| norm.norm == Norm::Output && norm.tensor.is_empty());
-        let weight = if plain {
-            Vector::Ones
-        } else {
-            vector(&tensor(&self.gguf, "output_norm.weight")?, h.embedding)?
-        };
-        each(GlobalVector::Norm, &[weight])?;
-        if let Some(bias) = named("output_norm.bias", h.embedding)? {
-            each(GlobalVector::NormBias, &[bias])?;
+        let norms = |which| self.spec.norms.iter().find(move |norm| norm.norm == which);
+        if norms(Norm::Output).is_some_and(|norm| norm.tensor.is_empty()) {
+            each(GlobalVector::Norm, &[Vector::Ones])?;
+        } else if norms(Norm::FeedForwardSum).is_none() {
+            let weight = vector(&tensor(&self.gguf, "output_norm.weight")?, h.embedding)?;
+            each(GlobalVector::Norm, &[weight])?;
+            if let Some(bias) = named("output_norm.bias", h.embedding)? {
+                each(GlobalVector::NormBias, &[bias])?;
+            }
+        }
+        if self.spec.embedding_norm == Presence::Always {
+            let weight = vector(&tensor(&self.gguf, "token_embd_norm.weight")?, h.embedding)?;
+            each(GlobalVector::EmbeddingNorm, &[weight])?;
+            if let Some(bias) = named("token_embd_norm.bias", h.embedding)? {
+                each(GlobalVector::EmbeddingNormBias, &[bias])?;
+            }
         }
         if let Some(bias) = named("output.bias", h.vocabulary)? {
             each(GlobalVector::HeadBias, &[bias])?;
@@ -394,9 +423,31 @@ pub(crate) enum LayerVector {
 pub(crate) enum GlobalVector {
     Norm,
     NormBias,
+    EmbeddingNorm,
+    EmbeddingNormBias,
     HeadBias,
     InputNorm,
     RopeFactors,
+}
+
+/// The matrices `dense_2` and `dense_3`, as sentence-transformers numbers them, behind an embedding of this length.
+fn dense<'a>(gguf: &Gguf<'a>, embedding: usize) -> Result<[Option<Matrix<'a>>; 2], Error> {
+    let mut width = embedding;
+    let mut read = |name, bias: &str| {
+        if gguf.tensor(bias).is_some() {
+            return Err(Error::StrayTensor(Name::new(bias)));
+        }
+        let Some(tensor) = gguf.tensor(name) else { return Ok(None) };
+        let matrix = matrix(&tensor, [rows(&tensor).clamp(1, MOST_WIDTH), width])?;
+        width = matrix.rows();
+        Ok(Some(matrix))
+    };
+    Ok([read("dense_2.weight", "dense_2.bias")?, read("dense_3.weight", "dense_3.bias")?])
+}
+
+/// The rows that a tensor has.
+fn rows(tensor: &Tensor<'_>) -> usize {
+    usize::try_from(shape(tensor)[0]).unwrap_or(0)
 }
 
 #[inline(never)]

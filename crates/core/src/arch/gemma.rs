@@ -1,10 +1,10 @@
-//! Gemma (arXiv:2403.08295), Gemma 2 (arXiv:2408.00118), Gemma 3 (arXiv:2503.19786), Gemma 4.
+//! Gemma (arXiv:2403.08295), Gemma 2 (arXiv:2408.00118), Gemma 3 (arXiv:2503.19786), Gemma 4, EmbeddingGemma.
 //!
 //! GELU in the gate, embeddings multiplied by the root of their length (the 1 that Gemma adds to weights of norms is
 //! already in the file). Gemma 2 has norms on both sides, a window in every other layer, caps on scores and logits;
 //! Gemma 3 norms of q and k in place of the caps, five layers with a window to one without, which rotate on another base.
 //! Gemma 4 adds an input of its own for each layer, layers that attend to the keys and values of earlier ones, heads of
-//! two lengths, and a norm of values.
+//! two lengths, and a norm of values. EmbeddingGemma (arXiv:2509.20354) is Gemma 3 whose tokens attend to both sides.
 
 use super::{EmbeddingScale, LocalRope, Scale, Spec, Windows, always, plain};
 use crate::model::{Norm, NormTensors};
@@ -79,5 +79,13 @@ pub const GEMMA4: Spec = Spec {
         None | Some(0) => Ok(()),
         Some(_) => Err(keys.bad("expert_count", "0: Gemma 4 with experts is not supported yet")),
     },
+    ..GEMMA3
+};
+
+pub const GEMMA_EMBEDDING: Spec = Spec {
+    name: "gemma-embedding",
+    windows: Windows::Layers { period: 6, default: 512 },
+    causal: false,
+    adapt: |_, _| Ok(()),
     ..GEMMA3
 };

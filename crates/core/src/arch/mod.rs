@@ -7,9 +7,11 @@
 
 mod apertus;
 mod arcee;
+mod bert;
 mod bitnet;
 mod cohere;
 mod ernie;
+mod eurobert;
 mod exaone;
 mod falcon;
 mod gemma;
@@ -21,6 +23,7 @@ mod granite;
 mod hunyuan;
 mod llama;
 mod mistral3;
+mod modern_bert;
 mod mpt;
 mod nemotron;
 mod olmo;
@@ -66,8 +69,16 @@ pub struct Spec {
     pub values_may_be_keys: bool,
     /// `attn_sinks`: a score of each head for no position at all.
     pub sinks: Presence,
+    /// ALiBi's key `attention.max_alibi_bias`, where a file does not say.
+    pub alibi: f32,
+    /// Whether tokens attend only to those before them, where the key `attention.causal` does not say.
+    pub causal: bool,
     /// Whether a learned vector for each position is added to the embedding.
     pub positions: bool,
+    /// `token_types`: of its vectors, that of the first text is added to the embedding.
+    pub token_types: Presence,
+    /// `token_embd_norm`: a norm of the embedding.
+    pub embedding_norm: Presence,
     /// Whether attention and feed-forward part read the same residual stream, and are added to it together.
     pub parallel: bool,
     /// Whether, and where, the feed-forward part has a gate.
@@ -100,7 +111,11 @@ impl Spec {
         qk_norm_after_rope: false,
         values_may_be_keys: false,
         sinks: Presence::Never,
+        alibi: 0.0,
+        causal: true,
         positions: false,
+        token_types: Presence::Never,
+        embedding_norm: Presence::Never,
         parallel: false,
         gate: Gate::Separate,
         activation: Activation::Silu,
@@ -213,6 +228,12 @@ pub enum Windows {
         /// The length of the window where the file does not say.
         default: usize,
     },
+    /// Where the file says how long the window is: the layers that `attention.sliding_window_pattern` names, or all but
+    /// the first of every `period`.
+    AllButFirst {
+        /// Of so many layers the first attends to everything.
+        period: usize,
+    },
 }
 
 /// What q·k is multiplied by.
@@ -305,17 +326,23 @@ pub enum Shared {
 pub const ALL: &[Spec] = &[
     apertus::SPEC,
     arcee::SPEC,
+    bert::BERT,
+    bert::NOMIC_BERT,
+    bert::JINA_BERT_V2,
+    bert::JINA_BERT_V3,
     bitnet::SPEC,
     cohere::COMMAND_R,
     cohere::COHERE2,
     ernie::ERNIE,
     ernie::ERNIE_MOE,
+    eurobert::SPEC,
     exaone::EXAONE4,
     falcon::SPEC,
     gemma::GEMMA,
     gemma::GEMMA2,
     gemma::GEMMA3,
     gemma::GEMMA4,
+    gemma::GEMMA_EMBEDDING,
     glm::GLM4,
     glm::GLM4_MOE,
     gpt2::SPEC,
@@ -325,7 +352,9 @@ pub const ALL: &[Spec] = &[
     granite::GRANITE_MOE,
     hunyuan::SPEC,
     llama::SPEC,
+    llama::LLAMA_EMBED,
     mistral3::SPEC,
+    modern_bert::SPEC,
     mpt::SPEC,
     nemotron::SPEC,
     olmo::OLMO,

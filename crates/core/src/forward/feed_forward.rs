@@ -5,7 +5,7 @@ use stonechat_kernels::elementwise::{self, Activation, NotFinite};
 use stonechat_kernels::split::Chunks;
 use stonechat_kernels::{Level, Workers, matmul};
 
-use super::norm::{Arrival, Norms};
+use super::norm::Norms;
 use super::rows::{Input, enter, share, share_out};
 use super::{Buffers, Pass, few};
 use crate::arch::Gate;
@@ -77,7 +77,7 @@ impl Pass<'_, '_> {
     /// `(norm(W x / sqrt(e)) + sqrt(n) embedding[token]) / sqrt(2)`, n values.
     pub(super) fn layer_inputs(&mut self, tokens: &[u32], position: usize) -> Result<(), NotFinite> {
         let t = tokens.len();
-        self.norm(Arrival::Embedding(tokens, position), None, t, false)?;
+        self.norm(self.embedding(tokens, position), None, t, false)?;
         let Some(inputs) = self.model.layer_inputs() else { return Ok(()) };
         let (h, level) = (self.model.hyperparameters(), self.level);
         let (e, n, all) = (h.embedding, h.layer_input, h.layers * h.layer_input);

@@ -53,6 +53,8 @@ pub struct Hyperparameters {
     pub qkv_clamp: f32,
     /// The largest slope of ALiBi is `2^(-alibi / heads)`; 0 for no ALiBi.
     pub alibi: f32,
+    /// Whether tokens attend only to those before them.
+    pub causal: bool,
     /// How much queries grow with the logarithm of the number of original contexts before them; 0 for not at all.
     pub temperature: f32,
 }
@@ -158,7 +160,7 @@ impl Layer {
         self.gate_is_in_up != 0
     }
 
-    /// How many positions a token attends to at most.
+    /// How many positions a token attends to at most up to its own.
     pub const fn window(&self) -> usize {
         if self.window == NONE { usize::MAX } else { self.window as usize }
     }
@@ -216,7 +218,11 @@ impl Hyperparameters {
             score_scale: 0.0,
             score_cap: keys.at_least_0("attn_logit_softcapping")?,
             qkv_clamp: keys.at_least_0("attention.clamp_kqv")?,
-            alibi: keys.at_least_0("attention.max_alibi_bias")?,
+            alibi: match keys.at_least_0("attention.max_alibi_bias")? {
+                0.0 => spec.alibi,
+                alibi => alibi,
+            },
+            causal: keys.opt_bool("attention.causal")?.unwrap_or(spec.causal),
             temperature: keys.at_least_0("attention.temperature_scale")?,
         };
         for number in 0..all.layers {
@@ -281,6 +287,8 @@ impl Layer {
             return Err(keys.bad("attention.head_count", "a multiple of attention.head_count_kv"));
         }
         let window = window(keys, spec, number)?;
+        // A token that attends to both sides stands in the middle of its window.
+        let window = if h.causal { window } else { window.map(|length| length / 2 + 1) };
         let head_dim = head_dim(keys, h.embedding, heads, window.is_some())?;
         if heads.checked_mul(head_dim).is_none_or(|dim| dim > MOST_WIDTH) {
             return Err(keys.bad("attention.head_count", "such that all heads together stay below 2^24"));
@@ -318,7 +326,11 @@ impl Layer {
 #[inline(never)]
 fn window(keys: &Keys<'_, '_>, spec: &Spec, number: usize) -> Result<Option<usize>, Error> {
     const PATTERN: &str = "attention.sliding_window_pattern";
-    let Windows::Layers { period, default } = spec.windows else { return Ok(None) };
+    let (period, default, first) = match spec.windows {
+        Windows::None => return Ok(None),
+        Windows::Layers { period, default } => (period, default, false),
+        Windows::AllButFirst { period } => (period, 0, true),
+    };
     let length = match keys.opt_u32("attention.sliding_window")? {
         None => default,
         Some(length) => length as usize,
@@ -327,7 +339,7 @@ fn window(keys: &Keys<'_, '_>, spec: &Spec, number: usize) -> Result<Option<usiz
         keys.opt_flag_in(PATTERN, number)? == Some(true)
     } else {
         let period = keys.opt_u32(PATTERN)?.map_or(period, |period| period as usize);
-        period == 0 || number % period < period - 1
+        period == 0 || number % period != if first { 0 } else { period - 1 }
     };
     Ok((has_window && length > 0).then_some(length))
 }
