@@ -433,15 +433,32 @@ fn experts_and_windows_that_cannot_be() {
     );
 }
 
+/// A golden llama whose vocabulary has no BOS.
+fn llama_with_bpe() -> Vec<u8> {
+    let bytes = fs::read(golden("models/llama_tied_rope3/llama_tied_rope3-f32.gguf")).expect("a golden");
+    let gguf = Gguf::parse(&bytes).expect("a GGUF file");
+    let mut writer = Writer::new();
+    for (key, value) in
+        gguf.metadata().filter(|(key, _)| !key.contains("bos_token") && !key.ends_with(".pre"))
+    {
+        writer.metadata(key, value).expect("what the file had");
+    }
+    writer.metadata("tokenizer.ggml.pre", "gpt-2").expect("a new key");
+    for tensor in gguf.tensors() {
+        writer.tensor(tensor.name, &tensor.dims, tensor.ty, tensor.data).expect("what the file had");
+    }
+    writer.finish().expect("a GGUF file")
+}
+
 /// A golden BERT with other values of keys, and without some tensors.
 fn bert(change: &dyn Fn(Broken) -> Broken) -> Vec<u8> {
-    change(Broken::new("models/bert/bert-f32.gguf")).0
+    change(Broken::new("models/bert/bert-BF16.gguf")).0
 }
 
 #[test]
 fn models_that_embed_and_texts_that_cannot_be_embedded() {
     let folder = Folder::new();
-    let bert_file = golden("models/bert/bert-f32.gguf");
+    let bert_file = golden("models/bert/bert-BF16.gguf");
     let bert_file = bert_file.to_str().expect("UTF-8");
     let embed = |flags: &[&str], code, words: &[&str]| {
         refused(&[&["embed", "-m", bert_file], flags].concat(), code, words);
@@ -498,9 +515,17 @@ fn models_that_embed_and_texts_that_cannot_be_embedded() {
         &|file| file.number("tokenizer.ggml.cls_token_id", 9999u32.to_le_bytes()),
         &["tokenizer.ggml.cls_token_id", AGAIN],
     );
-    // A file may ask for the first token's vector, and for no first token.
-    let file = folder.file("first.gguf", &llama_as("qwen2", &[]));
-    refused(&["embed", "-m", &file, "a dog"], 1, &["`blk.0.attn_q.bias` is missing"]);
+    // Nothing begins the texts of this vocabulary.
+    let file = folder.file("first.gguf", &llama_with_bpe());
+    refused(
+        &["embed", "-m", &file, "--pooling", "cls", "a dog"],
+        1,
+        &[
+            &file,
+            "the token with which texts begin, but the vocabulary adds none",
+            "choose another way (--pooling)",
+        ],
+    );
 }
 
 #[test]

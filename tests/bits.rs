@@ -109,7 +109,7 @@ fn no_architecture_makes_bits_depend_on_level_threads_or_batch() {
 }
 
 /// Models that embed, and the hash of the vectors of [`IDS`] and of [`LONG`] tokens.
-const EMBEDDINGS: [(&str, &str, &str); 5] = [
+const EMBEDDINGS: [(&str, &str, &str); 8] = [
     (
         "bert",
         "49f06354a23b97228d68551566ce7bb724cb4b98fe4704e1189f9d8e6f499c83",
@@ -121,19 +121,34 @@ const EMBEDDINGS: [(&str, &str, &str); 5] = [
         "fa23254cabd59074aa310c2cc0b651b01f894ea1464fe9d6fadaf32f564b0de4",
     ),
     (
+        "nomic_bert_moe",
+        "0814bc700288ebe91e4ddd54947a0e54a72c61167d5f09d5e39ab4d34913ec19",
+        "9817b1bdd2d1b70bf2e4ff20a63ba784aaf0b148ac753c9abbce50e9be3cd42c",
+    ),
+    (
         "jina_bert_v2",
-        "2a8a1739967e1bb771edc8569be8c39b294bcfab59b47618aa8ada677fb4ea60",
-        "eeadd6bee60c0baa9bff3acbb340ca3258c2c36eb04e54ae482f3c80cc01ce24",
+        "01dfae64f91aa3c764d73d4d04918a7796d3f9842375ac7610eaa1d78ab5f55e",
+        "5c349e688ca4c921d2228a4b631ec8e918a01f2f92beaf7321ad03208a61ca5e",
+    ),
+    (
+        "jina_bert_v3",
+        "3a15a9fd0d098733f4aca4526fc78fd4e21a26471507c0db67a8207d0f3c1b2e",
+        "af47f8123cc3b462344d15b408d0cc0235604b1727992afbd11c5a6e29da3467",
     ),
     (
         "modern_bert",
-        "b7a149686d5f4b8037fc43278e016bcd44bfddbecf7c580b05bde0ff0944501d",
-        "1c547ccc81187414c5d9b0cdf3f5b6075f2c10ac3ab5b553a8bda3d73f2cb706",
+        "3a5041e69f4f27662f9811fb7e4dce771380f91db8d681943f206fc5549daf28",
+        "05b04ab558689b2c0e2cd990ac304634a74b1bd07b882f633acf07852976da5a",
+    ),
+    (
+        "eurobert",
+        "2610cd517b973d29a958486e010b8ae8ff71a3cbeec165c9d061fb504f967beb",
+        "c891d213464a7626d4b1a01fcadad70a014cb88ee880bde58469dcf0754fcf60",
     ),
     (
         "embedding_gemma",
-        "24ab79cd769f2cc7c14b9b293a8dd33a139e09b307b7e60f9421d25f3dd28daa",
-        "e426040163c23d262542973613465902895b250f1d9ad16e273606bb16e6cd58",
+        "ea08c5c1bb06f6341a982ebfe41da2e6c2eabdf9bb4e78bf1cf06b0d10a7b4e0",
+        "2130ba3cd88cfc72dfa6e92cf8328c240be5c3393e66e62e3096e9b53b8b080d",
     ),
 ];
 
@@ -143,7 +158,7 @@ fn every_level_and_any_threads_give_the_recorded_embeddings() {
     let long = long.join(",");
     let ids = "2,5,49,48,19,9,46,61,113,78,16,27,67,99,12,95,66,98,42,79,3";
     for (name, recorded, recorded_long) in EMBEDDINGS {
-        let path = common::golden("models").join(name).join(format!("{name}-f32.gguf"));
+        let path = common::golden("models").join(name).join(format!("{name}-BF16.gguf"));
         let model = path.to_str().expect("a path in UTF-8");
         for (ids, pooling, recorded) in [(ids, "none", recorded), (&long, "mean", recorded_long)] {
             let basic = ["embed", "--hash", "-m", model, "--ids", ids, "--pooling", pooling];
@@ -162,7 +177,7 @@ fn every_level_and_any_threads_give_the_recorded_embeddings() {
 fn an_embedding_does_not_depend_on_the_texts_beside_it_nor_on_context_and_batch() {
     let texts = ["What was it?", "The quick brown fox jumps over the lazy dog, and on it goes.", "a"];
     for name in ["bert", "modern_bert", "embedding_gemma"] {
-        let path = common::golden("models").join(name).join(format!("{name}-f32.gguf"));
+        let path = common::golden("models").join(name).join(format!("{name}-BF16.gguf"));
         let model = path.to_str().expect("a path in UTF-8");
         let embed = |more: &[&str]| common::stdout([&["embed", "-m", model], more].concat());
         let alone: Vec<String> = texts.iter().map(|text| embed(&[text])).collect();

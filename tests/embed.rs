@@ -10,7 +10,16 @@ use std::process::Stdio;
 use serde_json::Value;
 
 /// What `tests/golden` has.
-const MODELS: [&str; 5] = ["bert", "nomic_bert", "jina_bert_v2", "modern_bert", "embedding_gemma"];
+const MODELS: [&str; 8] = [
+    "bert",
+    "nomic_bert",
+    "nomic_bert_moe",
+    "jina_bert_v2",
+    "jina_bert_v3",
+    "modern_bert",
+    "eurobert",
+    "embedding_gemma",
+];
 /// How far an f32 number may be from that of transformers: both round, in different orders.
 const TOLERANCE: f64 = 2e-4;
 /// How near, as a cosine, an embedding in int8 must be to that in f32.
@@ -19,7 +28,7 @@ const NEAR: f64 = 0.999;
 fn golden(name: &str) -> (PathBuf, Value) {
     let folder = common::golden("models").join(name);
     let text = std::fs::read(folder.join(format!("{name}.json"))).expect("a golden");
-    (folder.join(format!("{name}-f32.gguf")), serde_json::from_slice(&text).expect("JSON"))
+    (folder.join(format!("{name}-BF16.gguf")), serde_json::from_slice(&text).expect("JSON"))
 }
 
 fn embed(model: &Path, arguments: &[&str]) -> Vec<Vec<f64>> {
@@ -183,7 +192,7 @@ fn json_has_the_shape_of_openais_interface() {
     };
     let answer = json(&[]);
     let plain = embed(&model, &["a dog", "the cat"]);
-    assert_eq!((answer["object"].as_str(), answer["model"].as_str()), (Some("list"), Some("bert-f32.gguf")));
+    assert_eq!((answer["object"].as_str(), answer["model"].as_str()), (Some("list"), Some("bert-BF16.gguf")));
     let tokens = answer["usage"]["prompt_tokens"].as_u64().expect("a number");
     assert!(tokens > 4 && answer["usage"]["total_tokens"].as_u64() == Some(tokens));
     for (index, (datum, plain)) in answer["data"].as_array().expect("data").iter().zip(&plain).enumerate() {

@@ -1,8 +1,9 @@
 """Writes ../models/ for models that embed: seeded tiny ones as GGUF, and what transformers (float32, eager) answers.
 
-For each `<name>/<name>-f32.gguf` and `<name>/<name>.json`. All have one WordPiece vocabulary of this script's making, whose
-ids come from the library `tokenizers`. Jina's second BERT, which transformers does not have, is its BERT with a gate put
-into the feed-forward part and ALiBi on both sides given as the mask; EmbeddingGemma's dense layers are two products here.
+For each `<name>/<name>-BF16.gguf` and `<name>/<name>.json`. All have one WordPiece vocabulary of this script's making, whose
+ids come from the library `tokenizers`. Two that transformers does not have are others with parts put in: Jina's second BERT
+is its BERT with a gate and with ALiBi on both sides given as the mask, Nomic's with experts is Nomic's without a gate, its
+second layer with experts. EmbeddingGemma's dense layers are two products here.
 """
 
 import json
@@ -17,6 +18,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 OUT = Path(__file__).parent.parent / "models"
 CONTEXT, HIDDEN, FFN, HEADS, EPSILON = 320, 32, 64, 4, 1e-6
+EXPERTS, EXPERTS_USED = 4, 2
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 WORDS = "the a of and to in is it that was for on are as with his they at be this from have or by one had not but what all"
@@ -44,8 +46,10 @@ class Golden:
     globals: dict  # what belongs to no layer
     pooling: gguf.PoolingType = MEAN
     layers: str = "layers"
+    has_pooler: bool = True  # in transformers, as a choice
     dense: bool = False
     alibi: bool = False
+    experts: bool = False
 
 
 common = {
@@ -98,6 +102,25 @@ MODELS = [
         BERT_GLOBALS,
     ),
     Golden(
+        "nomic_bert_moe",
+        "nomic-bert-moe",
+        "every second layer with experts without gates",
+        transformers.NomicBertConfig(num_hidden_layers=2, layer_norm_eps=EPSILON, **common),
+        transformers.NomicBertModel,
+        ATTENTION
+        | {
+            "mlp.up": "ffn_up",
+            "mlp.down": "ffn_down",
+            "mlp.router": "ffn_gate_inp",
+            "mlp.ups": "ffn_up_exps",
+            "mlp.downs": "ffn_down_exps",
+            "post_attention_layernorm": "attn_output_norm",
+            "post_mlp_layernorm": "layer_output_norm",
+        },
+        BERT_GLOBALS,
+        experts=True,
+    ),
+    Golden(
         "jina_bert_v2",
         "jina-bert-v2",
         "BERT with ALiBi on both sides and a GELU gate",
@@ -134,6 +157,7 @@ MODELS = [
         },
         {"embeddings.tok_embeddings": "token_embd", "embeddings.norm": "token_embd_norm", "final_norm": "output_norm"},
         pooling=CLS,
+        has_pooler=False,
     ),
     Golden(
         "embedding_gemma",
@@ -162,7 +186,33 @@ MODELS = [
             "post_feedforward_layernorm": "post_ffw_norm",
         },
         {"embed_tokens": "token_embd", "norm": "output_norm"},
+        has_pooler=False,
         dense=True,
+    ),
+    Golden(
+        "jina_bert_v3",
+        "jina-bert-v3",
+        "BERT with rotation",
+        transformers.JinaEmbeddingsV3Config(num_hidden_layers=2, layer_norm_eps=EPSILON, **common),
+        transformers.JinaEmbeddingsV3Model,
+        ATTENTION
+        | {
+            "mlp.fc1": "ffn_up",
+            "mlp.fc2": "ffn_down",
+            "post_attention_layernorm": "attn_output_norm",
+            "post_mlp_layernorm": "layer_output_norm",
+        },
+        BERT_GLOBALS,
+    ),
+    Golden(
+        "eurobert",
+        "eurobert",
+        "Llama that looks ahead",
+        transformers.EuroBertConfig(num_hidden_layers=2, rms_norm_eps=EPSILON, num_key_value_heads=2, **common),
+        transformers.EuroBertModel,
+        ATTENTION | GATED | {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"},
+        {"embed_tokens": "token_embd", "norm": "output_norm"},
+        has_pooler=False,
     ),
 ]
 
@@ -179,19 +229,56 @@ class Gated(torch.nn.Module):
         return torch.nn.functional.gelu(self.gate(x)) * self.dense(x)
 
 
+class Plain(torch.nn.Module):
+    """A feed-forward part without gate."""
+
+    def __init__(self):
+        super().__init__()
+        self.up = torch.nn.Linear(HIDDEN, FFN)
+        self.down = torch.nn.Linear(FFN, HIDDEN)
+
+    def forward(self, x):
+        return self.down(torch.nn.functional.gelu(self.up(x)))
+
+
+class Stack(torch.nn.Module):
+    """The matrices of all experts."""
+
+    def __init__(self, *shape):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(EXPERTS, *shape))
+
+
+class Experts(torch.nn.Module):
+    """The best two of some feed-forward parts, weighted by a softmax over all."""
+
+    def __init__(self):
+        super().__init__()
+        self.router = torch.nn.Linear(HIDDEN, EXPERTS, bias=False)
+        self.ups, self.downs = Stack(FFN, HIDDEN), Stack(HIDDEN, FFN)
+
+    def forward(self, x):
+        weights, ids = self.router(x).softmax(-1).topk(EXPERTS_USED)
+        hidden = torch.nn.functional.gelu(torch.einsum("bte,xfe->btxf", x, self.ups.weight))
+        outputs = torch.einsum("btxf,xef->btxe", hidden, self.downs.weight)
+        chosen = outputs.gather(2, ids[..., None].expand(*ids.shape, HIDDEN))
+        return (chosen * weights[..., None]).sum(2)
+
+
 def random_model(golden, seed):
     """Weights large enough that every part of the model moves the vectors; matrices are exact in bf16."""
     rng = np.random.default_rng(seed)
-    pooler = {} if "Bert" not in golden.model.__name__ or "Modern" in golden.model.__name__ else {"add_pooling_layer": False}
-    model = golden.model(golden.config, **pooler)
+    model = golden.model(golden.config, **({"add_pooling_layer": False} if golden.has_pooler else {}))
     if golden.alibi:
         for layer in model.encoder.layer:
             layer.intermediate = Gated()
+    if golden.experts:
+        model.layers[0].mlp, model.layers[1].mlp = Plain(), Experts()
     model = model.float().eval()
     for name, parameter in model.named_parameters():
         noise = rng.standard_normal(tuple(parameter.shape))
-        if parameter.ndim == 2:
-            gain = 1.0 if "embed" in name.lower() else 1.4 / np.sqrt(parameter.shape[1])
+        if parameter.ndim > 1:
+            gain = 1.0 if "embed" in name.lower() else 1.4 / np.sqrt(parameter.shape[-1])
             value = torch.from_numpy((noise * gain).astype(np.float32)).bfloat16().float()
         elif name.endswith("bias"):
             value = torch.from_numpy((0.3 * noise).astype(np.float32))
@@ -271,16 +358,21 @@ def write(path, golden, model, dense):
     writer.add_head_count(HEADS)
     writer.add_pooling_type(golden.pooling)
     writer.add_causal_attention(False)
-    if golden.dense:
+    writer.add_head_count_kv(getattr(config, "num_key_value_heads", None) or HEADS)
+    if hasattr(config, "rms_norm_eps"):
         writer.add_layer_norm_rms_eps(EPSILON)
-        writer.add_head_count_kv(config.num_key_value_heads)
+    else:
+        writer.add_layer_norm_eps(EPSILON)
+    if golden.dense:
         writer.add_key_length(config.head_dim)
         writer.add_value_length(config.head_dim)
         # In transformers a window has an end on each side that is not in it.
         writer.add_sliding_window(2 * (config.sliding_window - 1))
         writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in config.layer_types])
-    else:
-        writer.add_layer_norm_eps(EPSILON)
+    if golden.experts:
+        writer.add_expert_count(EXPERTS)
+        writer.add_expert_used_count(EXPERTS_USED)
+        writer.add_moe_every_n_layers(2)
     if golden.arch == "modern-bert":
         writer.add_sliding_window(config.local_attention)
         writer.add_sliding_window_pattern(2)
@@ -302,7 +394,12 @@ def write(path, golden, model, dense):
     writer.add_sep_token_id(3)
     writer.add_pad_token_id(0)
     for name, rows in tensors(golden, model, dense):
-        writer.add_tensor(name, np.ascontiguousarray(rows))
+        rows = np.ascontiguousarray(rows)
+        if rows.ndim > 1:
+            bf16 = gguf.GGMLQuantizationType.BF16
+            writer.add_tensor(name, gguf.quants.quantize(rows, bf16), raw_dtype=bf16)
+        else:
+            writer.add_tensor(name, rows)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -317,7 +414,7 @@ def make(seed, golden):
     folder = OUT / golden.name
     folder.mkdir(parents=True, exist_ok=True)
     model, dense = random_model(golden, seed)
-    write(folder / f"{golden.name}-f32.gguf", golden, model, dense)
+    write(folder / f"{golden.name}-BF16.gguf", golden, model, dense)
     rng = np.random.default_rng(seed)
     prompt, long = ([2, *rng.integers(5, len(VOCABULARY), count - 2).tolist(), 3] for count in (24, 300))
     rows, rows_long = vectors(golden, model, prompt), vectors(golden, model, long)

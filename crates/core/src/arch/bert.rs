@@ -1,10 +1,10 @@
 //! BERT (Devlin et al. 2018, arXiv:1810.04805) and what is built like it: tokens attend to those behind them, too, and norms
 //! are taken of the residual stream itself, behind each sum.
 //!
-//! Nomic's (Nussbaum et al. 2024, arXiv:2402.01613) rotates and has a gate, Jina's second version (Günther et al. 2023,
+//! Nomic's (Nussbaum et al. 2024, arXiv:2402.01613) rotates and has a gate, or (arXiv:2502.07972) experts without; Jina's second version (Günther et al. 2023,
 //! arXiv:2310.19923) has ALiBi on both sides and a gate, the third (Sturua et al. 2024, arXiv:2409.10173) rotates.
 
-use super::{Gate, NormKind, Presence, QkNorm, RopeLayers, Spec, always, maybe};
+use super::{Gate, NormKind, Presence, QkNorm, RopeLayers, Routing, Spec, always, maybe};
 use crate::model::{Norm, NormTensors};
 use stonechat_kernels::elementwise::{Activation, Rotation};
 
@@ -35,6 +35,14 @@ pub const NOMIC_BERT: Spec = Spec {
     gate: Gate::Separate,
     activation: Activation::Silu,
     ..BERT
+};
+
+pub const NOMIC_BERT_MOE: Spec = Spec {
+    name: "nomic-bert-moe",
+    gate: Gate::None,
+    activation: Activation::GeluErf,
+    routing: Routing { normalize: false, ..Spec::LLAMA.routing },
+    ..NOMIC_BERT
 };
 
 pub const JINA_BERT_V2: Spec = Spec {

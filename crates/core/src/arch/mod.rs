@@ -328,6 +328,7 @@ pub const ALL: &[Spec] = &[
     arcee::SPEC,
     bert::BERT,
     bert::NOMIC_BERT,
+    bert::NOMIC_BERT_MOE,
     bert::JINA_BERT_V2,
     bert::JINA_BERT_V3,
     bitnet::SPEC,

@@ -23,6 +23,11 @@ pub(super) struct Hidden {
 }
 
 impl Hidden {
+    /// The length of a row of `wide`.
+    pub const fn row(self) -> usize {
+        if self.has_gate { 2 * self.len } else { self.len }
+    }
+
     /// input[t] = activation(gate[t]) * up[t], for `rows` rows, also in f32 where `f32`.
     #[inline(never)]
     pub fn enter(
@@ -34,8 +39,7 @@ impl Hidden {
         scratch: &mut Scratch<'_>,
         f32: bool,
     ) -> Result<(), NotFinite> {
-        let Self { level, activation, has_gate, len: f } = self;
-        let row = if has_gate { 2 * f } else { f };
+        let (Self { level, activation, has_gate, len: f }, row) = (self, self.row());
         let chunk = if rows == 1 { share(f, workers.count()) } else { f };
         let parts = if f32 { input.parts_with_f32(rows, f, chunk) } else { input.parts(rows, f, chunk) };
         share_out(workers, parts, scratch, |part, input, lines| {

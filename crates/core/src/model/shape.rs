@@ -389,7 +389,10 @@ fn source(keys: &Keys<'_, '_>, spec: &Spec, layers: usize, number: usize) -> Res
 fn has_experts(keys: &Keys<'_, '_>, h: &Hyperparameters, number: usize) -> Result<bool, Error> {
     let dense = keys.opt_u32("leading_dense_block_count")?.unwrap_or(0) as usize;
     let step = keys.opt_size("interleave_moe_layer_step", MOST_LAYERS)?.unwrap_or(1);
-    Ok(h.experts.count > 0 && number >= dense && (number + 1).is_multiple_of(step))
+    // Nomic's way to say it: the second of every so many.
+    let every = keys.opt_nonzero("moe_every_n_layers", MOST_LAYERS)?;
+    let is_one_of = (number + 1).is_multiple_of(step) && every.is_none_or(|every| number % every == 1);
+    Ok(h.experts.count > 0 && number >= dense && is_one_of)
 }
 
 #[inline(never)]
