@@ -3,12 +3,11 @@
 //! All texts are tokenized first, so that the plan is for the longest of them. Each is then computed alone, so that its
 //! bits do not depend on the others.
 
-use std::fs;
 use std::io::{IsTerminal, Read, Write, stderr, stdin, stdout};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use stonechat_core::vocabulary::Encode;
+use stonechat_core::vocabulary::{self, Encode};
 use stonechat_core::{Model, Plan, Pooling, Vocabulary, embedding};
 use stonechat_kernels::LevelName;
 use stonechat_runtime::{Arena, Interrupt, MappedFile};
@@ -106,8 +105,10 @@ impl Texts {
         let (texts, name) = match &args.file {
             _ if !args.ids.is_empty() => (Vec::new(), String::new()),
             Some(path) => {
-                let bytes = fs::read(path).map_err(|error| Failure::at(path.display(), error))?;
-                (lines(&bytes), format!("{}: line", path.display()))
+                let text = MappedFile::open(path)?;
+                let lines = lines(&text);
+                text.check()?;
+                (lines, format!("{}: line", path.display()))
             }
             None if args.texts.is_empty() => {
                 let mut bytes = Vec::new();
@@ -149,11 +150,10 @@ fn prepare(
     model: &Model<'_>,
     texts: &Texts,
 ) -> Result<(Plan, Work), Failure> {
-    let at_file = |error| Failure::in_model(file.path(), error);
-    let pooling = pooling(args, model).map_err(at_file)?;
-    let mut arena = Arena::new(Vocabulary::memory(model.gguf()).map_err(|error| at_file(error.into()))?)?;
-    let vocabulary = Vocabulary::new(model.gguf(), arena.as_mut_slice());
-    let vocabulary = vocabulary.map_err(|error| at_file(error.into()))?;
+    let at_file = |error: vocabulary::Error| Failure::in_model(file.path(), error);
+    let pooling = pooling(args, file, model)?;
+    let mut arena = Arena::new(Vocabulary::memory(model.gguf()).map_err(at_file)?)?;
+    let vocabulary = Vocabulary::new(model.gguf(), arena.as_mut_slice()).map_err(at_file)?;
     let mut work = Work { texts: Vec::new(), pooling };
     if args.ids.is_empty() {
         let first = vocabulary.bos().filter(|_| vocabulary.add_bos());
@@ -200,7 +200,7 @@ fn prepare(
 }
 
 /// The pooling that was asked for, or else that of the file.
-fn pooling(args: &EmbedArgs, model: &Model<'_>) -> Result<Pooling, stonechat_core::Error> {
+fn pooling(args: &EmbedArgs, file: &MappedFile, model: &Model<'_>) -> Result<Pooling, Failure> {
     if let Some(pooling) = args.pooling {
         return Ok(match pooling {
             args::Pooling::None => Pooling::None,
@@ -209,7 +209,7 @@ fn pooling(args: &EmbedArgs, model: &Model<'_>) -> Result<Pooling, stonechat_cor
             args::Pooling::Last => Pooling::Last,
         });
     }
-    let stated = model.pooling()?;
+    let stated = model.pooling().map_err(|error| Failure::in_model(file.path(), error))?;
     if stated.is_none() && stderr().is_terminal() {
         eprintln!("The file names no pooling: the mean of the tokens' vectors is taken (--pooling).");
     }

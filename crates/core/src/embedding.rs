@@ -37,7 +37,7 @@ impl Model<'_> {
     /// The length of an embedding.
     pub fn embedding_len(&self, pooling: Pooling) -> usize {
         let pooled = self.dense().last().filter(|_| pooling != Pooling::None);
-        pooled.map_or(self.hyperparameters().embedding, |matrix| matrix.rows())
+        pooled.map_or(self.hyperparameters().embedding, stonechat_kernels::Matrix::rows)
     }
 }
 
