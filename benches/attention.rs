@@ -30,8 +30,15 @@ fn attention(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("attention-{}", format.as_str()));
         for depth in DEPTHS {
             group.throughput(Throughput::Bytes((2 * depth * head.keys.row_bytes()) as u64));
-            let queries =
-                Queries { rows: &rows, heads: HEADS, position: depth - 1, window: usize::MAX, slopes: &[] };
+            let queries = Queries {
+                rows: &rows,
+                heads: HEADS,
+                position: depth - 1,
+                window: usize::MAX,
+                ahead: 0,
+                end: depth,
+                slopes: &[],
+            };
             for level in common::levels() {
                 group.bench_function(BenchmarkId::new(level.name().as_str(), depth), |bencher| {
                     bencher.iter(|| {

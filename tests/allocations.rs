@@ -7,7 +7,7 @@ use std::path::Path;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use stonechat_core::plan::{ActivationMode, KvFormat};
-use stonechat_core::{Limits, Model, Plan, Sampler, Sampling, Session};
+use stonechat_core::{Limits, Model, Plan, Pooling, Sampler, Sampling, Session};
 use stonechat_gguf::Gguf;
 use stonechat_kernels::{Level, Workers};
 use stonechat_runtime::{Arena, MappedFile, Pool};
@@ -70,6 +70,34 @@ fn check(path: &Path, modes: &[(ActivationMode, KvFormat)], levels: &[Level]) {
     }
 }
 
+/// Embeddings of every kind, in a session that has room for nothing else.
+fn check_embeddings(path: &Path, levels: &[Level]) {
+    let file = MappedFile::open(path).expect("a model");
+    let gguf = Gguf::parse(&file).expect("a GGUF file");
+    let model = Model::from_gguf(&gguf).expect("a model that runs");
+    let tokens: Vec<u32> = (1..49).collect();
+    for threads in [1, 3] {
+        let pool = Pool::new(threads).expect("threads");
+        let limits = Limits { context: 64, batch: 16, threads, outputs: 0, ..Limits::default() };
+        let plan = Plan::new(&model, limits).expect("a plan");
+        for &level in levels {
+            let mut arena = Arena::new(plan.bytes()).expect("memory");
+            let mut session = Session::new(&model, &plan, arena.as_mut_slice(), level).expect("a session");
+            let mut vectors = 0;
+            let calls = calls(|| {
+                for pooling in [Pooling::None, Pooling::Mean, Pooling::Cls, Pooling::Last] {
+                    let each = &mut |vector: &[f32]| {
+                        vectors += 1;
+                        assert_eq!(vector.len(), model.embedding_len(pooling));
+                    };
+                    session.embed(&tokens, pooling, &pool, each).expect("embeddings");
+                }
+            });
+            assert_eq!((calls, vectors), (0, tokens.len() + 3), "{}, {}", path.display(), level.name());
+        }
+    }
+}
+
 #[test]
 fn nothing_is_allocated_once_a_session_exists() {
     // The counter sees the pool's threads: each box is taken and given back.
@@ -86,6 +114,14 @@ fn nothing_is_allocated_once_a_session_exists() {
         check(&path, &[(q8, KvFormat::F16), (q8, KvFormat::F32), (f32, KvFormat::F32)], &levels);
     }
     check(common::smollm2(), &[(q8, KvFormat::F16)], &[Level::detect()]);
+    for name in ["bert-BF16", "nomic_bert_moe-BF16", "modern_bert-BF16", "embedding_gemma-BF16", "llama-f32"]
+    {
+        let folder = name.split('-').next().expect("a word");
+        check_embeddings(&common::golden(&format!("models/{folder}/{name}.gguf")), &levels);
+    }
+    for model in common::further_embedders() {
+        check_embeddings(&model, &[Level::detect()]);
+    }
     for model in common::architectures().into_iter().chain(common::further_models()) {
         check(&model, &[(q8, KvFormat::F16), (f32, KvFormat::F32)], &[Level::detect()]);
     }

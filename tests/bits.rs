@@ -109,6 +109,103 @@ fn no_architecture_makes_bits_depend_on_level_threads_or_batch() {
     }
 }
 
+/// Models that embed, and the hash of the vectors of [`IDS`] and of [`LONG`] tokens.
+const EMBEDDINGS: [(&str, &str, &str); 8] = [
+    (
+        "bert",
+        "49f06354a23b97228d68551566ce7bb724cb4b98fe4704e1189f9d8e6f499c83",
+        "2e80ac0cf0c52df8954bc206cb967d5d9302c4b860d776834eed2932dde19f83",
+    ),
+    (
+        "nomic_bert",
+        "4b1cf492c89708514f15db3c3f290908c3df83586ded5e9b8bc6f069c072e6e6",
+        "fa23254cabd59074aa310c2cc0b651b01f894ea1464fe9d6fadaf32f564b0de4",
+    ),
+    (
+        "nomic_bert_moe",
+        "0814bc700288ebe91e4ddd54947a0e54a72c61167d5f09d5e39ab4d34913ec19",
+        "9817b1bdd2d1b70bf2e4ff20a63ba784aaf0b148ac753c9abbce50e9be3cd42c",
+    ),
+    (
+        "jina_bert_v2",
+        "01dfae64f91aa3c764d73d4d04918a7796d3f9842375ac7610eaa1d78ab5f55e",
+        "5c349e688ca4c921d2228a4b631ec8e918a01f2f92beaf7321ad03208a61ca5e",
+    ),
+    (
+        "jina_bert_v3",
+        "3a15a9fd0d098733f4aca4526fc78fd4e21a26471507c0db67a8207d0f3c1b2e",
+        "af47f8123cc3b462344d15b408d0cc0235604b1727992afbd11c5a6e29da3467",
+    ),
+    (
+        "modern_bert",
+        "3a5041e69f4f27662f9811fb7e4dce771380f91db8d681943f206fc5549daf28",
+        "05b04ab558689b2c0e2cd990ac304634a74b1bd07b882f633acf07852976da5a",
+    ),
+    (
+        "eurobert",
+        "2610cd517b973d29a958486e010b8ae8ff71a3cbeec165c9d061fb504f967beb",
+        "c891d213464a7626d4b1a01fcadad70a014cb88ee880bde58469dcf0754fcf60",
+    ),
+    (
+        "embedding_gemma",
+        "ea08c5c1bb06f6341a982ebfe41da2e6c2eabdf9bb4e78bf1cf06b0d10a7b4e0",
+        "2130ba3cd88cfc72dfa6e92cf8328c240be5c3393e66e62e3096e9b53b8b080d",
+    ),
+];
+
+#[test]
+fn every_level_and_any_threads_give_the_recorded_embeddings() {
+    let long: Vec<String> = (0..LONG).map(|i| (1 + i * 37 % 110).to_string()).collect();
+    let long = long.join(",");
+    let ids = "2,5,49,48,19,9,46,61,113,78,16,27,67,99,12,95,66,98,42,79,3";
+    for (name, recorded, recorded_long) in EMBEDDINGS {
+        let path = common::golden("models").join(name).join(format!("{name}-BF16.gguf"));
+        let model = path.to_str().expect("a path in UTF-8");
+        for (ids, pooling, recorded) in [(ids, "none", recorded), (&long, "mean", recorded_long)] {
+            let basic = ["embed", "--hash", "-m", model, "--ids", ids, "--pooling", pooling];
+            for level in Level::available() {
+                for threads in ["1", "2", "3"] {
+                    let arguments = ["--cpu", level.name().as_str(), "-t", threads];
+                    let found = common::stdout([&basic[..], &arguments].concat());
+                    assert_eq!(found, recorded, "{name}, {pooling}, with {arguments:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_embedding_does_not_depend_on_the_texts_beside_it_nor_on_context_and_batch() {
+    let texts = ["What was it?", "The quick brown fox jumps over the lazy dog, and on it goes.", "a"];
+    for name in ["bert", "modern_bert", "embedding_gemma"] {
+        let path = common::golden("models").join(name).join(format!("{name}-BF16.gguf"));
+        let model = path.to_str().expect("a path in UTF-8");
+        let embed = |more: &[&str]| common::stdout([&["embed", "-m", model], more].concat());
+        let alone: Vec<String> = texts.iter().map(|text| embed(&[text])).collect();
+        assert_eq!(embed(&texts), alone.join("\n"), "{name}");
+        assert_eq!(embed(&[&texts[..], &["-c", "300", "-b", "2"]].concat()), alone.join("\n"), "{name}");
+    }
+}
+
+/// Models that embed of the folder of further goldens; what generates also embeds, in batches.
+#[test]
+fn no_architecture_makes_embeddings_depend_on_level_or_threads() {
+    for model in common::further_embedders() {
+        let hash = |arguments: &[&str]| {
+            let model = model.to_str().expect("a path in UTF-8");
+            let basic = ["embed", "--hash", "--pooling", "none", "--ids", IDS, "-m", model];
+            common::stdout([&basic, arguments].concat())
+        };
+        let expected = hash(&["--cpu", "reference", "-t", "1", "-b", "1"]);
+        for level in Level::available() {
+            for (threads, batch) in [("1", "1"), ("2", "7"), ("3", "64")] {
+                let arguments = ["--cpu", level.name().as_str(), "-t", threads, "-b", batch];
+                assert_eq!(hash(&arguments), expected, "{} with {arguments:?}", model.display());
+            }
+        }
+    }
+}
+
 /// The weights of `llama` are exact in bf16 and in f16, so that both formats hold the same model.
 #[test]
 fn formats_that_hold_the_same_floats_give_the_same_bits() {

@@ -46,6 +46,8 @@ pub enum Command {
     Logits(LogitsArgs),
     /// Turn text into token ids
     Tokenize(TokenizeArgs),
+    /// Turn texts into vectors, which are near each other where the texts mean the same
+    Embed(EmbedArgs),
     /// Measure how fast this machine computes a model, beside what it could do at most
     Bench(BenchArgs),
     /// Measure how well a model predicts a text, as llama-perplexity does
@@ -78,7 +80,7 @@ pub struct ModelArgs {
 }
 
 /// What all verbs that compute have in common. Last among the flags of a verb: its heading holds for what follows.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Computing")]
 pub struct EngineArgs {
     /// Tokens of context; by default as many as the model takes, up to 4096
@@ -370,6 +372,58 @@ pub struct TokenizeArgs {
     /// Write one JSON object with ids and pieces
     #[arg(long)]
     pub json: bool,
+}
+
+/// `stonechat embed`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  stonechat embed -m minilm.gguf \"A robin sings.\"                     a line of numbers\n  \
+    stonechat embed -m minilm.gguf --similarity \"a dog\" \"a cat\" \"a car\"  how near they are\n  \
+    stonechat embed -m minilm.gguf -f lines.txt --json | jq .data        for programs"
+)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
+pub struct EmbedArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The texts, in quotes; without any, stdin is read, a text on each line
+    #[arg(value_name = "TEXT", conflicts_with_all = ["file", "ids"])]
+    pub texts: Vec<String>,
+    /// A file with a text on each line
+    #[arg(short, long, value_name = "FILE", conflicts_with = "ids")]
+    pub file: Option<PathBuf>,
+    /// A text as token ids, used as they are
+    #[arg(long, value_name = "1,2,3", value_delimiter = ',')]
+    pub ids: Vec<u32>,
+    /// How the vectors of a text's tokens become one; by default as the file says, or else their mean
+    #[arg(long, value_name = "HOW")]
+    pub pooling: Option<Pooling>,
+    /// Leave vectors as long as they are, instead of giving each the length 1
+    #[arg(long)]
+    pub no_normalize: bool,
+    /// Write the cosine of every two texts instead: 1 where they mean the same
+    #[arg(long, conflicts_with_all = ["json", "hash"])]
+    pub similarity: bool,
+    /// Only the SHA-256 of the vectors' bits
+    #[arg(long, conflicts_with = "json")]
+    pub hash: bool,
+    /// Write one JSON object, in the shape of OpenAI's interface
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// See [`EmbedArgs::pooling`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Pooling {
+    /// Not at all: a vector for each token
+    None,
+    /// Their mean
+    Mean,
+    /// That of the first token, BERT's [CLS]
+    Cls,
+    /// That of the last token
+    Last,
 }
 
 /// `stonechat perplexity`.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use stonechat_core::plan::{ActivationMode, KvFormat};
+use stonechat_core::{Model, Plan};
 use stonechat_gguf::Gguf;
 use stonechat_kernels::{Level, LevelName};
 use stonechat_runtime::draft::{DraftModel, Lookup};
@@ -123,7 +124,7 @@ pub fn load_with_draft(
     Ok((engine, generator))
 }
 
-/// Loads a model. `outputs` positions' logits are computed together.
+/// Loads a model that continues texts. `outputs` positions' logits are computed together.
 pub fn load(
     model: Option<&str>,
     args: &EngineArgs,
@@ -132,4 +133,13 @@ pub fn load(
 ) -> Result<Engine, Failure> {
     let options = args.options(outputs, cpu)?;
     Ok(Engine::load(locate(model)?, &options)?)
+}
+
+/// Loads a model, with what `plan` found out while it made the plan.
+pub fn planned<P>(
+    model: Option<&str>,
+    options: &Options,
+    plan: impl FnOnce(&MappedFile, &Model<'_>) -> Result<(Plan, P), Failure>,
+) -> Result<(Engine, P), Failure> {
+    Engine::load_planned(locate(model)?, options.level, options.threads, plan)
 }

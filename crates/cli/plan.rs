@@ -16,7 +16,8 @@ pub fn run(args: &PlanArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
     let file = MappedFile::open(engine::locate(Some(&args.file))?)?;
     let gguf = engine::open(&file)?;
     let model = Model::from_gguf(&gguf).map_err(|error| Failure::in_model(file.path(), error))?;
-    let options = args.engine.options(1, cpu)?;
+    // What cannot continue a text gives embeddings alone.
+    let options = args.engine.options(usize::from(model.hyperparameters().causal), cpu)?;
     let plan = options.plan(file.path(), &model)?;
     // What a token reads of the file: all of it but for experts that it does not choose, and other tokens' embeddings.
     let token = model.cost().map_err(|error| Failure::in_model(file.path(), error))?.bytes(1, 1);

@@ -72,14 +72,29 @@ pub fn further_goldens() -> Option<PathBuf> {
     folder
 }
 
-/// The f32 models of the folder of further goldens that run here; none where nobody named a folder.
+/// The f32 models of the folder of further goldens that generate here; none where nobody named a folder.
 pub fn further_models() -> Vec<PathBuf> {
+    further_models_with("logits_last_hf")
+}
+
+/// Those that embed.
+pub fn further_embedders() -> Vec<PathBuf> {
+    further_models_with("tok_embd_hf")
+}
+
+/// Those whose golden has a key.
+fn further_models_with(key: &str) -> Vec<PathBuf> {
     let Some(folder) = further_goldens() else { return Vec::new() };
     let entries = std::fs::read_dir(folder.join("models")).expect("a folder of models");
     let mut models: Vec<_> = entries
         .map(|entry| {
             let name = entry.expect("an entry").file_name().into_string().expect("a name in UTF-8");
             folder.join(format!("models/{name}/{name}-f32.gguf"))
+        })
+        .filter(|model| {
+            let golden =
+                std::fs::read_to_string(model.to_str().expect("UTF-8").replace("-f32.gguf", ".json"));
+            golden.is_ok_and(|golden| golden.contains(&format!("\"{key}\"")))
         })
         .filter(|model| {
             let plan = stonechat().arg("plan").arg(model).output().expect("the program starts");

@@ -35,7 +35,7 @@ pub struct Cost {
     pub expert: Matrices,
     /// How many experts a layer has, and how many of them a token meets.
     pub experts: [u64; 2],
-    /// The output head: gone through only for positions whose logits are asked for.
+    /// The output head, if the model continues texts: gone through only for positions whose logits are asked for.
     pub head: Matrices,
     /// The bytes of a token's row of the embedding.
     pub embedding: u64,
@@ -71,9 +71,13 @@ impl Model<'_> {
                 }
             }
         }
-        head.add(self.head());
+        // What gives embeddings goes without.
+        if h.causal {
+            head.add(self.head());
+        }
         let mut embedding = self.embedding().row_bytes();
         embedding += self.positions().map_or(0, Matrix::row_bytes);
+        embedding += self.token_types().map_or(0, Matrix::row_bytes);
         if let Some(inputs) = self.layer_inputs() {
             layers.add(&inputs.projection);
             embedding += inputs.embedding.row_bytes();

@@ -26,6 +26,8 @@ pub enum Place {
     FinalNorm,
     /// The logits.
     Logits,
+    /// The embedding of a text.
+    Embedding,
 }
 
 impl fmt::Display for Place {
@@ -39,6 +41,7 @@ impl fmt::Display for Place {
             Self::FeedForwardHidden(layer) => write!(f, "the gated activations of layer {layer}"),
             Self::FinalNorm => write!(f, "the output of the last layer"),
             Self::Logits => write!(f, "the logits"),
+            Self::Embedding => write!(f, "the embedding"),
         }
     }
 }
@@ -152,6 +155,10 @@ pub enum Error {
         /// The number of tokens that there are.
         tokens: usize,
     },
+    /// Tokens attend to those behind them, so that nothing can follow the last.
+    LooksAhead,
+    /// `pooling_type` is that of models which rank pairs of texts.
+    RanksTexts,
     /// No token was given.
     NoTokens,
     /// A NaN or an infinity arose.
@@ -257,6 +264,13 @@ impl fmt::Display for Error {
             Self::TokenOutOfRange { token, tokens } => {
                 write!(f, "there is no token {token}: the model has tokens 0 to {}", tokens - 1)
             }
+            Self::LooksAhead => f.write_str(
+                "tokens of this model attend to those behind them, so that it cannot continue a text; \
+                 it gives embeddings (stonechat embed)",
+            ),
+            Self::RanksTexts => f.write_str(
+                "the model ranks pairs of texts, and names no way to make an embedding of one; choose a way (--pooling)",
+            ),
             Self::NoTokens => f.write_str("there is no token to feed; give a prompt that is not empty"),
             Self::NotFinite(place) => {
                 write!(f, "a number that is not finite arose in {place}: the weights are damaged or overflow")

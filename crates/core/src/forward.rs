@@ -8,6 +8,7 @@
 mod attention;
 mod cache;
 mod delta_net;
+mod embed;
 mod experts;
 mod feed_forward;
 mod latent;
@@ -83,7 +84,7 @@ impl Pass<'_, '_> {
         let (h, spec) = (*self.model.hyperparameters(), *self.model.spec());
         let t = tokens.len();
         self.angles(t, position);
-        let mut arrival = Arrival::Embedding(tokens, position);
+        let mut arrival = self.embedding(tokens, position);
         if self.model.layer_inputs().is_some() {
             self.layer_inputs(tokens, position)
                 .map_err(|NotFinite| Error::NotFinite(Place::AttentionInput(0)))?;
@@ -154,7 +155,7 @@ impl Pass<'_, '_> {
         let mut scratch = Scratch::new(b.scratch, b.scratch_size);
         share_out(workers, parts, &mut scratch, |row, (x, input), lines| {
             arriving.at(row, x, lines)?;
-            enter(level, input, e, lines, |out, _| norms.apply(x, &norm, out))
+            enter(level, input, e, lines, |out, _| norms.apply_some(x, norm.as_ref(), out))
         })
         .map_err(|NotFinite| Error::NotFinite(Place::FinalNorm))?;
         let logits = &mut logits[..count * h.vocabulary];

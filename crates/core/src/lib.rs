@@ -17,6 +17,7 @@ extern crate std;
 pub mod arch;
 mod arena;
 pub mod cost;
+pub mod embedding;
 mod error;
 mod forward;
 pub mod model;
@@ -27,6 +28,7 @@ pub mod session;
 pub mod vocabulary;
 
 pub use cost::Cost;
+pub use embedding::Pooling;
 pub use error::{Error, Place};
 pub use model::{Hyperparameters, Model};
 pub use plan::{Limits, Plan};

@@ -18,7 +18,7 @@ use crate::Error;
 use crate::arch::{self, Gate, Mixer, NormTensor, Presence, QkNorm, Shared, Spec};
 
 pub use keys::Keys;
-use keys::Path;
+use keys::{MOST_WIDTH, Path};
 pub(crate) use recurrent::MOST_TAPS;
 pub use recurrent::Recurrent;
 pub use shape::{Experts, Hyperparameters, Latent, Layer};
@@ -43,7 +43,9 @@ pub struct Model<'a> {
     embedding: Matrix<'a>,
     head: Matrix<'a>,
     positions: Option<Matrix<'a>>,
+    token_types: Option<Matrix<'a>>,
     layer_inputs: Option<LayerInputs<'a>>,
+    dense: [Option<Matrix<'a>>; 2],
 }
 
 /// Where each layer's own input comes from: a row for each token, and a projection of the embedding, each for all layers.
@@ -60,9 +62,6 @@ impl<'a> Model<'a> {
         let mut spec =
             *arch::find(architecture).ok_or(Error::UnknownArchitecture(Name::new(architecture)))?;
         let keys = Keys { gguf, prefix: spec.name };
-        if keys.opt_bool("attention.causal")? == Some(false) {
-            return Err(keys.bad("attention.causal", "true: models that look ahead do not generate"));
-        }
         (spec.adapt)(&keys, &mut spec)?;
         let embedding = tensor(gguf, "token_embd.weight")?;
         let vocabulary = usize::try_from(shape(&embedding)[0]).unwrap_or(0);
@@ -75,6 +74,12 @@ impl<'a> Model<'a> {
         };
         let global = |name, rows, cols| matrix(&tensor(gguf, name)?, [rows, cols]);
         let positions = spec.positions.then(|| global("position_embd.weight", h.context, h.embedding));
+        let token_types = match spec.token_types {
+            Presence::Never => None,
+            Presence::Maybe => gguf.tensor("token_types.weight"),
+            Presence::Always => Some(tensor(gguf, "token_types.weight")?),
+        };
+        let token_types = token_types.map(|types| matrix(&types, [rows(&types).max(1), h.embedding]));
         let all_inputs = h.layers * h.layer_input;
         let layer_inputs = (all_inputs > 0).then(|| {
             let embedding = global("per_layer_token_embd.weight", vocabulary, all_inputs)?;
@@ -88,7 +93,9 @@ impl<'a> Model<'a> {
             embedding,
             head,
             positions: positions.transpose()?,
+            token_types: token_types.transpose()?,
             layer_inputs: layer_inputs.transpose()?,
+            dense: dense(gguf, h.embedding)?,
         };
         model.check()?;
         Ok(model)
@@ -162,11 +169,26 @@ impl<'a> Model<'a> {
         self.positions.as_ref()
     }
 
+    /// The vectors for tokens of a first text, a second, and so on.
+    pub const fn token_types(&self) -> Option<&Matrix<'a>> {
+        self.token_types.as_ref()
+    }
+
+    /// The matrices that an embedding goes through one after another.
+    pub fn dense(&self) -> impl Iterator<Item = &Matrix<'a>> {
+        self.dense.iter().flatten()
+    }
+
+    /// The longest vector that goes into one of these matrices or comes out.
+    pub(crate) fn widest_embedding(&self) -> usize {
+        self.dense().map(Matrix::rows).fold(self.hyperparameters.embedding, usize::max)
+    }
+
     pub(crate) const fn layer_inputs(&self) -> Option<&LayerInputs<'a>> {
         self.layer_inputs.as_ref()
     }
 
-    fn keys(&self) -> Keys<'_, 'a> {
+    pub(crate) fn keys(&self) -> Keys<'_, 'a> {
         Keys { gguf: &self.gguf, prefix: self.spec.name }
     }
 
@@ -207,14 +229,24 @@ impl<'a> Model<'a> {
     pub(crate) fn each_global_vector(&self, each: &mut EachGlobal<'_, 'a>) -> Result<(), Error> {
         let h = &self.hyperparameters;
         let named = |name, len| self.gguf.tensor(name).map(|tensor| vector(&tensor, len)).transpose();
-        let norm = self.spec.norms.iter().find(|norm| norm.norm == Norm::Output);
-        let weight = match norm.map_or("output_norm.weight", |norm| norm.tensor) {
-            "" => Vector::Ones,
-            name => vector(&tensor(&self.gguf, name)?, h.embedding)?,
-        };
-        each(GlobalVector::Norm, &[weight])?;
-        if let Some(bias) = named("output_norm.bias", h.embedding)? {
-            each(GlobalVector::NormBias, &[bias])?;
+        let norms = |which| self.spec.norms.iter().find(move |norm| norm.norm == which);
+        // Where the last layer leaves the residual stream normalised, nothing is left to be done.
+        if norms(Norm::FeedForwardSum).is_none() {
+            let weight = match norms(Norm::Output).map_or("output_norm.weight", |norm| norm.tensor) {
+                "" => Vector::Ones,
+                name => vector(&tensor(&self.gguf, name)?, h.embedding)?,
+            };
+            each(GlobalVector::Norm, &[weight])?;
+            if let Some(bias) = named("output_norm.bias", h.embedding)? {
+                each(GlobalVector::NormBias, &[bias])?;
+            }
+        }
+        if self.spec.embedding_norm == Presence::Always {
+            let weight = vector(&tensor(&self.gguf, "token_embd_norm.weight")?, h.embedding)?;
+            each(GlobalVector::EmbeddingNorm, &[weight])?;
+            if let Some(bias) = named("token_embd_norm.bias", h.embedding)? {
+                each(GlobalVector::EmbeddingNormBias, &[bias])?;
+            }
         }
         if let Some(bias) = named("output.bias", h.vocabulary)? {
             each(GlobalVector::HeadBias, &[bias])?;
@@ -347,8 +379,9 @@ impl<'a> LayerView<'_, 'a> {
             Weight::Gate => needed(dense && model.spec.gate == Gate::Separate),
             Weight::Up | Weight::Down => needed(dense),
             Weight::Router | Weight::ExpertDown => needed(experts),
-            Weight::ExpertGateUp if experts => Presence::Maybe,
+            Weight::ExpertGateUp if experts && model.spec.gate != Gate::None => Presence::Maybe,
             Weight::Qkv | Weight::ExpertGateUp => Presence::Never,
+            Weight::ExpertGate if model.spec.gate == Gate::None => Presence::Never,
             Weight::ExpertGate | Weight::ExpertUp => needed(experts && !has(Weight::ExpertGateUp)),
             Weight::SharedRouter => needed(shares_experts && model.spec.routing.shared == Shared::Weighted),
             Weight::SharedGate | Weight::SharedUp | Weight::SharedDown => needed(shares_experts),
@@ -517,9 +550,31 @@ impl StateVector {
 pub(crate) enum GlobalVector {
     Norm,
     NormBias,
+    EmbeddingNorm,
+    EmbeddingNormBias,
     HeadBias,
     InputNorm,
     RopeFactors,
+}
+
+/// The matrices `dense_2` and `dense_3`, as sentence-transformers numbers them, behind an embedding of this length.
+fn dense<'a>(gguf: &Gguf<'a>, embedding: usize) -> Result<[Option<Matrix<'a>>; 2], Error> {
+    let mut width = embedding;
+    let mut read = |name, bias: &str| {
+        if gguf.tensor(bias).is_some() {
+            return Err(Error::StrayTensor(Name::new(bias)));
+        }
+        let Some(tensor) = gguf.tensor(name) else { return Ok(None) };
+        let matrix = matrix(&tensor, [rows(&tensor).clamp(1, MOST_WIDTH), width])?;
+        width = matrix.rows();
+        Ok(Some(matrix))
+    };
+    Ok([read("dense_2.weight", "dense_2.bias")?, read("dense_3.weight", "dense_3.bias")?])
+}
+
+/// The rows that a tensor has.
+fn rows(tensor: &Tensor<'_>) -> usize {
+    usize::try_from(shape(tensor)[0]).unwrap_or(0)
 }
 
 #[inline(never)]

@@ -29,7 +29,7 @@ pub struct Limits {
     pub context: usize,
     /// Tokens that are computed together when a prompt is read.
     pub batch: usize,
-    /// Positions whose logits are computed together.
+    /// Positions whose logits are computed together; 0 for a session that only embeds.
     pub outputs: usize,
     /// Workers.
     pub threads: usize,
@@ -110,7 +110,6 @@ impl Plan {
         for (value, what) in [
             (limits.context, "the context"),
             (limits.batch, "the batch"),
-            (limits.outputs, "the number of outputs"),
             (limits.threads, "the number of threads"),
         ] {
             if value == 0 {
@@ -118,8 +117,8 @@ impl Plan {
             }
         }
         let caches = caches(model, &limits)?;
-        // A batch longer than the context would never be full.
-        let batch = limits.batch.min(limits.context);
+        // A batch longer than the context would never be full. Where tokens attend to those behind them, it is the text.
+        let batch = if h.causal { limits.batch.min(limits.context) } else { limits.context };
         let limits = Limits { batch, outputs: limits.outputs.min(batch), ..limits };
         let vocabulary = Vocabulary::memory(model.gguf())?;
         let vectors = vectors_len(model)?;
@@ -171,7 +170,8 @@ impl Plan {
         }
     }
 
-    /// The limits that the plan is for; a batch longer than the context is cut to it.
+    /// The limits that the plan is for; a batch longer than the context is cut to it, and it is the context where tokens
+    /// attend to those behind them.
     pub const fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -276,7 +276,10 @@ fn lengths(
     let (h, x) = (model.hyperparameters(), model.hyperparameters().experts);
     let times = |a: usize, b: usize| a.checked_mul(b);
     let batch = limits.batch;
-    let input = times(batch, h.widest_input())?;
+    // An embedding of the text goes through matrices of its own, one row at a time.
+    let widest_embedding = model.widest_embedding();
+    let widest = h.widest_input().max(widest_embedding);
+    let input = times(batch, h.widest_input())?.max(widest_embedding);
     let widest_expert = x.feed_forward.max(x.shared);
     let recurrent = state(model)?;
     // What comes before a state lies behind q, k and v; what comes after it takes its place.
@@ -286,8 +289,8 @@ fn lengths(
     // One token meets its experts side by side.
     let hidden_of_one = times(x.used, x.feed_forward)?;
     // A matrix, a tile of attention, or two rows in f32.
-    let row = (2 * 4 * h.widest_input()).div_ceil(Line::BYTES) + 2;
-    let scratch_size = ScratchSize::new(h.widest_input(), batch).at_least(attention.scratch).at_least(row);
+    let row = (2 * 4 * widest).div_ceil(Line::BYTES) + 2;
+    let scratch_size = ScratchSize::new(widest, batch).at_least(attention.scratch).at_least(row);
     let scratch_size = scratch_size.at_least(forward::recurrent_scratch(&h.recurrent)?);
     let has_experts = x.count > 0;
     let of_experts = |len: Option<usize>| if has_experts { len } else { Some(0) };
@@ -309,8 +312,9 @@ fn lengths(
         expert_out: of_experts(times(times(batch, x.used + 1)?, h.embedding))?,
         partials: attention.partials,
         angles: times(batch + 1, h.pairs())?,
-        logits: times(limits.outputs, h.vocabulary)?,
-        candidates: h.vocabulary,
+        // An embedding lies where logits would.
+        logits: times(limits.outputs, h.vocabulary)?.max(widest_embedding),
+        candidates: if limits.outputs > 0 { h.vocabulary } else { 0 },
         scratch_size,
         scratch: scratch_size.lines(limits.threads)?,
     })

@@ -3,6 +3,7 @@
 //! In: a model, a plan and an arena. Then [`feed`](Session::feed) takes tokens, prefill and decode alike, and
 //! [`logits`](Session::logits) are those of the last position. Nothing is allocated, ever.
 
+mod embed;
 mod shift;
 mod state;
 mod weights;
@@ -203,17 +204,14 @@ impl<'a> Session<'a> {
         workers: &dyn Workers,
         each: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), Error> {
-        if tokens.is_empty() {
-            return Err(Error::NoTokens);
+        let position = self.position;
+        if !self.model.hyperparameters().causal {
+            return Err(Error::LooksAhead);
         }
-        let (position, context) = (self.position, self.context);
-        if tokens.len() > context - position {
-            return Err(Error::ContextFull { position, tokens: tokens.len(), context });
+        if self.buffers.outputs == 0 {
+            return Err(Error::ZeroLimit("the number of outputs"));
         }
-        let known = self.model.hyperparameters().vocabulary;
-        if let Some(&token) = tokens.iter().find(|&&token| token as usize >= known) {
-            return Err(Error::TokenOutOfRange { token, tokens: known });
-        }
+        self.check(tokens, position)?;
         if position == 0 {
             self.state.fill(0.0);
         }
@@ -269,13 +267,34 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Refuses tokens that cannot be fed from `position` on.
+    fn check(&self, tokens: &[u32], position: usize) -> Result<(), Error> {
+        let (context, known) = (self.context, self.model.hyperparameters().vocabulary);
+        if tokens.is_empty() {
+            return Err(Error::NoTokens);
+        }
+        if tokens.len() > context - position {
+            return Err(Error::ContextFull { position, tokens: tokens.len(), context });
+        }
+        match tokens.iter().find(|&&token| token as usize >= known) {
+            Some(&token) => Err(Error::TokenOutOfRange { token, tokens: known }),
+            None => Ok(()),
+        }
+    }
+
     /// The logits that follow the last token fed: one for each token of the model.
+    ///
+    /// # Panics
+    /// If the plan has no outputs.
     pub fn logits(&self) -> &[f32] {
         let len = self.model.hyperparameters().vocabulary;
         &self.logits[self.last * len..][..len]
     }
 
     /// Picks the token that follows, after `history` (for the repeat penalty, which changes the logits).
+    ///
+    /// # Panics
+    /// If the plan has no outputs.
     pub fn pick(&mut self, sampler: &Sampler, history: &[u32]) -> u32 {
         self.pick_back(0, sampler, history)
     }
@@ -306,6 +325,7 @@ impl core::fmt::Debug for Session<'_> {
 /// Whether any matrix that activations meet is stored in floats.
 fn has_float_matrices(model: &Model<'_>) -> Result<bool, Error> {
     let mut found = model.head().format().is_float();
+    found |= model.dense().any(|matrix| matrix.format().is_float());
     found |= model.layer_inputs().is_some_and(|inputs| inputs.projection.format().is_float());
     for number in 0..model.hyperparameters().layers {
         let layer = model.view(number)?;

@@ -42,17 +42,21 @@ pub struct Queries<'a> {
     pub heads: usize,
     /// The position of the first token.
     pub position: usize,
-    /// How many positions a token attends to at most, its own the last.
+    /// How many positions a token attends to at most up to its own, which is the last of them.
     pub window: usize,
+    /// How many positions behind its own it attends to at most, as far as there are some; 0 for causal attention.
+    pub ahead: usize,
+    /// How many positions there are; of no account for causal attention.
+    pub end: usize,
     /// ALiBi: for each query head what a position's score loses with each step away; empty for nothing.
     pub slopes: &'a [f32],
 }
 
 impl Queries<'_> {
     /// The positions that query `row` attends to.
-    pub const fn positions(&self, row: usize) -> Range<usize> {
-        let end = self.position + row / self.heads + 1;
-        end.saturating_sub(self.window)..end
+    pub fn positions(&self, row: usize) -> Range<usize> {
+        let next = self.position + row / self.heads + 1;
+        next.saturating_sub(self.window)..next.saturating_add(self.ahead).min(self.end.max(next))
     }
 
     /// The slope of query `row`'s head, and the row's position.
@@ -76,7 +80,7 @@ pub(crate) fn bend(
     }
     if slope != 0.0 {
         for (i, score) in scores.iter_mut().enumerate() {
-            *score -= slope * (position - first - i) as f32;
+            *score -= slope * position.abs_diff(first + i) as f32;
         }
     }
 }

@@ -35,7 +35,7 @@
 //! output a chain `o = fma(p, v, o)` from 0 over positions in order. Chunks merge in ascending order into
 //! `(m, l, o)`: `m' = max(m, mc)`, `a = exp(m - m')`, `b = exp(mc - m')`, `l' = fma(l, a, lc·b)`,
 //! `o' = fma(o, a, oc·b)`; the first chunk is taken as it is. The result is `o / l`. Positions that are not attended to
-//! are skipped, never multiplied by 0. Where scores have a soft cap, `s` becomes `cap·tanh(s / cap)`; where a head has
+//! are skipped, never multiplied by 0; a token may attend to positions behind its own, too. Where scores have a soft cap, `s` becomes `cap·tanh(s / cap)`; where a head has
 //! an ALiBi slope, `s - slope·distance` follows, a product and a difference. A sink is merged last, as a chunk with score
 //! `sink`, sum 1 and no output: `o·a / fma(l, a, exp(sink - m'))`.
 //!

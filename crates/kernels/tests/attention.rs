@@ -127,9 +127,21 @@ fn compare(
     formats: [KvFormat; 2],
     dims: [usize; 2],
     heads: usize,
-    (tokens, position, window): (usize, usize, usize),
+    shape: (usize, usize, usize),
 ) {
-    let mut stored = Stored::new(Level::REFERENCE, random, formats, dims, position + 1);
+    compare_ahead(random, formats, dims, heads, shape, (0, shape.1 + 1));
+}
+
+/// The same where tokens also attend to `ahead` positions behind them, of `end` that there are.
+fn compare_ahead(
+    random: &mut Random,
+    formats: [KvFormat; 2],
+    dims: [usize; 2],
+    heads: usize,
+    (tokens, position, window): (usize, usize, usize),
+    (ahead, end): (usize, usize),
+) {
+    let mut stored = Stored::new(Level::REFERENCE, random, formats, dims, end);
     // One in three has a soft cap, slopes, or sinks.
     stored.cap = if random.below(3) == 0 { 1.0 + 4.0 * random.plain().abs() } else { 0.0 };
     let slopes: Vec<f32> = (1..=heads).map(|head| 0.5f32.powi(head as i32)).collect();
@@ -139,7 +151,7 @@ fn compare(
     // Loud queries make softmax sharp: then many weights are 0.
     let loud = if random.below(2) == 0 { 1.0 } else { 30.0 };
     let rows = random.many(tokens * heads * dims[0], |random| loud * random.plain());
-    let queries = Queries { rows: &rows, heads, position: position + 1 - tokens, window, slopes };
+    let queries = Queries { rows: &rows, heads, position: position + 1 - tokens, window, ahead, end, slopes };
     let expected = attend(Level::REFERENCE, &stored.head(), &queries, sinks, false);
     // A tile whose windows begin in different chunks has no first chunk in common.
     let chunks_apart = tokens == 1;
@@ -150,7 +162,7 @@ fn compare(
             assert!(
                 wrong.is_none(),
                 "keys {} values {} lengths {dims:?} heads {heads} tokens {tokens} position {position} \
-                 window {window} apart {apart}: number {wrong:?} differs at level {}",
+                 window {window} ahead {ahead} of {end} apart {apart}: number {wrong:?} differs at level {}",
                 formats[0].as_str(),
                 formats[1].as_str(),
                 level.name()
@@ -231,6 +243,33 @@ fn windows_that_begin_and_end_anywhere_have_the_bits_of_the_reference() {
     }
 }
 
+/// Texts that end before a token's window does, at its end and behind it; windows that leave tokens of a tile nothing in
+/// common, and that begin or end in another chunk than their tokens.
+#[test]
+fn tokens_that_look_ahead_have_the_bits_of_the_reference() {
+    let random = &mut Random(5);
+    let all = usize::MAX;
+    let shapes = [
+        ((1, 0, all), (all, 1)),
+        ((1, 0, all), (all, 300)),
+        ((4, 257, all), (all, 258)),
+        ((9, 250, all), (all, 700)),
+        ((12, 11, 5), (4, 12)),
+        ((12, 300, 5), (4, 302)),
+        ((9, 260, 2), (1, 600)),
+        ((20, 255, 65), (64, 520)),
+        ((7, 515, 130), (129, 516)),
+        ((5, 100, 1), (0, 101)),
+    ];
+    for (shape, ahead) in shapes {
+        for formats in [[KvFormat::F16; 2], [KvFormat::F32; 2], [KvFormat::Q8_0, KvFormat::Q4_0]] {
+            for heads in [1, 3, 4] {
+                compare_ahead(random, formats, 64, heads, shape, ahead);
+            }
+        }
+    }
+}
+
 #[test]
 fn every_level_stores_the_same_bytes() {
     for formats in pairs() {
@@ -255,8 +294,13 @@ fn a_head_that_is_no_whole_blocks_has_no_quantized_form() {
     }
 }
 
-/// The weights of three positions, from values that are one-hot.
+/// The weights that the last of three positions gives each, from values that are one-hot.
 fn weights(cap: f32, slopes: &[f32], sinks: &[f32]) -> [f32; 4] {
+    weights_at(2, cap, slopes, sinks)
+}
+
+/// The same of another position, which attends to what lies behind it, too.
+fn weights_at(position: usize, cap: f32, slopes: &[f32], sinks: &[f32]) -> [f32; 4] {
     let (format, head_dim) = (KvFormat::F32, 4);
     let row_bytes = format.row_bytes(head_dim).expect("whole blocks");
     let [mut keys, mut values] = [0; 2].map(|_| vec![0; GROUP * row_bytes]);
@@ -271,7 +315,8 @@ fn weights(cap: f32, slopes: &[f32], sinks: &[f32]) -> [f32; 4] {
     let cache = |bytes| Cache::new(format, head_dim, bytes).expect("whole groups");
     let head = Head { keys: cache(&keys), values: cache(&values), scale: 1.0, cap };
     let rows = [1.0, 0.0, 0.0, 0.0];
-    let queries = Queries { rows: &rows, heads: 1, position: 2, window: usize::MAX, slopes };
+    let queries =
+        Queries { rows: &rows, heads: 1, position, window: usize::MAX, ahead: usize::MAX, end: 3, slopes };
     let weights = attend(Level::REFERENCE, &head, &queries, sinks, false);
     [0, 1, 2, 3].map(|i| f32::from_bits(weights[i]))
 }
@@ -293,6 +338,9 @@ fn caps_slopes_and_sinks_are_what_their_papers_say() {
     let capped = [3.0f64, 1.0, 2.0].map(|score| 1.5 * (score / 1.5).tanh());
     close(weights(1.5, &[], &[]), &softmax(&capped));
     close(weights(0.0, &[0.25], &[]), &softmax(&[3.0 - 0.5, 1.0 - 0.25, 2.0]));
+    // Distance counts on both sides.
+    close(weights_at(1, 0.0, &[0.25], &[]), &softmax(&[3.0 - 0.25, 1.0, 2.0 - 0.25]));
+    close(weights_at(0, 0.0, &[], &[]), &softmax(&[3.0, 1.0, 2.0]));
     for sink in [-5.0, 2.5, 9.0] {
         close(weights(0.0, &[], &[sink as f32]), &softmax(&[3.0, 1.0, 2.0, sink])[..3]);
     }

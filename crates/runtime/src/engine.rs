@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use self_cell::{MutBorrow, self_cell};
 use stonechat_core::plan::{ActivationMode, KvFormat};
-use stonechat_core::{Limits, Model, Plan, Sampler, Session, Vocabulary};
+use stonechat_core::{Limits, Model, Plan, Pooling, Sampler, Session, Vocabulary};
 use stonechat_gguf::Gguf;
 use stonechat_kernels::Level;
 
@@ -138,8 +138,24 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Maps the model, plans, takes the arena, starts the threads.
+    /// Maps a model that continues texts, plans, takes the arena, starts the threads.
     pub fn load(path: impl AsRef<Path>, options: &Options) -> Result<Self, Error> {
+        let plan = |file: &MappedFile, model: &Model<'_>| {
+            if !model.hyperparameters().causal {
+                return Err(Error::model(file.path(), stonechat_core::Error::LooksAhead));
+            }
+            Ok((options.plan(file.path(), model)?, ()))
+        };
+        Self::load_planned(path, options.level, options.threads, plan).map(|(engine, ())| engine)
+    }
+
+    /// Maps a model, and makes of it what `plan` says, which may find out more while it is about it.
+    pub fn load_planned<P, E: From<Error>>(
+        path: impl AsRef<Path>,
+        level: Level,
+        threads: Threads,
+        plan: impl FnOnce(&MappedFile, &Model<'_>) -> Result<(Plan, P), E>,
+    ) -> Result<(Self, P), E> {
         let start = Instant::now();
         let file = MappedFile::open(path.as_ref())?;
         file.prefetch();
@@ -152,16 +168,16 @@ impl Engine {
             file.check()?;
             model
         })?;
-        let plan = options.plan(path.as_ref(), file.borrow_dependent())?;
+        let (plan, found) = plan(file.borrow_owner(), file.borrow_dependent())?;
         let arena = MutBorrow::new(Arena::new(plan.bytes())?);
         let pool = Pool::new(plan.limits().threads)?;
         pool.place_caller();
         let ground = Ground { file, plan, arena };
         let running = Running::try_new(ground, |ground| {
             let arena = ground.arena.borrow_mut().as_mut_slice();
-            Session::new(ground.file.borrow_dependent(), &ground.plan, arena, options.level).map_err(at)
+            Session::new(ground.file.borrow_dependent(), &ground.plan, arena, level).map_err(at)
         })?;
-        Ok(Self { running, pool, threads: options.threads, level: options.level, load: start.elapsed() })
+        Ok((Self { running, pool, threads, level, load: start.elapsed() }, found))
     }
 
     /// The session.
@@ -262,6 +278,24 @@ impl Engine {
             return Err(self.failed(error));
         }
         self.file().check()
+    }
+
+    /// Hands out the embeddings of a text: see [`Session::embed`].
+    pub fn embed(
+        &mut self,
+        tokens: &[u32],
+        pooling: Pooling,
+        each: &mut dyn FnMut(&[f32]),
+    ) -> Result<(), Error> {
+        let team = self.pool.with(self.threads.batch);
+        let mut failure = None;
+        self.running.with_dependent_mut(|_, session| {
+            failure = session.embed(tokens, pooling, &team, each).err();
+        });
+        match failure {
+            Some(error) => Err(self.failed(error)),
+            None => self.file().check(),
+        }
     }
 
     /// A failure of the core; if the file was cut short in the meantime, that is the cause to name.

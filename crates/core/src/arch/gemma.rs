@@ -1,11 +1,11 @@
-//! Gemma (arXiv:2403.08295), Gemma 2 (arXiv:2408.00118), Gemma 3 (arXiv:2503.19786), Gemma 4.
+//! Gemma (arXiv:2403.08295), Gemma 2 (arXiv:2408.00118), Gemma 3 (arXiv:2503.19786), Gemma 4, EmbeddingGemma.
 //!
 //! GELU in the gate, embeddings multiplied by the root of their length (the 1 that Gemma adds to weights of norms is
 //! already in the file). Gemma 2 has norms on both sides, a window in every other layer, caps on scores and logits;
 //! Gemma 3 norms of q and k in place of the caps, five layers with a window to one without, which rotate on another base.
 //! Gemma 4 adds an input of its own for each layer, layers that attend to the keys and values of earlier ones, heads of
 //! two lengths, and a norm of values; with experts, these stand beside the feed-forward part, and their router reads the
-//! residual stream itself.
+//! residual stream itself. EmbeddingGemma (arXiv:2509.20354) is Gemma 3 whose tokens attend to both sides.
 
 use super::{EmbeddingScale, LocalRope, Scale, Spec, Windows, always, plain};
 use crate::model::{Norm, NormTensors};
@@ -80,6 +80,14 @@ pub const GEMMA4: Spec = Spec {
     scale: Scale::One,
     values_may_be_keys: true,
     dense_beside_experts: true,
+    adapt: |_, _| Ok(()),
+    ..GEMMA3
+};
+
+pub const GEMMA_EMBEDDING: Spec = Spec {
+    name: "gemma-embedding",
+    windows: Windows::Layers { period: 6, default: 512 },
+    causal: false,
     adapt: |_, _| Ok(()),
     ..GEMMA3
 };

@@ -7,4 +7,7 @@
 
 use super::{Spec, Windows};
 
+/// Llama whose tokens attend to those behind them, too.
+pub const LLAMA_EMBED: Spec = Spec { name: "llama-embed", causal: false, ..Spec::LLAMA };
+
 pub const SPEC: Spec = Spec { windows: Windows::Layers { period: 0, default: 0 }, ..Spec::LLAMA };

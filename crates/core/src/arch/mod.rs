@@ -7,10 +7,12 @@
 
 mod apertus;
 mod arcee;
+mod bert;
 mod bitnet;
 mod cohere;
 mod deepseek;
 mod ernie;
+mod eurobert;
 mod exaone;
 mod falcon;
 mod falcon_h1;
@@ -26,6 +28,7 @@ mod llama;
 mod mamba;
 mod minicpm3;
 mod mistral3;
+mod modern_bert;
 mod mpt;
 mod nemotron;
 mod olmo;
@@ -85,8 +88,16 @@ pub struct Spec {
     pub latent: bool,
     /// `attn_sinks`: a score of each head for no position at all.
     pub sinks: Presence,
+    /// ALiBi's key `attention.max_alibi_bias`, where a file does not say.
+    pub alibi: f32,
+    /// Whether tokens attend only to those before them, where the key `attention.causal` does not say.
+    pub causal: bool,
     /// Whether a learned vector for each position is added to the embedding.
     pub positions: bool,
+    /// `token_types`: of its vectors, that of the first text is added to the embedding.
+    pub token_types: Presence,
+    /// `token_embd_norm`: a norm of the embedding.
+    pub embedding_norm: Presence,
     /// Whether attention and feed-forward part read the same residual stream, and are added to it together.
     pub parallel: bool,
     /// Whether, and where, the feed-forward part has a gate.
@@ -129,7 +140,11 @@ impl Spec {
         values_may_be_keys: false,
         latent: false,
         sinks: Presence::Never,
+        alibi: 0.0,
+        causal: true,
         positions: false,
+        token_types: Presence::Never,
+        embedding_norm: Presence::Never,
         parallel: false,
         gate: Gate::Separate,
         activation: Activation::Silu,
@@ -308,6 +323,12 @@ pub enum Windows {
         /// The length of the window where the file does not say.
         default: usize,
     },
+    /// Where the file says how long the window is: the layers that `attention.sliding_window_pattern` names, or all but
+    /// the first of every `period`.
+    AllButFirst {
+        /// Of so many layers the first attends to everything.
+        period: usize,
+    },
 }
 
 /// What q·k is multiplied by.
@@ -413,12 +434,18 @@ pub enum Shared {
 pub const ALL: &[Spec] = &[
     apertus::SPEC,
     arcee::SPEC,
+    bert::BERT,
+    bert::NOMIC_BERT,
+    bert::NOMIC_BERT_MOE,
+    bert::JINA_BERT_V2,
+    bert::JINA_BERT_V3,
     bitnet::SPEC,
     cohere::COMMAND_R,
     cohere::COHERE2,
     deepseek::SPEC,
     ernie::ERNIE,
     ernie::ERNIE_MOE,
+    eurobert::SPEC,
     exaone::EXAONE4,
     falcon::SPEC,
     falcon_h1::SPEC,
@@ -426,6 +453,7 @@ pub const ALL: &[Spec] = &[
     gemma::GEMMA2,
     gemma::GEMMA3,
     gemma::GEMMA4,
+    gemma::GEMMA_EMBEDDING,
     glm::GLM4,
     glm::GLM4_MOE,
     gpt2::SPEC,
@@ -438,10 +466,12 @@ pub const ALL: &[Spec] = &[
     lfm2::LFM2,
     lfm2::LFM2_MOE,
     llama::SPEC,
+    llama::LLAMA_EMBED,
     mamba::MAMBA,
     mamba::MAMBA2,
     minicpm3::SPEC,
     mistral3::SPEC,
+    modern_bert::SPEC,
     mpt::SPEC,
     nemotron::SPEC,
     olmo::OLMO,

@@ -3,8 +3,9 @@
 //! Several tokens are shared out as tiles: some tokens' query heads of one KV head, which go over the whole context
 //! together. One token is shared out by KV head and chunk of positions, so that a long context keeps all workers busy;
 //! the chunks' partial results are merged afterwards. Both give the same bits: see the kernels' contract. Chunks that lie
-//! wholly before a layer's window are not looked at. Where attention is latent, all query heads share one KV head, and what
-//! they give is as long as the latent vector: `latent.rs` is what comes before and behind.
+//! wholly outside a layer's window are not looked at. Where tokens attend to those behind them, the batch is the whole text.
+//! Where attention is latent, all query heads share one KV head, and what they give is as long as the latent vector:
+//! `latent.rs` is what comes before and behind.
 
 use core::ops::Range;
 
@@ -76,9 +77,29 @@ fn latent_row(layer: &Layer, latent: &Latent) -> usize {
     (latent.query_row(layer) + layer.heads() * latent.rank).max(made).max(layer.out_dim())
 }
 
-/// The chunks in which the tokens from `position` on have something to attend to.
-fn chunks(layer: &Layer, position: usize, tokens: usize) -> Range<usize> {
-    (position + 1).saturating_sub(layer.window()) / CHUNK..(position + tokens).div_ceil(CHUNK)
+/// How far tokens of a layer see behind their own positions.
+#[derive(Clone, Copy)]
+struct Sight {
+    window: usize,
+    /// How many positions ahead they attend to, of those before `end`.
+    ahead: usize,
+    end: usize,
+}
+
+impl Sight {
+    /// That of tokens of a batch which ends at `end`.
+    fn new(model: &Model<'_>, layer: &Layer, end: usize) -> Self {
+        let window = layer.window();
+        // A token that looks ahead stands in the middle of its window.
+        let ahead = if model.hyperparameters().causal { 0 } else { window - 1 };
+        Self { window, ahead, end }
+    }
+
+    /// The chunks in which the tokens from `position` on have something to attend to.
+    fn chunks(self, position: usize, tokens: usize) -> Range<usize> {
+        let end = (position + tokens).saturating_add(self.ahead).min(self.end);
+        (position + 1).saturating_sub(self.window) / CHUNK..end.div_ceil(CHUNK)
+    }
 }
 
 /// What the steps read of a layer's queries, keys and values.
@@ -368,13 +389,14 @@ impl Pass<'_, '_> {
         let slopes = self.weights.slopes();
         let slopes = |g: usize| if slopes.is_empty() { slopes } else { &slopes[g * group..][..group] };
         let sinks = self.weights.sinks(number);
-        let window = layer.window();
+        let sight = Sight::new(self.model, &layer, position + tokens);
+        let Sight { window, ahead, end } = sight;
         let heads = Heads::new(self.model, self.weights, level, number);
         let Buffers { wide, cos, sin, input, partials, scratch, scratch_size, .. } = &mut *self.buffers;
         let heads = heads.over(tokens, wide, cos, sin).with_queries(tokens);
         let mut scratch = Scratch::new(scratch, *scratch_size);
         if tokens == 1 {
-            let chunks = chunks(&layer, position, 1);
+            let chunks = sight.chunks(position, 1);
             let len = Partial::floats(group, v);
             let parts = Chunks::new(&mut partials[..layer.heads() / group * chunks.len() * len], len);
             return share_out(self.workers, parts, &mut scratch, |part, partial, lines| {
@@ -382,7 +404,7 @@ impl Pass<'_, '_> {
                 let (rows, lines) = carve::<f32>(lines, group * d);
                 heads.queries(0, position, g, rows, lines)?;
                 let mut partial = Partial::new(partial, group);
-                let queries = Queries { rows, heads: group, position, window, slopes: slopes(g) };
+                let queries = Queries { rows, heads: group, position, window, ahead, end, slopes: slopes(g) };
                 attention::attend(level, &head(g), &queries, chunk..chunk + 1, &mut partial, lines)
             });
         }
@@ -398,8 +420,8 @@ impl Pass<'_, '_> {
                 heads.queries(first + t, position + first + t, g, rows, lines)?;
             }
             let position = position + first;
-            let queries = Queries { rows, heads: group, position, window, slopes: slopes(g) };
-            let chunks = chunks(&layer, position, tokens);
+            let queries = Queries { rows, heads: group, position, window, ahead, end, slopes: slopes(g) };
+            let chunks = sight.chunks(position, tokens);
             let (partial, lines) = carve::<f32>(lines, Partial::floats(count, v));
             let mut partial = Partial::new(partial, count);
             attention::attend(level, &head(g), &queries, chunks, &mut partial, lines)?;
@@ -438,7 +460,7 @@ impl Pass<'_, '_> {
         let sinks = self.weights.sinks(number);
         let norm = self.weights.norm(number, Norm::Heads);
         let read_again = norm.is_some() || layer.is_gated();
-        let chunks = chunks(&layer, position, tokens).len();
+        let chunks = Sight::new(self.model, &layer, position + tokens).chunks(position, tokens).len();
         // What enters a matrix: all heads of a token, or one.
         let (count, row) = if layer.is_latent() { (layer.heads(), v) } else { (1, width) };
         let Buffers { input, partials, scratch, scratch_size, .. } = &mut *self.buffers;

@@ -19,7 +19,7 @@ use super::feed_forward::Hidden;
 use super::norm::{Arrival, Norms};
 use super::rows::{Input, share_out};
 use super::{Buffers, Pass, Product, few};
-use crate::arch::Score;
+use crate::arch::{Gate, Score};
 use crate::model::{Experts, Norm, Weight};
 use crate::session::Weights;
 
@@ -43,7 +43,7 @@ pub(crate) struct ExpertBuffers<'a> {
 /// How many experts of one token are computed as one stack of matrices.
 const STACK: usize = 8;
 
-/// The matrices of gate and up: two, or one.
+/// The matrices of gate and up: two, or one, which holds both or is that of up alone.
 const GATE_AND_UP: [Weight; 3] = [Weight::ExpertGate, Weight::ExpertUp, Weight::ExpertGateUp];
 
 impl Pass<'_, '_> {
@@ -142,7 +142,7 @@ impl Pass<'_, '_> {
     /// The hidden vectors of experts.
     fn hidden(&self, layer: usize, len: usize) -> Hidden {
         let activation = self.weights.activation(layer, self.model.spec().activation);
-        Hidden { level: self.level, activation, has_gate: true, len }
+        Hidden { level: self.level, activation, has_gate: self.model.spec().gate != Gate::None, len }
     }
 
     /// The experts of the only token, all at once.
@@ -154,16 +154,17 @@ impl Pass<'_, '_> {
         let Buffers { input, experts, wide, scratch, scratch_size, .. } = &mut *self.buffers;
         let mut scratch = Scratch::new(scratch, *scratch_size);
         let ids = &experts.ids[..x.used];
-        for (ids, wide) in ids.chunks(STACK).zip(wide.chunks_mut(STACK * 2 * f)) {
+        let row = hidden.row();
+        for (ids, wide) in ids.chunks(STACK).zip(wide.chunks_mut(STACK * row)) {
             let mut stack: heapless::Vec<Matrix<'_>, { 2 * STACK }> = heapless::Vec::new();
             for id in ids {
                 stack
                     .extend(GATE_AND_UP.iter().filter_map(|part| weights.expert(layer, *part, *id, x.count)));
             }
-            matmul(level, workers, &stack, &input.read(1, e), &mut wide[..ids.len() * 2 * f], &mut scratch);
+            matmul(level, workers, &stack, &input.read(1, e), &mut wide[..ids.len() * row], &mut scratch);
         }
         for (choice, id) in ids.iter().enumerate() {
-            add_biases(&weights, layer, &GATE_AND_UP, *id, &mut wide[choice * 2 * f..][..2 * f], &x);
+            add_biases(&weights, layer, &GATE_AND_UP, *id, &mut wide[choice * row..][..row], &x);
         }
         hidden.enter(x.used, wide, &mut experts.input, workers, &mut scratch, false)?;
         for (choice, id) in ids.iter().enumerate() {
@@ -201,9 +202,9 @@ impl Pass<'_, '_> {
             experts.input.copy_rows(input, chosen, e, workers, &mut scratch)?;
             let expert = |weight: &Weight| weights.expert(layer, *weight, id, x.count);
             let stack: heapless::Vec<Matrix<'_>, 2> = GATE_AND_UP.iter().filter_map(expert).collect();
-            let wide = &mut wide[..count * 2 * f];
+            let wide = &mut wide[..count * hidden.row()];
             matmul(level, workers, &stack, &experts.input.read(count, e), wide, &mut scratch);
-            for row in wide.chunks_exact_mut(2 * f) {
+            for row in wide.chunks_exact_mut(hidden.row()) {
                 add_biases(&weights, layer, &GATE_AND_UP, id, row, &x);
             }
             hidden.enter(count, wide, &mut experts.input, workers, &mut scratch, false)?;

@@ -5,7 +5,7 @@ use stonechat_kernels::elementwise::{self, Activation, NotFinite};
 use stonechat_kernels::split::Chunks;
 use stonechat_kernels::{Level, Workers, matmul};
 
-use super::norm::{Arrival, Norms};
+use super::norm::Norms;
 use super::rows::{Input, enter, share, share_out};
 use super::{Buffers, Pass, few};
 use crate::arch::Gate;
@@ -23,6 +23,11 @@ pub(super) struct Hidden {
 }
 
 impl Hidden {
+    /// The length of a row of `wide`.
+    pub const fn row(self) -> usize {
+        if self.has_gate { 2 * self.len } else { self.len }
+    }
+
     /// input[t] = activation(gate[t]) * up[t], for `rows` rows, also in f32 where `f32`.
     #[inline(never)]
     pub fn enter(
@@ -34,8 +39,7 @@ impl Hidden {
         scratch: &mut Scratch<'_>,
         f32: bool,
     ) -> Result<(), NotFinite> {
-        let Self { level, activation, has_gate, len: f } = self;
-        let row = if has_gate { 2 * f } else { f };
+        let (Self { level, activation, has_gate, len: f }, row) = (self, self.row());
         let chunk = if rows == 1 { share(f, workers.count()) } else { f };
         let parts = if f32 { input.parts_with_f32(rows, f, chunk) } else { input.parts(rows, f, chunk) };
         share_out(workers, parts, scratch, |part, input, lines| {
@@ -77,7 +81,7 @@ impl Pass<'_, '_> {
     /// `(norm(W x / sqrt(e)) + sqrt(n) embedding[token]) / sqrt(2)`, n values.
     pub(super) fn layer_inputs(&mut self, tokens: &[u32], position: usize) -> Result<(), NotFinite> {
         let t = tokens.len();
-        self.norm(Arrival::Embedding(tokens, position), None, t, false)?;
+        self.norm(self.embedding(tokens, position), None, t, false)?;
         let Some(inputs) = self.model.layer_inputs() else { return Ok(()) };
         let (h, level) = (self.model.hyperparameters(), self.level);
         let (e, n, all) = (h.embedding, h.layer_input, h.layers * h.layer_input);

@@ -34,6 +34,20 @@ impl Norms {
         }
     }
 
+    /// `out = norm(x)`, or `x` itself where there is no norm.
+    pub fn apply_some(
+        &self,
+        x: &[f32],
+        by: Option<&NormWeights<'_>>,
+        out: &mut [f32],
+    ) -> Result<(), NotFinite> {
+        let Some(by) = by else {
+            out.copy_from_slice(x);
+            return Ok(());
+        };
+        self.apply(x, by, out)
+    }
+
     /// `x = norm(x)`
     #[inline(never)]
     pub fn in_place(&self, x: &mut [f32], by: &NormWeights<'_>, lines: &mut [Line]) -> Result<(), NotFinite> {
@@ -46,10 +60,10 @@ impl Norms {
 /// What happens to the residual stream before it is normalised.
 #[derive(Clone, Copy)]
 pub(super) enum Arrival<'t> {
-    /// residual[t] = embedding[token t], the first of which stands at a position.
-    Embedding(&'t [u32], usize),
-    /// residual = (residual + norm(delta)) scale
-    Delta { norm: Option<NormWeights<'t>>, scale: f32 },
+    /// residual[t] = norm(embedding[token t]), the first of which stands at a position.
+    Embedding { tokens: &'t [u32], position: usize, norm: Option<NormWeights<'t>> },
+    /// residual = sum((residual + norm(delta)) scale), where `sum` is a norm, too.
+    Delta { norm: Option<NormWeights<'t>>, sum: Option<NormWeights<'t>>, scale: f32 },
     /// Nothing.
     Nothing,
 }
@@ -71,7 +85,7 @@ impl Arriving<'_> {
         let h = self.model.hyperparameters();
         let level = self.norms.level;
         match self.arrival {
-            Arrival::Embedding(tokens, position) => {
+            Arrival::Embedding { tokens, position, norm } => {
                 let embedding = self.model.embedding();
                 embedding.read_row(tokens[t] as usize, |columns, bytes| {
                     elementwise::dequantize(level, embedding.format(), bytes, &mut x[columns]);
@@ -79,15 +93,20 @@ impl Arriving<'_> {
                 if h.embedding_scale != 1.0 {
                     elementwise::scale(x, h.embedding_scale);
                 }
-                if let Some(positions) = self.model.positions() {
+                let vectors = [(self.model.token_types(), 0), (self.model.positions(), position + t)];
+                for (vectors, number) in vectors {
+                    let Some(vectors) = vectors else { continue };
                     let (row, _) = carve::<f32>(lines, x.len());
-                    positions.read_row(position + t, |columns, bytes| {
-                        elementwise::dequantize(level, positions.format(), bytes, &mut row[columns]);
+                    vectors.read_row(number, |columns, bytes| {
+                        elementwise::dequantize(level, vectors.format(), bytes, &mut row[columns]);
                     });
                     elementwise::add(x, row);
                 }
+                if let Some(norm) = norm {
+                    self.norms.in_place(x, &norm, lines)?;
+                }
             }
-            Arrival::Delta { norm, scale } => {
+            Arrival::Delta { norm, sum, scale } => {
                 let mut delta = &self.delta[t * x.len()..][..x.len()];
                 let (row, _) = carve::<f32>(lines, x.len());
                 if let Some(norm) = norm {
@@ -100,6 +119,9 @@ impl Arriving<'_> {
                 }
                 if scale != 1.0 {
                     elementwise::scale(x, scale);
+                }
+                if let Some(sum) = sum {
+                    self.norms.in_place(x, &sum, lines)?;
                 }
             }
             Arrival::Nothing => {}
@@ -117,7 +139,20 @@ impl<'a> Pass<'_, 'a> {
             None => norm == Norm::FeedForwardPost,
         };
         let scale = if last { self.weights.output_scale(number) } else { 1.0 };
-        Arrival::Delta { norm: self.weights.norm(number, norm), scale }
+        let sum = match norm {
+            Norm::AttentionPost => self.weights.norm(number, Norm::AttentionSum),
+            Norm::FeedForwardPost => self.weights.norm(number, Norm::FeedForwardSum),
+            _ => None,
+        };
+        Arrival::Delta { norm: self.weights.norm(number, norm), sum, scale }
+    }
+
+    /// The tokens' embedding, of which the first stands at `position`.
+    pub(super) fn embedding<'t>(&self, tokens: &'t [u32], position: usize) -> Arrival<'t>
+    where
+        'a: 't,
+    {
+        Arrival::Embedding { tokens, position, norm: self.weights.embedding_norm() }
     }
 
     /// What the last layer gives back.
@@ -147,13 +182,7 @@ impl<'a> Pass<'_, 'a> {
             if !late {
                 arriving.at(t, x, lines)?;
             }
-            enter(level, input, e, lines, |out, _| {
-                if let Some(norm) = &norm {
-                    return norms.apply(x, norm, out);
-                }
-                out.copy_from_slice(x);
-                Ok(())
-            })?;
+            enter(level, input, e, lines, |out, _| norms.apply_some(x, norm.as_ref(), out))?;
             if late { arriving.at(t, x, lines) } else { Ok(()) }
         })
     }

@@ -53,6 +53,11 @@ impl<'a> Keys<'_, 'a> {
         self.gguf.tensor(name).is_some()
     }
 
+    /// Refuses a file with a tensor that nothing reads.
+    pub(crate) fn lacks(&self, name: &str) -> Result<(), Error> {
+        if self.has_tensor(name) { Err(Error::StrayTensor(Name::new(name))) } else { Ok(()) }
+    }
+
     #[inline(never)]
     pub(crate) fn bool(&self, key: &str) -> Result<bool, Error> {
         Ok(self.gguf.bool(&self.path(key))?)
@@ -72,7 +77,7 @@ impl<'a> Keys<'_, 'a> {
         Ok(self.gguf.f32(&self.path(key))?)
     }
 
-    pub(super) fn opt_str(&self, key: &str) -> Result<Option<&'a str>, Error> {
+    pub(crate) fn opt_str(&self, key: &str) -> Result<Option<&'a str>, Error> {
         Ok(self.gguf.opt_str(&self.path(key))?)
     }
 

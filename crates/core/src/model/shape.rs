@@ -60,6 +60,8 @@ pub struct Hyperparameters {
     pub qkv_clamp: f32,
     /// The largest slope of ALiBi is `2^(-alibi / heads)`; 0 for no ALiBi.
     pub alibi: f32,
+    /// Whether tokens attend only to those before them.
+    pub causal: bool,
     /// How much queries grow with the logarithm of the number of original contexts before them; 0 for not at all.
     pub temperature: f32,
 }
@@ -277,7 +279,7 @@ impl Layer {
         })
     }
 
-    /// How many positions a token attends to at most.
+    /// How many positions a token attends to at most up to its own.
     pub const fn window(&self) -> usize {
         if self.window == NONE { usize::MAX } else { self.window as usize }
     }
@@ -343,7 +345,11 @@ impl Hyperparameters {
             score_scale: 0.0,
             score_cap: keys.at_least_0("attn_logit_softcapping")?,
             qkv_clamp: keys.at_least_0("attention.clamp_kqv")?,
-            alibi: keys.at_least_0("attention.max_alibi_bias")?,
+            alibi: match keys.at_least_0("attention.max_alibi_bias")? {
+                0.0 => spec.alibi,
+                alibi => alibi,
+            },
+            causal: keys.opt_bool("attention.causal")?.unwrap_or(spec.causal),
             temperature: keys.at_least_0("attention.temperature_scale")?,
         };
         for number in 0..all.layers {
@@ -416,6 +422,8 @@ impl Layer {
         let mixer = mixer(keys, spec, number)?;
         let (heads, kv_heads) = if mixer.attends() { heads(keys, spec, number)? } else { (0, 0) };
         let window = window(keys, spec, number)?;
+        // A token that attends to both sides stands in the middle of its window.
+        let window = if h.causal { window } else { window.map(|length| length / 2 + 1) };
         let latent = if spec.latent { Some(latent(keys, h.embedding, heads)?) } else { None };
         let head_dim = match latent {
             Some(latent) => latent.rank + latent.rotated,
@@ -498,7 +506,11 @@ fn heads(keys: &Keys<'_, '_>, spec: &Spec, number: usize) -> Result<(usize, usiz
 #[inline(never)]
 fn window(keys: &Keys<'_, '_>, spec: &Spec, number: usize) -> Result<Option<usize>, Error> {
     const PATTERN: &str = "attention.sliding_window_pattern";
-    let Windows::Layers { period, default } = spec.windows else { return Ok(None) };
+    let (period, default, first) = match spec.windows {
+        Windows::None => return Ok(None),
+        Windows::Layers { period, default } => (period, default, false),
+        Windows::AllButFirst { period } => (period, 0, true),
+    };
     let length = match keys.opt_u32("attention.sliding_window")? {
         None => default,
         Some(length) => length as usize,
@@ -507,7 +519,7 @@ fn window(keys: &Keys<'_, '_>, spec: &Spec, number: usize) -> Result<Option<usiz
         keys.opt_flag_in(PATTERN, number)? == Some(true)
     } else {
         let period = keys.opt_u32(PATTERN)?.map_or(period, |period| period as usize);
-        period == 0 || number % period < period - 1
+        period == 0 || number % period != if first { 0 } else { period - 1 }
     };
     Ok((has_window && length > 0).then_some(length))
 }
@@ -589,7 +601,10 @@ fn source(keys: &Keys<'_, '_>, spec: &Spec, layers: usize, number: usize) -> Res
 fn has_experts(keys: &Keys<'_, '_>, h: &Hyperparameters, number: usize) -> Result<bool, Error> {
     let dense = keys.opt_u32("leading_dense_block_count")?.unwrap_or(0) as usize;
     let step = keys.opt_size("interleave_moe_layer_step", MOST_LAYERS)?.unwrap_or(1);
-    Ok(h.experts.count > 0 && number >= dense && (number + 1).is_multiple_of(step))
+    // Nomic's way to say it: the second of every so many.
+    let every = keys.opt_nonzero("moe_every_n_layers", MOST_LAYERS)?;
+    let is_one_of = (number + 1).is_multiple_of(step) && every.is_none_or(|every| number % every == 1);
+    Ok(h.experts.count > 0 && number >= dense && is_one_of)
 }
 
 #[inline(never)]

@@ -224,12 +224,16 @@ pub enum Norm {
     Heads,
     /// Of what leaves attention.
     AttentionPost,
+    /// Of the residual stream behind attention, which goes on normalised.
+    AttentionSum,
     /// Of what enters the feed-forward part.
     FeedForward,
     /// Of what enters the matrix that leads out of the feed-forward part.
     Hidden,
     /// Of what leaves the feed-forward part.
     FeedForwardPost,
+    /// Of the residual stream behind the feed-forward part, which goes on normalised.
+    FeedForwardSum,
     /// Of what enters the router, where experts stand beside a part without.
     Router,
     /// Of what enters the experts there.

@@ -74,6 +74,7 @@ pub(crate) struct Weights<'a> {
     layers: &'a [LayerRecord],
     vectors: &'a [f32],
     final_norm: [VectorRecord; 2],
+    embedding_norm: [VectorRecord; 2],
     head_bias: VectorRecord,
     input_norm: VectorRecord,
     frequencies: [VectorRecord; 2],
@@ -145,9 +146,17 @@ impl<'a> Weights<'a> {
         self.some(record.norms[norm as usize]).map(|weight| NormWeights { weight, bias })
     }
 
-    pub fn final_norm(&self) -> NormWeights<'a> {
-        let [weight, bias] = self.final_norm;
-        NormWeights { weight: weight.of(self.vectors), bias: self.some(bias) }
+    /// None where the residual stream is normalised already.
+    pub fn final_norm(&self) -> Option<NormWeights<'a>> {
+        self.global_norm(self.final_norm)
+    }
+
+    pub fn embedding_norm(&self) -> Option<NormWeights<'a>> {
+        self.global_norm(self.embedding_norm)
+    }
+
+    fn global_norm(&self, [weight, bias]: [VectorRecord; 2]) -> Option<NormWeights<'a>> {
+        self.some(weight).map(|weight| NormWeights { weight, bias: self.some(bias) })
     }
 
     pub fn head_bias(&self) -> Option<&'a [f32]> {
@@ -223,7 +232,10 @@ pub(crate) fn vectors_len(model: &Model<'_>) -> Result<usize, Error> {
 fn global_len(model: &Model<'_>, which: GlobalVector) -> usize {
     let h = model.hyperparameters();
     match which {
-        GlobalVector::Norm | GlobalVector::NormBias => h.embedding,
+        GlobalVector::Norm
+        | GlobalVector::NormBias
+        | GlobalVector::EmbeddingNorm
+        | GlobalVector::EmbeddingNormBias => h.embedding,
         GlobalVector::HeadBias => h.vocabulary,
         GlobalVector::InputNorm => h.layer_input,
         GlobalVector::RopeFactors => 0,
@@ -313,13 +325,16 @@ impl<'a> Weights<'a> {
         let h = model.hyperparameters();
         let none = VectorRecord::default();
         let mut filler = Filler { level, vectors, at: 0 };
-        let (mut final_norm, mut head_bias, mut input_norm) = ([none; 2], none, none);
+        let (mut final_norm, mut embedding_norm) = ([none; 2], [none; 2]);
+        let (mut head_bias, mut input_norm) = (none, none);
         let mut factors = Vector::Ones;
         model.each_global_vector(&mut |which, vectors| {
             let mut put = || filler.put(vectors[0], global_len(model, which));
             match which {
                 GlobalVector::Norm => final_norm[0] = put(),
                 GlobalVector::NormBias => final_norm[1] = put(),
+                GlobalVector::EmbeddingNorm => embedding_norm[0] = put(),
+                GlobalVector::EmbeddingNormBias => embedding_norm[1] = put(),
                 GlobalVector::HeadBias => head_bias = put(),
                 GlobalVector::InputNorm => input_norm = put(),
                 GlobalVector::RopeFactors => {
@@ -358,7 +373,17 @@ impl<'a> Weights<'a> {
             }
         }
         let file = model.gguf().bytes();
-        Ok(Self { file, layers, vectors, final_norm, head_bias, input_norm, frequencies, slopes })
+        Ok(Self {
+            file,
+            layers,
+            vectors,
+            final_norm,
+            embedding_norm,
+            head_bias,
+            input_norm,
+            frequencies,
+            slopes,
+        })
     }
 }
 

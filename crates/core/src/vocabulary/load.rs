@@ -329,10 +329,15 @@ fn find_special(
     };
     let or_default =
         |key, default: Option<u32>| stated(key).map(|id| id.or(default.filter(|&id| (id as usize) < tokens)));
-    let cls = if matches!(model, Model::WordPiece(_)) { stated(keys::CLS)? } else { None };
+    // Where tokenizers are made for BERTs, its names stand for BOS and EOS.
+    let (cls, sep) = match model {
+        Model::WordPiece(_) => (stated(keys::CLS)?, None),
+        Model::Bpe(_) => (stated(keys::CLS)?, stated(keys::SEP)?),
+        Model::Spm(_) | Model::Unigram(_) => (None, None),
+    };
     let ids = SpecialIds {
         bos: or_default(keys::BOS, cls.or(defaults.bos))?,
-        eos: or_default(keys::EOS, defaults.eos)?,
+        eos: or_default(keys::EOS, sep.or(defaults.eos))?,
         unknown: or_default(keys::UNKNOWN, defaults.unknown)?,
         sep: or_default(keys::SEP, defaults.sep)?,
         padding: stated(keys::PADDING)?,
