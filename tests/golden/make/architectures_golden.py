@@ -303,6 +303,20 @@ MODELS = {
     "llama_rope_linear": tiny(
         "Llama", rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
     ),
+    "llama_rope_yarn": Tiny("Llama", {"rope_parameters": yarn(), "max_position_embeddings": 512}, long=300),
+    "llama_tied_rope3": tiny(
+        "Llama",
+        tie_word_embeddings=True,
+        head_dim=32,
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": 500000.0,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+    ),
     "minicpm3": tiny(
         "MiniCPM3",
         num_key_value_heads=4,
