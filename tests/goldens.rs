@@ -1,5 +1,5 @@
-//! Logits and greedy tokens against those of other implementations, in `tests/golden` (llamas, and a model of every architecture) and in the folder that
-//! `STONECHAT_GOLDEN` names.
+//! Logits and greedy tokens against those of other implementations: in `tests/golden`, which has a model of every
+//! architecture, and in the folder that `STONECHAT_GOLDEN` names.
 
 mod common;
 
