@@ -1,5 +1,5 @@
-//! Logits and greedy tokens against those of other implementations, in `tests/golden` (llamas, and a model of every architecture) and in the folder that
-//! `STONECHAT_GOLDEN` names.
+//! Logits and greedy tokens against those of other implementations: in `tests/golden`, which has a model of every
+//! architecture, and in the folder that `STONECHAT_GOLDEN` names.
 
 mod common;
 
@@ -14,10 +14,6 @@ use tempfile::NamedTempFile;
 
 /// How far an f32 logit may be from that of transformers: both round, in different orders.
 const TOLERANCE: f64 = 2e-4;
-/// What `tests/golden` has, and the format of its matrices, all exact in both.
-const LLAMAS: [(&str, &str); 3] =
-    [("llama", "f32"), ("llama_tied_rope3", "BF16"), ("llama_rope_yarn", "BF16")];
-
 /// How far an int8 logit may be from the contract computed in float64 (see `tests/golden/README.md`).
 const Q8_TOLERANCE: f64 = 2e-3;
 
@@ -84,13 +80,10 @@ fn check(name: &str, model: &Path, golden: &Value, tolerance: f64) -> Vec<Vec<f6
 
 #[test]
 fn our_own_goldens_hold() {
-    for (name, format) in LLAMAS {
-        let folder = common::golden("models").join(name);
-        let (golden, model) =
-            (read(&folder.join(format!("{name}.json"))), folder.join(format!("{name}-{format}.gguf")));
-        check(name, &model, &golden, TOLERANCE);
-        compare_greedy(name, &model, &golden["prompt"], &golden["greedy_hf"]);
-    }
+    let folder = common::golden("models/llama");
+    let (golden, model) = (read(&folder.join("llama.json")), folder.join("llama-f32.gguf"));
+    check("llama", &model, &golden, TOLERANCE);
+    compare_greedy("llama", &model, &golden["prompt"], &golden["greedy_hf"]);
 }
 
 /// With activations in f32 a quantized model is the model of its decoded weights; in int8 it is what the contract says.

@@ -2,9 +2,9 @@
 
     python architectures_golden.py LLAMA_CPP [NAME...]
 
-LLAMA_CPP is a folder with llama.cpp's source (`make.sh` fetches it to target/golden/llama.cpp), whose `conversion` makes
-GGUF of what transformers saves: so names, orders and keys are those of files in the wild. `NAME.gguf` and `NAME.json` are
-made for all of MODELS, or for those named.
+LLAMA_CPP is a folder with llama.cpp's source (`make.sh` fetches it to target/golden/llama.cpp), whose `conversion`
+makes GGUF of what transformers saves: so names, orders and keys are those of files in the wild. `NAME.gguf` and
+`NAME.json` are made for all of MODELS, or for those named.
 
 To add an architecture, add a line to MODELS: the class of transformers, and what its configuration needs beside SMALL.
 
@@ -41,16 +41,15 @@ LEAST_MARGIN = 0.02
 # Of 16 greedy ids at least so many are different.
 LEAST_VARIETY = 3
 
+TOKENS = {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 2}
 SMALL = {
-    "vocab_size": VOCABULARY,
+    **TOKENS,
     "hidden_size": 32,
     "intermediate_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 256,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
     "pad_token_id": 0,
 }
 
@@ -74,6 +73,8 @@ class Tiny:
     renamed: object = None
     # Whether a layer's matrices hold only two numbers, s and -s, as the converter would make them.
     signs: bool = False
+    # Whether the configuration has other names for what SMALL says.
+    own_names: bool = False
     model_class: str = "ForCausalLM"
 
 
@@ -214,7 +215,14 @@ MODELS = {
     ),
     "exaone4": tiny("Exaone4", head_dim=8, sliding_window=8, sliding_window_pattern=4, num_hidden_layers=4),
     "exaone4_full": tiny("Exaone4", head_dim=8, sliding_window=None, layer_types=["full_attention"] * 2),
-    "falcon": tiny("Falcon", multi_query=True, parallel_attn=True, new_decoder_architecture=False, bias=False, num_kv_heads=1),
+    "falcon": tiny(
+        "Falcon",
+        multi_query=True,
+        parallel_attn=True,
+        new_decoder_architecture=False,
+        bias=False,
+        num_kv_heads=1,
+    ),
     "falcon_40b": tiny(
         "Falcon",
         multi_query=True,
@@ -234,9 +242,13 @@ MODELS = {
         attn_logit_softcapping=5.0,
         final_logit_softcapping=10.0,
     ),
-    "gemma3": Tiny(
+    "gemma3": tiny(
         "Gemma3",
-        {"head_dim": 16, "num_key_value_heads": 1, "sliding_window": 8, "query_pre_attn_scalar": 16, "num_hidden_layers": 6},
+        head_dim=16,
+        num_key_value_heads=1,
+        sliding_window=8,
+        query_pre_attn_scalar=16,
+        num_hidden_layers=6,
     ),
     "gemma4": tiny(
         "Gemma4",
@@ -285,7 +297,12 @@ MODELS = {
         routed_scaling_factor=1.8,
         num_nextn_predict_layers=0,
     ),
-    "gpt2": Tiny("GPT2", {"n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": 64, "n_ctx": 64, "n_inner": 128}, model_class="LMHeadModel"),
+    "gpt2": Tiny(
+        "GPT2",
+        {"n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": 64, "n_ctx": 64, "n_inner": 128},
+        own_names=True,
+        model_class="LMHeadModel",
+    ),
     "gpt_oss": tiny(
         "GptOss",
         head_dim=8,
@@ -303,6 +320,20 @@ MODELS = {
     "llama_rope_linear": tiny(
         "Llama", rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
     ),
+    "llama_rope_yarn": Tiny("Llama", {"rope_parameters": yarn(), "max_position_embeddings": 512}, long=300),
+    "llama_tied_rope3": tiny(
+        "Llama",
+        tie_word_embeddings=True,
+        head_dim=32,
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": 500000.0,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+    ),
     "minicpm3": tiny(
         "MiniCPM3",
         num_key_value_heads=4,
@@ -315,10 +346,19 @@ MODELS = {
         scale_depth=1.4,
         dim_model_base=256,
     ),
-    "ministral3": tiny("Ministral3", head_dim=8, rope_parameters=yarn(mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.1)),
+    "ministral3": tiny(
+        "Ministral3",
+        head_dim=8,
+        rope_parameters=yarn(mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.1),
+    ),
     "mistral": Tiny("Mistral", {"sliding_window": 8, "head_dim": 16}, rewrite=with_a_window),
     "mixtral": tiny("Mixtral", num_local_experts=4, num_experts_per_tok=2),
-    "mpt": Tiny("Mpt", {"d_model": 32, "n_heads": 4, "n_layers": 2, "expansion_ratio": 2, "max_seq_len": 64}, said={"architectures": ["MPTForCausalLM"]}),
+    "mpt": Tiny(
+        "Mpt",
+        {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 64},
+        own_names=True,
+        said={"architectures": ["MPTForCausalLM"]},
+    ),
     "nemotron": tiny("Nemotron", head_dim=8, partial_rotary_factor=0.5, intermediate_size=64),
     "olmo": tiny("Olmo", clip_qkv=1.0),
     "olmo2": tiny("Olmo2"),
@@ -360,7 +400,7 @@ LAST_NORMS = ("model.norm.weight", "ln_f.weight", "norm_f.weight", "final_layer_
 
 
 def on_the_grid(rng, shape, deviation):
-    """Multiples of a power of two from -8 to 7, with -8 in every block of 32 along the last two dimensions."""
+    """Multiples of a power of two from -8 to 7, with a -8 in every block of 32 along each of the last two axes."""
     step = 2.0 ** round(math.log2(deviation / 4.6))
     grid = rng.integers(-8, 8, shape)
     rows, cols = shape[-2:]
@@ -368,15 +408,8 @@ def on_the_grid(rng, shape, deviation):
         for i in range(0, rows, 32):
             for j in range(0, cols, 32):
                 tile = plane[i : i + 32, j : j + 32]
-                for at in range(0, max(tile.shape), min(tile.shape)):
-                    order = rng.permutation(min(tile.shape))
-                    short = np.arange(len(order)) + at
-                    if tile.shape[0] > tile.shape[1]:
-                        ok = short < tile.shape[0]
-                        tile[short[ok], order[ok]] = -8
-                    else:
-                        ok = short < tile.shape[1]
-                        tile[order[ok], short[ok]] = -8
+                order = rng.permutation(max(tile.shape))
+                tile[np.arange(len(order)) % tile.shape[0], order % tile.shape[1]] = -8
     return grid * step
 
 
@@ -415,11 +448,10 @@ def randomise(model, rng, signs):
 
 def fresh(model, seed):
     """A model of this seed."""
-    config = {**SMALL, **model.config} if "n_embd" not in model.config and "d_model" not in model.config else {
-        "vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 2, **model.config
-    }
+    config = {**(TOKENS if model.own_names else SMALL), **model.config}
     kind = model.kind
     config_class = getattr(transformers, f"{kind}TextConfig", None) or getattr(transformers, f"{kind}Config")
+    # A copy: some configurations change what they are given.
     config = config_class(**json.loads(json.dumps(config)))
     config._attn_implementation = "eager"
     made = getattr(transformers, kind + model.model_class)(config).float().eval()
@@ -466,7 +498,8 @@ def vocabulary(self):
     writer.add_tokenizer_pre("default")
     writer.add_token_list([f"<{id}>".encode() for id in range(VOCABULARY)])
     writer.add_token_scores([float(-id) for id in range(VOCABULARY)])
-    writer.add_token_types([gguf.TokenType.UNKNOWN, *[gguf.TokenType.CONTROL] * 2, *[gguf.TokenType.NORMAL] * (VOCABULARY - 3)])
+    special = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL]
+    writer.add_token_types(special + [gguf.TokenType.NORMAL] * (VOCABULARY - len(special)))
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)

@@ -1,13 +1,13 @@
 """Writes ../models/: seeded tiny llama models as GGUF, and what transformers (float32, eager) answers.
 
-For each model `<name>/<name>-f32.gguf` or `-BF16.gguf`, the same in half the bytes, and `<name>/<name>.json`; for `llama` (F16, BF16) and `llama_k` (block
+For each model `<name>/<name>-f32.gguf` and `<name>/<name>.json`; for `llama` (F16, BF16) and `llama_k` (block
 formats) also copies encoded by ggml and `quants.json`. llama.cpp runs every file too, and must agree.
 """
 
 import base64
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import gguf
@@ -23,6 +23,7 @@ OUT = Path(__file__).parent.parent / "models"
 VECTORS = OUT / "quant_vectors"
 CONTEXT = 512
 GREEDY = 16
+ROPE_BASE = 10000.0
 # A greedy step whose best two logits are closer than this would test luck; another seed is taken.
 LEAST_MARGIN = 0.02
 
@@ -32,7 +33,6 @@ class Shape:
     """One tiny llama: what differs from the plainest one, and why it is here."""
 
     about: str
-    vocabulary: str  # "spm" or "llama_bpe"
     hidden: int = 32
     ffn: int = 64
     layers: int = 2
@@ -40,57 +40,25 @@ class Shape:
     kv_heads: int = 2
     head_dim: int = 8
     tied: bool = True
-    rope: dict = field(default_factory=lambda: {"rope_type": "default", "rope_theta": 10000.0})
     epsilon: float = 1e-5
     long: bool = False  # also a prompt of 300 ids: attention over more than one chunk of positions
     quants: tuple = ()
-    stored: str = "f32"  # the format of the file that is kept, all of whose bits BF16 holds too; empty for none
+    keep_f32: bool = True
 
 
 MODELS = {
     "llama": Shape(
-        "grouped-query attention, untied head", "spm", layers=3, tied=False, long=True, quants=("F16", "BF16")
-    ),
-    "llama_tied_rope3": Shape(
-        "tied head, heads wider than hidden / heads, llama3 rope factors (rope_freqs)",
-        "llama_bpe",
-        stored="BF16",
-        head_dim=32,
-        rope={
-            "rope_type": "llama3",
-            "rope_theta": 500000.0,
-            "factor": 8.0,
-            "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 64,
-        },
-    ),
-    "llama_rope_yarn": Shape(
-        "yarn",
-        "spm",
-        stored="BF16",
-        head_dim=32,
-        epsilon=1e-6,
-        long=True,
-        rope={
-            "rope_type": "yarn",
-            "rope_theta": 10000.0,
-            "factor": 4.0,
-            "original_max_position_embeddings": 128,
-            "beta_fast": 32.0,
-            "beta_slow": 1.0,
-        },
+        "grouped-query attention, untied head", layers=3, tied=False, long=True, quants=("F16", "BF16")
     ),
     "llama_k": Shape(
         "rows of 256, so that the K types fit",
-        "spm",
         hidden=256,
         ffn=256,
         layers=1,
         kv_heads=1,
         head_dim=64,
         quants=("Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K"),
-        stored="",
+        keep_f32=False,
     ),
 }
 
@@ -112,7 +80,7 @@ def config(shape):
         head_dim=shape.head_dim,
         max_position_embeddings=CONTEXT,
         rms_norm_eps=shape.epsilon,
-        rope_parameters=dict(shape.rope),
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_BASE},
         tie_word_embeddings=shape.tied,
         attn_implementation="eager",
     )
@@ -169,19 +137,6 @@ def interleave(rows, heads):
     return np.ascontiguousarray(np.swapaxes(halves, 1, 2)).reshape(rows.shape)
 
 
-def rope_factors(shape):
-    """llama3's frequency factors, by the formula of its configuration: what each angle is divided by."""
-    r = shape.rope
-    half = np.arange(0, shape.head_dim, 2, dtype=np.float64) / shape.head_dim
-    wavelength = 2 * math.pi * r["rope_theta"] ** half
-    low = r["original_max_position_embeddings"] / r["low_freq_factor"]
-    high = r["original_max_position_embeddings"] / r["high_freq_factor"]
-    smooth = r["original_max_position_embeddings"] / wavelength - r["low_freq_factor"]
-    smooth /= r["high_freq_factor"] - r["low_freq_factor"]
-    between = 1.0 / ((1.0 - smooth) / r["factor"] + smooth)
-    return np.where(wavelength < high, 1.0, np.where(wavelength > low, r["factor"], between)).astype(np.float32)
-
-
 NAMES = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
@@ -213,8 +168,6 @@ def tensors(model, shape):
                 yield f"blk.{layer}.{part}.{kind}", rows
             case _:
                 raise ValueError(name)
-    if shape.rope["rope_type"] == "llama3":
-        yield "rope_freqs.weight", rope_factors(shape)
 
 
 def write(path, name, shape, model, vocabulary, encoding=None):
@@ -230,16 +183,9 @@ def write(path, name, shape, model, vocabulary, encoding=None):
     writer.add_key_length(shape.head_dim)
     writer.add_value_length(shape.head_dim)
     writer.add_rope_dimension_count(shape.head_dim)
-    writer.add_rope_freq_base(shape.rope["rope_theta"])
+    writer.add_rope_freq_base(ROPE_BASE)
     writer.add_layer_norm_rms_eps(shape.epsilon)
     writer.add_vocab_size(vocabularies.SIZE)
-    match shape.rope["rope_type"]:
-        case "yarn":
-            writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
-            writer.add_rope_scaling_factor(shape.rope["factor"])
-            writer.add_rope_scaling_orig_ctx_len(shape.rope["original_max_position_embeddings"])
-            writer.add_rope_scaling_yarn_beta_fast(shape.rope["beta_fast"])
-            writer.add_rope_scaling_yarn_beta_slow(shape.rope["beta_slow"])
     vocabulary.write(writer)
     for tensor, rows in tensors(model, shape):
         if encoding and rows.ndim == 2:
@@ -360,10 +306,8 @@ def make(name, shape, vocabulary):
                 print(f"  {encoding}: quantized activations move {len(start)} ids' logits by {effect:.3f}")
                 types[encoding]["q8"] = {"prompt": start, "logits_last_contract": floats(rounded)}
         save(folder / "quants.json", {"prompt": prompt, "base": name, "types": types})
-    if shape.stored != "f32":
+    if not shape.keep_f32:
         path.unlink()
-    if shape.stored == "BF16":
-        write(folder / f"{name}-BF16.gguf", name, shape, model, vocabulary, "BF16")
 
 
 # Where a block has its scale, if not at the beginning.
@@ -415,10 +359,10 @@ def vectors():
 def main():
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
-    kinds = {"spm": vocabularies.sentencepiece_bpe(), "llama_bpe": vocabularies.byte_bpe("llama-bpe")}
+    vocabulary = vocabularies.sentencepiece_bpe()
     vectors()
     for name, shape in MODELS.items():
-        make(name, shape, kinds[shape.vocabulary])
+        make(name, shape, vocabulary)
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ const GATE_AND_UP: [Weight; 3] = [Weight::ExpertGate, Weight::ExpertUp, Weight::
 impl Pass<'_, '_> {
     /// delta[t] = Σ w y(input[t]) over the experts that token t chooses, and the shared one.
     ///
-    /// Where there is a part without experts beside them, that comes first: delta[t] = norm(Σ w y(norm(x))) + norm(dense(input[t])),
-    /// and the router reads another norm of the residual stream x.
+    /// Where there is a part without experts beside them, that comes first:
+    /// delta[t] = norm(Σ w y(norm(x))) + norm(dense(input[t])), and the router reads another norm of the residual stream x.
     pub(super) fn experts(&mut self, layer: usize, tokens: usize) -> Result<(), NotFinite> {
         let (h, x) = (*self.model.hyperparameters(), self.model.hyperparameters().experts);
         let (e, k) = (h.embedding, x.used);
