@@ -76,6 +76,7 @@ pub mod markers;
 pub mod math;
 pub mod matmul;
 pub mod probe;
+pub mod quantize;
 pub mod reference;
 pub mod scratch;
 pub mod split;
