@@ -159,6 +159,30 @@ pub enum Error {
         /// What is wrong with it.
         error: Box<stonechat_gguf::Error>,
     },
+    /// A tensor's weights cannot be brought to a format.
+    #[cfg(feature = "quantize")]
+    Weights {
+        /// The tensor.
+        tensor: stonechat_gguf::Name,
+        /// The format.
+        format: stonechat_kernels::Format,
+    },
+    /// A tensor that should be quantized does not hold weights.
+    #[cfg(feature = "quantize")]
+    NotWeights {
+        /// The tensor.
+        tensor: stonechat_gguf::Name,
+        /// What it holds.
+        ty: stonechat_gguf::TensorType,
+    },
+    /// A file of a folder in Hugging Face's layout is damaged, or says what cannot be converted.
+    #[cfg(feature = "quantize")]
+    Unconvertible {
+        /// The file, or the folder.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// No source gave the file.
     NoSource {
         /// The model.
@@ -280,6 +304,18 @@ impl fmt::Display for Error {
                 path.display()
             ),
             Self::Header { path, error } => write!(f, "cannot write {}: {error}", path.display()),
+            #[cfg(feature = "quantize")]
+            Self::Weights { tensor, format } => write!(
+                f,
+                "the tensor {tensor} holds a weight that is NaN, infinite or too large for {format}; choose another type, \
+                 or fetch the model again"
+            ),
+            #[cfg(feature = "quantize")]
+            Self::NotWeights { tensor, ty } => {
+                write!(f, "the tensor {tensor} is of type {ty}, which cannot be quantized; use the file as it is")
+            }
+            #[cfg(feature = "quantize")]
+            Self::Unconvertible { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::NoSource { name, failures } => {
                 write!(f, "cannot pull {name}")?;
                 for (index, failure) in failures.iter().enumerate() {

@@ -4,14 +4,13 @@
 //! groups of 16 ([`Layout::Rows16`]) where they fill them. Tensors pass one after another through a buffer of 16 rows;
 //! the file appears under its name once it is whole and on the disk.
 
-use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use stonechat_gguf::writer::Writer;
 use stonechat_gguf::{Gguf, Tensor, TensorType};
 use stonechat_kernels::{Layout, layout};
-use tempfile::NamedTempFile;
 
+use crate::output::Output;
 use crate::{Error, MappedFile};
 
 /// Where tensors begin in the packed file: whole cache lines.
@@ -56,14 +55,11 @@ pub fn pack(
     }
     let header = writer.header().map_err(refused)?;
 
-    let failed = |source| Error::from_io("write", output, source);
-    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let part = NamedTempFile::new_in(folder).map_err(failed)?;
-    let mut out = BufWriter::with_capacity(1 << 20, part);
-    out.write_all(&header).map_err(failed)?;
+    let mut out = Output::create(output)?;
+    out.write(&header)?;
     let total = gguf.tensors().map(|tensor| tensor.data.len() as u64).sum();
     let mut done = 0;
-    let mut result = Packed { bytes: header.len() as u64, ..Packed::default() };
+    let mut result = Packed::default();
     let mut group = Vec::new();
     for (tensor, packed) in tensors() {
         // Small enough that Ctrl-C and progress are not kept waiting.
@@ -79,25 +75,19 @@ pub fn pack(
                 Some((format, _)) => {
                     group.resize(bytes.len(), 0);
                     layout::interleave(format, bytes, &mut group);
-                    out.write_all(&group)
+                    out.write(&group)?;
                 }
-                None => out.write_all(bytes),
+                None => out.write(bytes)?,
             }
-            .map_err(failed)?;
             done += bytes.len() as u64;
             progress(done, total);
         }
-        let len = tensor.data.len() as u64;
-        let padding = writer.padding(len);
-        io::copy(&mut io::Read::take(io::repeat(0), padding), &mut out).map_err(failed)?;
-        result.bytes += len + padding;
+        out.pad(writer.padding(tensor.data.len() as u64))?;
         *if packed.is_some() { &mut result.packed } else { &mut result.copied } += 1;
     }
     // What was read past a cut is zeros: a file of these must not appear.
     file.check()?;
-    let part = out.into_inner().map_err(|error| failed(error.into_error()))?;
-    part.as_file().sync_all().map_err(failed)?;
-    part.persist(output).map_err(|error| failed(error.error))?;
+    result.bytes = out.finish()?;
     Ok(result)
 }
 
