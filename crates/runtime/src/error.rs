@@ -230,7 +230,13 @@ impl fmt::Display for Error {
                 write!(f, "no permission to {action} {}; change its owner or mode", path.display())
             }
             Self::Io { action, path, source } => {
-                write!(f, "cannot {action} {}: {}", path.display(), reason(source))
+                write!(f, "cannot {action} {}: {}", path.display(), reason(source))?;
+                match source.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                        f.write_str("; free some space, or write elsewhere")
+                    }
+                    _ => Ok(()),
+                }
             }
             Self::CutShort { path } => write!(
                 f,

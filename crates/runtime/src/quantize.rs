@@ -224,3 +224,65 @@ fn counted(types: &[TensorType]) -> Vec<(&'static str, usize)> {
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     counts
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use stonechat_gguf::Gguf;
+    use stonechat_kernels::Alone;
+
+    use super::*;
+
+    fn golden() -> MappedFile {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"));
+        MappedFile::open(path.join("../../tests/golden/models/llama_k/llama_k-Q8_0.gguf")).unwrap()
+    }
+
+    #[test]
+    fn a_run_that_is_stopped_leaves_nothing_behind_and_keeps_what_was_there() {
+        let file = golden();
+        let source = Source::from_gguf(&file, &Gguf::parse(&file).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("out.gguf");
+        std::fs::write(&output, "what was there").unwrap();
+        let pieces = Cell::new(0);
+        let stop = || {
+            pieces.set(pieces.get() + 1);
+            pieces.get() == 5
+        };
+        let error = quantize(&source, FileType::Q4_K_M, &output, &Alone, &stop, &mut |_, _| {}).unwrap_err();
+        assert!(matches!(error, Error::Abandoned { .. }), "{error}");
+        assert_eq!(std::fs::read(&output).unwrap(), b"what was there");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn progress_ends_where_the_weights_do() {
+        let file = golden();
+        let source = Source::from_gguf(&file, &Gguf::parse(&file).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let mut last = (0, 0);
+        let mut progress = |done, total| {
+            assert!(done >= last.0, "{done} after {}", last.0);
+            last = (done, total);
+        };
+        let output = folder.path().join("out.gguf");
+        let done = quantize(&source, FileType::Q5_0, &output, &Alone, &|| false, &mut progress).unwrap();
+        let weights = source.tensors.iter().map(|tensor| tensor.dims.iter().product::<u64>()).sum();
+        assert_eq!(last, (weights, weights));
+        assert_eq!(done.bytes, output.metadata().unwrap().len());
+        assert_eq!(done.types.iter().map(|(_, count)| count).sum::<usize>(), source.tensors.len());
+    }
+
+    /// A part that is released is read again as it was.
+    #[test]
+    fn a_file_is_the_same_after_it_was_released() {
+        let file = golden();
+        let before = file.to_vec();
+        file.release(&file);
+        file.release(&file[5000..20_000]);
+        file.release(&file[..0]);
+        assert!(*before == *file);
+    }
+}

@@ -165,13 +165,13 @@ def llama():
 
 
 def qwen2():
-    config = transformers.Qwen2Config(**DECODER, tie_word_embeddings=True)
+    config = transformers.Qwen2Config(**dict(DECODER, num_hidden_layers=1), tie_word_embeddings=True)
     settings = dict(eos_token="<|im_end|>", pad_token="<|endoftext|>", add_bos_token=False, chat_template=TEMPLATE)
     return transformers.Qwen2ForCausalLM(config), byte_level(r"\p{N}", QWEN, False), settings, {}
 
 
 def qwen3():
-    config = transformers.Qwen3Config(**DECODER, head_dim=16, tie_word_embeddings=True)
+    config = transformers.Qwen3Config(**dict(DECODER, num_hidden_layers=1), head_dim=16, tie_word_embeddings=True)
     settings = dict(eos_token="<|im_end|>", pad_token="<|endoftext|>", add_bos_token=False, chat_template=TEMPLATE)
     return transformers.Qwen3ForCausalLM(config), byte_level(r"\p{N}", QWEN, False), settings, {}
 
@@ -191,7 +191,7 @@ def gemma3():
 
 
 def bert():
-    config = transformers.BertConfig(**SHAPE, type_vocab_size=2, pad_token_id=0)
+    config = transformers.BertConfig(**dict(SHAPE, max_position_embeddings=64), type_vocab_size=2, pad_token_id=0)
     names = dict(cls="[CLS]", sep="[SEP]", unk="[UNK]", pad="[PAD]", mask="[MASK]")
     settings = {f"{task}_token": text for task, text in names.items()}
     return transformers.BertModel(config), word_pieces(), dict(settings, tokenizer_class="BertTokenizer"), {}

@@ -37,10 +37,6 @@ impl Json {
         self
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub(super) fn value(&self) -> &Value {
         &self.value
     }
