@@ -475,7 +475,8 @@ fn what_cannot_be_quantized_or_not_to_there() {
     refused(&["quantize", &model, there, "Q4_0"], 2, &[there, "is no file; name the file to write"]);
     refused(&["quantize", &model, &model, "Q4_0"], 2, &[&model, "is the model itself; name another"]);
     assert_eq!(fs::read(&model).expect("the model"), Broken::new(MODEL).0);
-    let words = ["there is no type 'Q4_X'; the types are F32, F16, BF16, Q8_0, Q6_K", "Q2_K", "quantize --help"];
+    let words =
+        ["there is no type 'Q4_X'; the types are F32, F16, BF16, Q8_0, Q6_K", "Q2_K", "quantize --help"];
     refused(&["quantize", &model, "out.gguf", "Q4_X"], 2, &words);
     refused(&["quantize", &model, "out.gguf", "Q4_0", "-t", "0"], 2, &["-t must be at least 1"]);
     refused(&["quantize", "no/model.gguf", "out.gguf", "Q4_0"], 1, &["there is no file no/model.gguf"]);
@@ -493,8 +494,10 @@ fn what_cannot_be_quantized_or_not_to_there() {
         1,
         &[name, "a weight that is NaN, infinite or too large for Q4_0"],
     );
-    let mut left: Vec<_> =
-        fs::read_dir(folder.0.path()).expect("a folder").map(|entry| entry.expect("a file").file_name()).collect();
+    let mut left: Vec<_> = fs::read_dir(folder.0.path())
+        .expect("a folder")
+        .map(|entry| entry.expect("a file").file_name())
+        .collect();
     left.sort();
     assert_eq!(left, ["cut.gguf", "model.gguf", "nan.gguf"]);
 }
@@ -539,11 +542,18 @@ impl HuggingFace {
 fn folders_that_cannot_be_converted() {
     let empty = Folder::new();
     let path = empty.0.path().to_str().expect("UTF-8");
-    refused(&["quantize", path, "out.gguf", "F16"], 1, &[path, "has no config.json; name a folder with a model"]);
+    refused(
+        &["quantize", path, "out.gguf", "F16"],
+        1,
+        &[path, "has no config.json; name a folder with a model"],
+    );
 
     let model = HuggingFace::new("qwen2");
     model.edit("config.json", "\"qwen2\"", "\"qwen99\"");
-    model.refused(&["config.json", "models of the type 'qwen99' cannot be converted, only llama, mistral, qwen2"]);
+    model.refused(&[
+        "config.json",
+        "models of the type 'qwen99' cannot be converted, only llama, mistral, qwen2",
+    ]);
 
     let model = HuggingFace::new("qwen2");
     model.edit("config.json", "{", "{ \"quantization_config\": {\"quant_method\": \"gptq\"},");

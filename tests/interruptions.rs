@@ -107,9 +107,18 @@ fn a_file_that_cannot_be_written_whole_leaves_nothing_behind() {
     let program = common::stonechat();
     let mut shell = Command::new("bash");
     shell.args(["-c", r#"trap '' XFSZ; ulimit -f 64; exec "$@""#, "sh"]);
-    shell.arg(program.get_program()).args(program.get_args()).arg("quantize").arg(&model).arg(&output).arg("F32");
+    shell
+        .arg(program.get_program())
+        .args(program.get_args())
+        .arg("quantize")
+        .arg(&model)
+        .arg(&output)
+        .arg("F32");
     let ended = shell.output().expect("a shell");
-    let expected = format!("stonechat: cannot write {}: File too large; free some space, or write elsewhere\n", output.display());
+    let expected = format!(
+        "stonechat: cannot write {}: File too large; free some space, or write elsewhere\n",
+        output.display()
+    );
     assert_eq!((ended.status.code(), said(&ended)), (Some(1), expected));
     let left: Vec<_> =
         fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("a file").path()).collect();

@@ -54,7 +54,13 @@ fn quantized(input: &Path, output: &Path, more: &[&str]) -> String {
 /// The logits after some ids, with exact activations.
 fn logits(model: &Path) -> Vec<f64> {
     let text = common::stdout([
-        "logits", "--json", "--activations", "f32", "--ids", "1,40,7,120,33,250,90,15,201,60,77,5", "-m",
+        "logits",
+        "--json",
+        "--activations",
+        "f32",
+        "--ids",
+        "1,40,7,120,33,250,90,15,201,60,77,5",
+        "-m",
         model.to_str().expect("UTF-8"),
     ]);
     let logits: Json = serde_json::from_str(&text).expect("JSON");
@@ -153,7 +159,8 @@ fn what_is_there_already_is_copied_and_a_packed_model_unpacked() {
     common::stdout(["pack".as_ref(), golden.as_os_str(), packed.as_os_str()]);
     quantized(&packed, &unpacked, &["Q8_0"]);
     let [golden, copy, unpacked] = [golden, copy, unpacked].map(|path| fs::read(path).expect("a file"));
-    let [golden, copy, unpacked] = [&golden, &copy, &unpacked].map(|bytes| Gguf::parse(bytes).expect("a model"));
+    let [golden, copy, unpacked] =
+        [&golden, &copy, &unpacked].map(|bytes| Gguf::parse(bytes).expect("a model"));
     for ((golden, copy), unpacked) in golden.tensors().zip(copy.tensors()).zip(unpacked.tensors()) {
         assert!(golden.data == copy.data && golden.ty == copy.ty, "{}", golden.name);
         assert!(golden.data == unpacked.data && golden.ty == unpacked.ty, "{}", golden.name);
@@ -166,7 +173,10 @@ fn quantizing_what_is_quantized_warns() {
     let golden = common::golden("models/llama_k/llama_k-Q8_0.gguf");
     let output = quantize(&golden, &folder.path().join("out.gguf"), &["Q4_0"]);
     let said = String::from_utf8(output.stderr).expect("UTF-8");
-    assert!(output.status.success() && said.starts_with("warning: ") && said.contains("in Q8_0 already"), "{said}");
+    assert!(
+        output.status.success() && said.starts_with("warning: ") && said.contains("in Q8_0 already"),
+        "{said}"
+    );
     let exact = quantize(&golden, &folder.path().join("f16.gguf"), &["F16"]);
     assert!(exact.status.success() && exact.stderr.is_empty(), "nothing is lost there");
 }
@@ -225,7 +235,8 @@ fn a_converted_folder_is_what_llama_cpp_makes_of_it() {
             let expected = &expected[tensor.name];
             assert_eq!(expected["type"], tensor.ty.name(), "{family}: {}", tensor.name);
             assert_eq!(expected["dims"], json!(tensor.dims.as_slice()), "{family}: {}", tensor.name);
-            let sha256: String = Sha256::digest(tensor.data).iter().map(|byte| format!("{byte:02x}")).collect();
+            let sha256: String =
+                Sha256::digest(tensor.data).iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(expected["sha256"], sha256, "{family}: {}", tensor.name);
         }
     }

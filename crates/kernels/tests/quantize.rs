@@ -1,25 +1,18 @@
 //! Weights to bytes: beside what ggml makes of the same weights, and at the edges of what a format can say.
 
+mod support;
 #[path = "support/vectors.rs"]
 mod vectors;
-mod support;
 
 use stonechat_kernels::elementwise::NotFinite;
 use stonechat_kernels::quantize::{FORMATS, quantize};
 use stonechat_kernels::{Format, Level, elementwise};
-use vectors::{bytes, floats};
 use support::Random;
+use vectors::{bytes, floats};
 
 /// Formats that leave no choice.
-const EXACT: [Format; 7] = [
-    Format::F16,
-    Format::BF16,
-    Format::Q8_0,
-    Format::Q4_0,
-    Format::Q4_1,
-    Format::Q5_0,
-    Format::Q5_1,
-];
+const EXACT: [Format; 7] =
+    [Format::F16, Format::BF16, Format::Q8_0, Format::Q4_0, Format::Q4_1, Format::Q5_0, Format::Q5_1];
 
 fn encode(format: Format, weights: &[f32]) -> Vec<u8> {
     let mut bytes = vec![0; format.row_bytes(weights.len()).expect("whole blocks")];
@@ -108,7 +101,10 @@ fn weights_of_any_shape_come_back_to_within_a_step() {
 #[test]
 fn zeros_stay_zeros_and_next_to_nothing_stays_next_to_nothing() {
     for format in FORMATS {
-        assert!(decode(format, &encode(format, &[0.0; 256]), 256).iter().all(|weight| *weight == 0.0), "{format}");
+        assert!(
+            decode(format, &encode(format, &[0.0; 256]), 256).iter().all(|weight| *weight == 0.0),
+            "{format}"
+        );
         for tiny in [f32::from_bits(1), 1e-38, -1e-30, 1e-8] {
             let found = decode(format, &encode(format, &[tiny; 256]), 256);
             assert!(found.iter().all(|weight| weight.abs() <= 1e-7), "{format}: {tiny} becomes {}", found[0]);

@@ -85,7 +85,8 @@ fn shards(folder: &Path) -> Result<Vec<SafeTensors>, Error> {
     let mut names = Vec::new();
     for name in map.values() {
         // A name and nothing else: no way out of the folder.
-        let Some(name) = name.as_str().filter(|name| Path::new(name).file_name().is_some_and(|file| file == *name))
+        let Some(name) =
+            name.as_str().filter(|name| Path::new(name).file_name().is_some_and(|file| file == *name))
         else {
             return Err(index.damaged(&format!("its weight_map names {name}, which is no file's name")));
         };

@@ -232,9 +232,9 @@ impl fmt::Display for Error {
             Self::Io { action, path, source } => {
                 write!(f, "cannot {action} {}: {}", path.display(), reason(source))?;
                 match source.kind() {
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                        f.write_str("; free some space, or write elsewhere")
-                    }
+                    io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::FileTooLarge => f.write_str("; free some space, or write elsewhere"),
                     _ => Ok(()),
                 }
             }
@@ -318,7 +318,10 @@ impl fmt::Display for Error {
             ),
             #[cfg(feature = "quantize")]
             Self::NotWeights { tensor, ty } => {
-                write!(f, "the tensor {tensor} is of type {ty}, which cannot be quantized; use the file as it is")
+                write!(
+                    f,
+                    "the tensor {tensor} is of type {ty}, which cannot be quantized; use the file as it is"
+                )
             }
             #[cfg(feature = "quantize")]
             Self::Unconvertible { path, reason } => write!(f, "{}: {reason}", path.display()),

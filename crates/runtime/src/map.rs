@@ -120,7 +120,8 @@ impl MappedFile {
             return;
         }
         let start = part.as_ptr() as usize - map.start as usize;
-        let (first, end) = (start.next_multiple_of(page), (start + part.len()).min(self.map.len()) / page * page);
+        let (first, end) =
+            (start.next_multiple_of(page), (start + part.len()).min(self.map.len()) / page * page);
         if first < end {
             // SAFETY: the map is of a file and is only read: pages that are dropped come back from the file, and those
             // that were lost with its end, and are zeros by now, as zeros.

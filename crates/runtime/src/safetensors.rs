@@ -198,10 +198,7 @@ mod tests {
             (one(r#"{"dtype":"F32","shape":[1],"data_offsets":[4,0]}"#), "bytes 4 to 0 of 16"),
             (one(r#"{"dtype":"F32","shape":[1],"data_offsets":[16,20]}"#), "bytes 16 to 20 of 16"),
             (one(r#"{"dtype":"F32","shape":[1],"data_offsets":[0,8]}"#), "contradicts"),
-            (
-                one(r#"{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}"#),
-                "contradicts",
-            ),
+            (one(r#"{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}"#), "contradicts"),
         ] {
             let error = read(&bytes).unwrap_err();
             assert!(error.contains(words), "'{words}' is not in '{error}'");

@@ -141,7 +141,8 @@ fn best<T: Copy>(
     again: impl Fn(T) -> (f32, T),
     may_go_on: impl Fn(T) -> bool,
 ) -> Option<T> {
-    let (mut gain, mut found) = first.reduce(|best, next| if next.0 > best.0 * MORE { next } else { best })?;
+    let (mut gain, mut found) =
+        first.reduce(|best, next| if next.0 > best.0 * MORE { next } else { best })?;
     for _ in 0..REPEATS {
         if !may_go_on(found) {
             break;

@@ -67,7 +67,8 @@ pub fn scales<const N: usize, const PARTS: usize>(
 fn coarse(d: [u8; 2], by: i16) -> Option<([u8; 2], f32)> {
     let bits = u16::from_le_bytes(d);
     let beside = bits.checked_add_signed(by)?;
-    ((1..64).contains(&(bits & 0x7fff)) && beside & 0x7fff != 0).then(|| (beside.to_le_bytes(), f16_to_f32(beside)))
+    ((1..64).contains(&(bits & 0x7fff)) && beside & 0x7fff != 0)
+        .then(|| (beside.to_le_bytes(), f16_to_f32(beside)))
 }
 
 /// Sub-blocks of 16 with integers from `-middle` to `middle - 1` and scales from `-most` to `most - 1`: the scales, and

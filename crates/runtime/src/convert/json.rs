@@ -79,7 +79,8 @@ impl Json {
 
 /// A float, if there is one.
 pub(super) fn float(value: Option<&Value>) -> Result<Option<f32>, &Value> {
-    let finite = |value: &Value| value.as_f64().map(|number| number as f32).filter(|number| number.is_finite());
+    let finite =
+        |value: &Value| value.as_f64().map(|number| number as f32).filter(|number| number.is_finite());
     value.map(|value| finite(value).ok_or(value)).transpose()
 }
 

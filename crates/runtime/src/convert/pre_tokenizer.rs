@@ -100,14 +100,19 @@ mod tests {
 
     #[test]
     fn what_it_does_is_its_name() {
-        let split = |pattern: &str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"});
+        let split =
+            |pattern: &str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"});
         let bytes = json!({"type": "ByteLevel", "use_regex": false});
         let llama3 = json!({"type": "Sequence", "pretokenizers": [split(LLAMA3), bytes]});
         for (pre, whole, expected) in [
             (json!({"type": "ByteLevel"}), false, Ok("gpt-2")),
             (llama3.clone(), true, Ok("llama-bpe")),
             (llama3, false, Ok("dbrx")),
-            (json!({"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": true}, {"type": "ByteLevel"}]}), false, Ok("smollm")),
+            (
+                json!({"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": true}, {"type": "ByteLevel"}]}),
+                false,
+                Ok("smollm"),
+            ),
             (json!({"type": "Metaspace"}), false, Err("one of the type 'Metaspace'".to_owned())),
             (split("x+"), false, Err("x+".to_owned())),
             (json!(null), false, Err("one that cuts nothing".to_owned())),

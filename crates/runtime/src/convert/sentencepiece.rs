@@ -111,8 +111,11 @@ mod tests {
         let file = b"\x0a\x08\x0a\x01a\x15\0\0\x80\xbf\x0a\x0a\x0a\x03<s>\x15\0\0\0\0\x18\x03\x10\x05";
         let file = [&file[..2], &file[2..10], b"\x0a\x0c", &file[12..24], b"\x10\x05"].concat();
         let found = pieces(&file).unwrap();
-        let expected =
-            [("a", -1.0, 1), ("<s>", 0.0, 3)].map(|(text, score, kind)| Piece { text: text.into(), score, kind });
+        let expected = [("a", -1.0, 1), ("<s>", 0.0, 3)].map(|(text, score, kind)| Piece {
+            text: text.into(),
+            score,
+            kind,
+        });
         assert_eq!(found, expected);
         for cut in 1..file.len() {
             // Between two fields a file may end.

@@ -96,7 +96,8 @@ pub(super) fn read<'a>(
             let number = json.get(&format!("{task}_token_id"))?;
             number.as_u64().or_else(|| number.as_array()?.first()?.as_u64())
         };
-        let id = tokens.get(task).and_then(id_of).or_else(|| config.get(&format!("{task}_token_id"))?.as_u64());
+        let id =
+            tokens.get(task).and_then(id_of).or_else(|| config.get(&format!("{task}_token_id"))?.as_u64());
         let id = id.or_else(|| generation.as_ref().and_then(by_number));
         if let Some(id) = id.filter(|id| *id < count as u64) {
             metadata.push((key.into(), Entry::Value(Value::U32(id as u32))));
@@ -172,7 +173,8 @@ fn template(step: &JsonValue, tokens: &mut Tokens, added: &mut [Option<bool>; 3]
             let token = item["SpecialToken"]["id"].as_str();
             token.is_some() && [tokens.get("sep"), tokens.get("eos")].contains(&token)
         };
-        let is_added = separates(&between[0]) && last.is_none() || between.len() == 2 && separates(&between[1]);
+        let is_added =
+            separates(&between[0]) && last.is_none() || between.len() == 2 && separates(&between[1]);
         added[2] = Some(is_added);
         if is_added && tokens.get("sep").is_none() {
             let end = tokens.get("eos").map(str::to_owned);

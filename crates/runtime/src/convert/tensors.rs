@@ -115,7 +115,10 @@ impl Converter<'_, '_> {
             reason: format!("the tensor {} {reason}", view.name),
         };
         let format = view.format().ok_or_else(|| {
-            damaged(format!("is of type {}, and only F32, F16 and BF16 can be converted; fetch another copy", view.dtype))
+            damaged(format!(
+                "is of type {}, and only F32, F16 and BF16 can be converted; fetch another copy",
+                view.dtype
+            ))
         })?;
         if !matches!(view.shape.len(), 1 | 2) || view.shape.contains(&0) {
             return Err(damaged(format!("has the shape {:?}; fetch the file again", view.shape)));
@@ -195,4 +198,3 @@ fn rope_factors(family: &Family, config: &Json) -> Result<Option<Vec<f32>>, Erro
     });
     Ok(Some(factors.collect()))
 }
-

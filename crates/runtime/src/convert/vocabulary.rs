@@ -154,7 +154,9 @@ fn of_json(tokenizer: &Json, family: &Family, config: &Json) -> Result<Vocabular
         None => (last as usize).saturating_add(1),
     };
     if last as usize >= count || count > MAX_TOKENS {
-        return Err(tokenizer.damaged(&format!("it has a token number {last}, and the model has {count} tokens")));
+        return Err(
+            tokenizer.damaged(&format!("it has a token number {last}, and the model has {count} tokens"))
+        );
     }
     let mut tokens: Vec<Token> = (0..count)
         .map(|id| Token { text: format!("[PAD{id}]"), kind: UNUSED, score: UNUSED_SCORE })
@@ -186,9 +188,9 @@ fn of_json(tokenizer: &Json, family: &Family, config: &Json) -> Result<Vocabular
         kind => return Err(unknown_kind(tokenizer, kind)),
     };
     let is_bytes = |text: &str| {
-        text.strip_prefix("<0x").and_then(|text| text.strip_suffix('>')).is_some_and(|digits| {
-            digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
-        })
+        text.strip_prefix("<0x")
+            .and_then(|text| text.strip_suffix('>'))
+            .is_some_and(|digits| digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
     };
     for (id, text, is_special) in special {
         let token = &mut tokens[id as usize];
@@ -264,7 +266,11 @@ fn joined(a: &str, b: &str) -> String {
 
 /// SentencePiece merges what has the best score, `tokenizers` what comes first: the score of a token that merges lead to
 /// is the place of the first of them, from 0 down. Others are never the result of a merge.
-fn score_by_merges(tokens: &mut [Token], ids: &serde_json::Map<String, JsonValue>, pairs: &[(String, String)]) {
+fn score_by_merges(
+    tokens: &mut [Token],
+    ids: &serde_json::Map<String, JsonValue>,
+    pairs: &[(String, String)],
+) {
     for (place, (a, b)) in pairs.iter().enumerate().rev() {
         let id = ids.get(&format!("{a}{b}")).and_then(JsonValue::as_u64);
         if let Some(token) = id.and_then(|id| tokens.get_mut(id as usize)) {
@@ -295,10 +301,13 @@ fn of_pieces(path: &Path, config: &Json, settings: Option<&Json>) -> Result<Voca
     for (token, Piece { text, score, kind }) in tokens.iter_mut().zip(pieces) {
         *token = Token { text, kind, score };
     }
-    let added = settings.and_then(|settings| settings.get("added_tokens_decoder")).and_then(JsonValue::as_object);
+    let added =
+        settings.and_then(|settings| settings.get("added_tokens_decoder")).and_then(JsonValue::as_object);
     for (id, entry) in added.into_iter().flatten() {
         let (Ok(id), Some(text)) = (id.parse::<usize>(), entry["content"].as_str()) else {
-            return Err(damaged("one of the added_tokens_decoder has no number or no content; fetch it again".into()));
+            return Err(damaged(
+                "one of the added_tokens_decoder has no number or no content; fetch it again".into(),
+            ));
         };
         let Some(token) = tokens.get_mut(id) else { continue };
         let is_control = entry["special"].as_bool().unwrap_or(false) || looks_special(text);

@@ -120,7 +120,8 @@ pub(crate) fn types(ty: FileType, shape: &Shape, tensors: &[Candidate<'_>]) -> V
         if is_quantized(tensor.name, tensor.dims) {
             let row = tensor.dims.first().copied().unwrap_or(1);
             let format = ty.format();
-            let chosen = if format.is_float() { format } else { that_fits(mix.choose(tensor.name, row), row) };
+            let chosen =
+                if format.is_float() { format } else { that_fits(mix.choose(tensor.name, row), row) };
             types[i] = of_format(chosen);
         }
     }
@@ -261,7 +262,9 @@ impl<'a> Mix<'a> {
         match self.ty {
             Q3_K_L if self.is_falcon() => Format::Q4_K,
             ty if self.is_falcon() => ty.format(),
-            Q2_K | Q3_K_S | Q3_K_M | IQ4_NL | IQ4_XS | Q4_K_S | Q4_K_M if self.shape.experts == 8 => Format::Q5_K,
+            Q2_K | Q3_K_S | Q3_K_M | IQ4_NL | IQ4_XS | Q4_K_S | Q4_K_M if self.shape.experts == 8 => {
+                Format::Q5_K
+            }
             ty if self.shape.experts == 8 => ty.format(),
             Q2_K => Format::Q3_K,
             Q3_K_M => Format::Q4_K,

@@ -145,7 +145,12 @@ impl Rows<'_> {
         let group_bytes = layout::GROUP * out.len();
         let in_row = self.row / self.format.block_len();
         let group = row / layout::GROUP * in_row + block;
-        layout::gather(self.format, &self.bytes[group * group_bytes..][..group_bytes], row % layout::GROUP, out);
+        layout::gather(
+            self.format,
+            &self.bytes[group * group_bytes..][..group_bytes],
+            row % layout::GROUP,
+            out,
+        );
     }
 
     /// Cuts `out`, the weights from number `start` on, at the ends of rows.
