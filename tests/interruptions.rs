@@ -97,6 +97,34 @@ fn an_output_that_takes_nothing_is_said_so() {
     }
 }
 
+/// A limit of the file's size stands for a disk without room: the system refuses a write in the middle.
+#[cfg(all(target_os = "linux", feature = "quantize"))]
+#[test]
+fn a_file_that_cannot_be_written_whole_leaves_nothing_behind() {
+    let folder = TempDir::new().expect("a folder");
+    let model = endless(folder.path());
+    let output = folder.path().join("out.gguf");
+    let program = common::stonechat();
+    let mut shell = Command::new("bash");
+    shell.args(["-c", r#"trap '' XFSZ; ulimit -f 64; exec "$@""#, "sh"]);
+    shell
+        .arg(program.get_program())
+        .args(program.get_args())
+        .arg("quantize")
+        .arg(&model)
+        .arg(&output)
+        .arg("F32");
+    let ended = shell.output().expect("a shell");
+    let expected = format!(
+        "stonechat: cannot write {}: File too large; free some space, or write elsewhere\n",
+        output.display()
+    );
+    assert_eq!((ended.status.code(), said(&ended)), (Some(1), expected));
+    let left: Vec<_> =
+        fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("a file").path()).collect();
+    assert_eq!(left, [model]);
+}
+
 /// Nobody to read stdout, or to hear a complaint: no panic, and the exit code tells.
 #[test]
 fn closed_outputs_are_survived() {

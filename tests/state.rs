@@ -9,7 +9,7 @@ use stonechat_core::plan::{ActivationMode, KvFormat};
 use stonechat_core::{Limits, Model, Plan, Session};
 use stonechat_gguf::Gguf;
 use stonechat_kernels::Level;
-use stonechat_runtime::atomic::Durability;
+use stonechat_runtime::output::Durability;
 use stonechat_runtime::state::{self, Keep, Kept, Key, Problem};
 use stonechat_runtime::{Arena, Error, MappedFile, Pool, PromptCache};
 

@@ -60,6 +60,9 @@ pub enum Command {
     Pull(PullArgs),
     /// Lay a model file out so that it runs faster; it gives the same bits
     Pack(PackArgs),
+    /// Make a smaller model file, with fewer bits for each weight, or one from a Hugging Face folder
+    #[cfg(feature = "quantize")]
+    Quantize(QuantizeArgs),
     /// Print a completion script for a shell
     #[cfg(feature = "manual")]
     Completions {
@@ -496,6 +499,30 @@ pub struct PackArgs {
     pub input: String,
     /// The file to write; one that is there is replaced once the new one is whole
     pub output: PathBuf,
+}
+
+/// `stonechat quantize`.
+#[cfg(feature = "quantize")]
+#[derive(Args, Debug)]
+#[command(after_help = "Types, from the largest file to the smallest (bits for each weight):\n  \
+    F32 (32)  F16, BF16 (16)  Q8_0 (8.5)  Q6_K (6.6)  Q5_K_M, Q5_1 (5.7)  Q5_K_S, Q5_0 (5.5)\n  \
+    Q4_K_M (4.8)  Q4_1 (4.8)  Q4_K_S, Q4_0, IQ4_NL (4.5)  IQ4_XS (4.3)  Q3_K_L (4.1)  Q3_K_M (3.8)\n  \
+    Q3_K_S (3.4)  Q2_K (3)\n\n\
+    A folder has config.json, tokenizer.json and *.safetensors, of a llama, mistral, qwen2, qwen3, gemma3 or bert model.\n\n\
+    Examples:\n  stonechat quantize model-f16.gguf model-Q4_K_M.gguf Q4_K_M\n  \
+    stonechat quantize ./Llama-3.2-1B-Instruct llama.gguf Q8_0     from a folder of safetensors\n  \
+    stonechat quantize ./all-MiniLM-L6-v2 minilm.gguf F16          convert, and keep the precision")]
+pub struct QuantizeArgs {
+    /// A GGUF file, the name of a model, or a folder in Hugging Face's layout
+    pub input: String,
+    /// The file to write; one that is there is replaced once the new one is whole
+    pub output: PathBuf,
+    /// What to make of it: Q4_K_M for most purposes, Q8_0 for all but the same answers
+    #[arg(value_name = "TYPE")]
+    pub ty: stonechat_runtime::quantize::FileType,
+    /// Threads; by default one for each physical core
+    #[arg(short, long, value_name = "N")]
+    pub threads: Option<usize>,
 }
 
 /// A number of bytes: `1048576`, `400M`, `2G`, powers of 1024.

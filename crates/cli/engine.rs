@@ -83,7 +83,7 @@ fn kv(kv: Kv) -> KvFormat {
 }
 
 /// The number of threads that a flag asks for, if it is one that a pool can have.
-fn threads(flag: &str, asked: Option<usize>) -> Result<Option<usize>, Failure> {
+pub fn threads(flag: &str, asked: Option<usize>) -> Result<Option<usize>, Failure> {
     match asked {
         Some(0) => Err(Failure::Usage(format!("{flag} must be at least 1"))),
         Some(n) if n > Pool::MAX_THREADS => Err(Failure::Usage(format!(

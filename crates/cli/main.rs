@@ -14,11 +14,15 @@ mod inspect;
 mod logits;
 #[cfg(feature = "manual")]
 mod manual;
+mod output;
 mod pack;
 mod perplexity;
 mod plan;
+mod progress;
 mod prompt;
 mod pull;
+#[cfg(feature = "quantize")]
+mod quantize;
 mod run;
 mod terminal;
 mod tokenize;
@@ -65,6 +69,8 @@ fn dispatch(program: &Program) -> Result<(), Failure> {
         Command::Plan(args) => plan::run(args, cpu),
         Command::Pull(args) => pull::run(args),
         Command::Pack(args) => pack::run(args),
+        #[cfg(feature = "quantize")]
+        Command::Quantize(args) => quantize::run(args),
         #[cfg(feature = "manual")]
         Command::Completions { shell } => manual::completions(*shell),
         #[cfg(feature = "manual")]

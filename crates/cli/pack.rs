@@ -1,42 +1,26 @@
 //! `stonechat pack`: a model file as the kernels like to read it.
 
-use std::io::{IsTerminal, Write, stderr, stdout};
-use std::time::Instant;
+use std::io::{Write, stdout};
 
 use stonechat_runtime::{Interrupt, MappedFile, pack};
 
 use crate::args::PackArgs;
 use crate::engine;
 use crate::failure::Failure;
+use crate::output;
+use crate::progress::Progress;
 
 /// Runs the verb.
 pub fn run(args: &PackArgs) -> Result<(), Failure> {
     let file = MappedFile::open(engine::locate(Some(&args.input))?)?;
     let gguf = engine::open(&file)?;
-    // A file in this place is replaced, by renaming: a folder, a device or the model itself must not be.
-    if let Ok(there) = args.output.metadata() {
-        let output = args.output.display();
-        if !there.is_file() {
-            return Err(Failure::Usage(format!("{output} is no file; name the file to write")));
-        }
-        if file.path().canonicalize().ok() == args.output.canonicalize().ok() {
-            return Err(Failure::Usage(format!("{output} is the model itself; name another file to write")));
-        }
-    }
+    output::check(&args.output, [file.path()])?;
     let interrupt = Interrupt::catch()?;
-    let start = Instant::now();
-    let visible = stderr().is_terminal();
-    let mut shown = None;
+    let mut progress = Progress::new("packing");
     let result = pack::pack(&file, &gguf, &args.output, &|| interrupt.is_raised(), &mut |done, total| {
-        let percent = done * 100 / total.max(1);
-        if visible && start.elapsed().as_millis() > 500 && shown != Some(percent) {
-            eprint!("\rpacking {percent} %");
-            shown = Some(percent);
-        }
+        progress.show(done, total);
     });
-    if shown.is_some() {
-        eprint!("\r\x1b[K");
-    }
+    drop(progress);
     let pack::Packed { packed, copied, bytes } = result?;
     writeln!(
         stdout(),

@@ -80,6 +80,7 @@ pub mod markers;
 pub mod math;
 pub mod matmul;
 pub mod probe;
+pub mod quantize;
 pub mod recurrent;
 pub mod reference;
 pub mod scratch;

@@ -55,6 +55,17 @@ pub fn bf16_to_f32(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
+/// The bfloat16 number nearest to `value`, ties to even; too large a value becomes infinity, and NaN stays NaN.
+#[inline]
+pub fn f32_to_bf16(value: f32) -> u16 {
+    let bits = value.to_bits();
+    if value.is_nan() {
+        return (bits >> 16) as u16 | 0x40;
+    }
+    // Rounding may carry into the exponent, up to infinity, as it should.
+    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+}
+
 /// Below this, [`exp`] is 0: smaller results would be subnormal.
 pub const EXP_UNDERFLOW: f32 = -87.0;
 /// Above this, [`exp`] is infinite.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use stonechat_core::Sampler;
 use stonechat_core::vocabulary::Encode;
 
-use crate::atomic::Durability;
+use crate::output::Durability;
 use crate::state::{self, Keep, Kept, Key, Problem};
 use crate::template::{ChatTemplate, Message, Options};
 use crate::{Engine, Error, Generator, PromptCache};

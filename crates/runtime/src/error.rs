@@ -191,6 +191,30 @@ pub enum Error {
         /// What is wrong with it.
         error: Box<stonechat_gguf::Error>,
     },
+    /// A tensor's weights cannot be brought to a format.
+    #[cfg(feature = "quantize")]
+    Weights {
+        /// The tensor.
+        tensor: stonechat_gguf::Name,
+        /// The format.
+        format: stonechat_kernels::Format,
+    },
+    /// A tensor that should be quantized does not hold weights.
+    #[cfg(feature = "quantize")]
+    NotWeights {
+        /// The tensor.
+        tensor: stonechat_gguf::Name,
+        /// What it holds.
+        ty: stonechat_gguf::TensorType,
+    },
+    /// A file of a folder in Hugging Face's layout is damaged, or says what cannot be converted.
+    #[cfg(feature = "quantize")]
+    Unconvertible {
+        /// The file, or the folder.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// No source gave the file.
     NoSource {
         /// The model.
@@ -244,7 +268,13 @@ impl fmt::Display for Error {
                 write!(f, "no permission to {action} {}; change its owner or mode", path.display())
             }
             Self::Io { action, path, source } => {
-                write!(f, "cannot {action} {}: {}", path.display(), reason(source))
+                write!(f, "cannot {action} {}: {}", path.display(), reason(source))?;
+                match source.kind() {
+                    io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::FileTooLarge => f.write_str("; free some space, or write elsewhere"),
+                    _ => Ok(()),
+                }
             }
             Self::CutShort { path } => write!(
                 f,
@@ -331,6 +361,21 @@ impl fmt::Display for Error {
                 path.display()
             ),
             Self::Header { path, error } => write!(f, "cannot write {}: {error}", path.display()),
+            #[cfg(feature = "quantize")]
+            Self::Weights { tensor, format } => write!(
+                f,
+                "the tensor {tensor} holds a weight that is NaN, infinite or too large for {format}; choose another type, \
+                 or fetch the model again"
+            ),
+            #[cfg(feature = "quantize")]
+            Self::NotWeights { tensor, ty } => {
+                write!(
+                    f,
+                    "the tensor {tensor} is of type {ty}, which cannot be quantized; use the file as it is"
+                )
+            }
+            #[cfg(feature = "quantize")]
+            Self::Unconvertible { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::NoSource { name, failures } => {
                 write!(f, "cannot pull {name}")?;
                 for (index, failure) in failures.iter().enumerate() {

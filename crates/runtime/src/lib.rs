@@ -14,6 +14,8 @@
 //! - [`manifest`] and [`Home`]: models by name, and where their files are kept; with the feature `pull`, fetching them;
 //! - with the feature `tokenizer-json`, `TokenizerJson`: the tokenizer that lies beside models in other formats;
 //! - [`pack`](mod@pack): a model file whose matrices lie as the kernels like to read them;
+//! - with the feature `quantize`, `quantize` and `convert`: a model file with fewer bits for each weight, and from the layout
+//!   that models are published in;
 //! - [`state`]: what a session knows, kept on disk and taken back; [`PromptCache`]: the beginnings that prompts share;
 //! - [`Interrupt`]: Ctrl-C as a flag;
 //! - [`system`]: what the operating system tells about the machine, for those who measure.
@@ -22,8 +24,9 @@
 #![deny(unsafe_code)]
 
 pub mod arena;
-pub mod atomic;
 pub mod chat;
+#[cfg(feature = "quantize")]
+pub mod convert;
 pub mod draft;
 pub mod engine;
 pub mod error;
@@ -32,10 +35,15 @@ pub mod home;
 pub mod interrupt;
 pub mod manifest;
 pub mod map;
+pub mod output;
 pub mod pack;
 pub mod pool;
 #[cfg(feature = "pull")]
 pub mod pull;
+#[cfg(feature = "quantize")]
+pub mod quantize;
+#[cfg(feature = "quantize")]
+pub mod safetensors;
 pub mod state;
 pub mod system;
 pub mod template;

@@ -107,6 +107,40 @@ impl MappedFile {
     }
 }
 
+#[cfg(all(unix, feature = "quantize"))]
+impl MappedFile {
+    /// Says that `part` of the file will not be read again soon: its whole pages no longer count as this process's
+    /// memory. Reading them again reads the file again.
+    pub(crate) fn release(&self, part: &[u8]) {
+        // SAFETY: no argument that could be wrong; an unknown name gives -1.
+        #[allow(unsafe_code)]
+        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(1 << 16).max(1);
+        let map = self.map.as_ptr_range();
+        if part.is_empty() || !map.contains(&part.as_ptr()) {
+            return;
+        }
+        let start = part.as_ptr() as usize - map.start as usize;
+        let (first, end) =
+            (start.next_multiple_of(page), (start + part.len()).min(self.map.len()) / page * page);
+        if first < end {
+            // SAFETY: the map is of a file and is only read: pages that are dropped come back from the file, and those
+            // that were lost with its end, and are zeros by now, as zeros.
+            #[allow(unsafe_code)]
+            // A kernel that does not follow costs memory and nothing else.
+            let _ = unsafe {
+                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, first, end - first)
+            };
+        }
+    }
+}
+
+#[cfg(all(not(unix), feature = "quantize"))]
+impl MappedFile {
+    /// Nothing to be said here.
+    #[allow(clippy::unused_self)]
+    pub(crate) fn release(&self, _part: &[u8]) {}
+}
+
 /// What a path that is no file leads to, with its article.
 fn name_of(kind: &Metadata) -> &'static str {
     if kind.is_dir() { "a folder" } else { "a device or pipe" }

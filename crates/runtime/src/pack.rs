@@ -4,14 +4,13 @@
 //! groups of 16 ([`Layout::Rows16`]) where they fill them. Tensors pass one after another through a buffer of 16 rows;
 //! the file appears under its name once it is whole and on the disk.
 
-use std::io::{self, Write};
 use std::path::Path;
 
 use stonechat_gguf::writer::Writer;
 use stonechat_gguf::{Gguf, Tensor, TensorType};
 use stonechat_kernels::{Layout, layout};
 
-use crate::atomic::{self, Durability};
+use crate::output::{Durability, Output};
 use crate::{Error, MappedFile};
 
 /// Where tensors begin in the packed file: whole cache lines.
@@ -56,43 +55,39 @@ pub fn pack(
     }
     let header = writer.header().map_err(refused)?;
 
+    let mut out = Output::create(output)?;
+    out.write(&header)?;
     let total = gguf.tensors().map(|tensor| tensor.data.len() as u64).sum();
     let mut done = 0;
-    let mut result = Packed { bytes: header.len() as u64, ..Packed::default() };
+    let mut result = Packed::default();
     let mut group = Vec::new();
-    atomic::write(output, Durability::Synced, |out, failed| {
-        out.write_all(&header).map_err(failed)?;
-        for (tensor, packed) in tensors() {
-            // Small enough that Ctrl-C and progress are not kept waiting.
-            let piece = match packed {
-                Some(_) => tensor.data.len() / rows(&tensor) * layout::GROUP,
-                None => 1 << 20,
-            };
-            for bytes in tensor.data.chunks(piece) {
-                if stop() {
-                    return Err(Error::Abandoned { path: output.to_path_buf() });
-                }
-                match packed.and_then(|ty| Layout::of_id(ty.id())) {
-                    Some((format, _)) => {
-                        group.resize(bytes.len(), 0);
-                        layout::interleave(format, bytes, &mut group);
-                        out.write_all(&group)
-                    }
-                    None => out.write_all(bytes),
-                }
-                .map_err(failed)?;
-                done += bytes.len() as u64;
-                progress(done, total);
+    for (tensor, packed) in tensors() {
+        // Small enough that Ctrl-C and progress are not kept waiting.
+        let piece = match packed {
+            Some(_) => tensor.data.len() / rows(&tensor) * layout::GROUP,
+            None => 1 << 20,
+        };
+        for bytes in tensor.data.chunks(piece) {
+            if stop() {
+                return Err(Error::Abandoned { path: output.to_path_buf() });
             }
-            let len = tensor.data.len() as u64;
-            let padding = writer.padding(len);
-            io::copy(&mut io::Read::take(io::repeat(0), padding), out).map_err(failed)?;
-            result.bytes += len + padding;
-            *if packed.is_some() { &mut result.packed } else { &mut result.copied } += 1;
+            match packed.and_then(|ty| Layout::of_id(ty.id())) {
+                Some((format, _)) => {
+                    group.resize(bytes.len(), 0);
+                    layout::interleave(format, bytes, &mut group);
+                    out.write(&group)?;
+                }
+                None => out.write(bytes)?,
+            }
+            done += bytes.len() as u64;
+            progress(done, total);
         }
-        // What was read past a cut is zeros: a file of these must not appear.
-        file.check()
-    })?;
+        out.pad(writer.padding(tensor.data.len() as u64))?;
+        *if packed.is_some() { &mut result.packed } else { &mut result.copied } += 1;
+    }
+    // What was read past a cut is zeros: a file of these must not appear.
+    file.check()?;
+    result.bytes = out.finish(Durability::Synced)?;
     Ok(result)
 }
 

@@ -26,7 +26,7 @@ pub mod cache;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -36,7 +36,7 @@ use stonechat_core::session::STATE_UNIT;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::Error;
-use crate::atomic::{self, Durability};
+use crate::output::{Durability, Output};
 
 pub use cache::PromptCache;
 
@@ -152,11 +152,10 @@ pub fn write(
     head.extend(sum.digest().to_le_bytes());
     head.extend(tokens);
     head.extend(keep.note);
-    atomic::write(path, durability, |out, failed| {
-        out.write_all(&head).map_err(failed)?;
-        session.export(keep.positions(), |bytes| out.write_all(bytes)).map_err(failed)?;
-        Ok(head.len() as u64 + len)
-    })
+    let mut out = Output::create(path)?;
+    out.write(&head)?;
+    session.export(keep.positions(), |bytes| out.write(bytes))?;
+    out.finish(durability)
 }
 
 /// A file of state whose head has been read and found whole.

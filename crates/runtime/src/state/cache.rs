@@ -19,7 +19,7 @@ use stonechat_core::Session;
 
 use super::{Keep, Kept, Key};
 use crate::Error;
-use crate::atomic::{Durability, UNFINISHED};
+use crate::output::{Durability, UNFINISHED};
 
 /// The tokens of a full file: those that attention takes as one chunk.
 pub const BLOCK: usize = 256;

@@ -1,0 +1,105 @@
+//! A file that appears under its name once it is whole, and not at all otherwise: a full disk, a killed process or a power cut
+//! leave what was there before.
+
+use std::io::{self, BufWriter, Read, Write};
+use std::path::Path;
+
+use tempfile::{Builder, NamedTempFile};
+
+use crate::Error;
+
+/// What the names of unfinished files begin with.
+pub(crate) const UNFINISHED: &str = ".unfinished-";
+
+/// How sure it must be that a file outlives a power cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// Once it has its name it is on the disk.
+    Synced,
+    /// It may still be lost, whole or (as a reader must find out) in part: for what can be computed again.
+    Cached,
+}
+
+/// A file in the making. Dropping it before [`finish`](Self::finish) leaves nothing behind.
+pub(crate) struct Output<'p> {
+    out: BufWriter<NamedTempFile>,
+    path: &'p Path,
+    written: u64,
+}
+
+impl<'p> Output<'p> {
+    /// Begins a file in the folder of `path`, so that it can take that name in one step.
+    pub(crate) fn create(path: &'p Path) -> Result<Self, Error> {
+        let part = Builder::new().prefix(UNFINISHED).tempfile_in(folder(path));
+        let part = part.map_err(|source| Error::from_io("write", path, source))?;
+        Ok(Self { out: BufWriter::with_capacity(1 << 20, part), path, written: 0 })
+    }
+
+    /// Appends bytes.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.out.write_all(bytes).map_err(|source| Error::from_io("write", self.path, source))?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Appends `count` zeros.
+    pub(crate) fn pad(&mut self, count: u64) -> Result<(), Error> {
+        io::copy(&mut io::repeat(0).take(count), &mut self.out)
+            .map_err(|source| Error::from_io("write", self.path, source))?;
+        self.written += count;
+        Ok(())
+    }
+
+    /// Gives the file its name, in place of another that had it. Returns its length.
+    pub(crate) fn finish(self, durability: Durability) -> Result<u64, Error> {
+        let failed = |source| Error::from_io("write", self.path, source);
+        let part = self.out.into_inner().map_err(|error| failed(error.into_error()))?;
+        if durability == Durability::Synced {
+            part.as_file().sync_all().map_err(failed)?;
+        }
+        part.persist(self.path).map_err(|error| failed(error.error))?;
+        #[cfg(unix)]
+        if durability == Durability::Synced {
+            // The name is on the disk once the folder is; where folders cannot be synced, the old or the new name stands.
+            let _ = std::fs::File::open(folder(self.path)).and_then(|folder| folder.sync_all());
+        }
+        Ok(self.written)
+    }
+}
+
+/// The folder of a path.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_finished_leaves_the_old_file_and_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut out = Output::create(&path).unwrap();
+        out.write(b"old").unwrap();
+        assert_eq!(out.finish(Durability::Synced).unwrap(), 3);
+        let mut out = Output::create(&path).unwrap();
+        out.write(b"new").unwrap();
+        drop(out);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let mut out = Output::create(&path).unwrap();
+        out.write(b"new").unwrap();
+        out.pad(2).unwrap();
+        assert_eq!(out.finish(Durability::Cached).unwrap(), 5);
+        assert_eq!(fs::read(&path).unwrap(), b"new\0\0");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let error = Output::create(Path::new("/no/such/folder/file")).err().unwrap();
+        assert!(error.to_string().contains("/no/such/folder/file"), "{error}");
+    }
+}
