@@ -113,6 +113,10 @@ fn nothing_is_allocated_once_a_session_exists() {
         let path = common::golden(&format!("models/llama_k/llama_k-{format}.gguf"));
         check(&path, &[(q8, KvFormat::F16), (q8, KvFormat::F32), (f32, KvFormat::F32)], &levels);
     }
+    for name in ["lfm2", "mamba", "falcon_h1", "qwen35"] {
+        let path = common::golden(&format!("models/{name}/{name}-f32.gguf"));
+        check(&path, &[(q8, KvFormat::F16), (f32, KvFormat::F32)], &levels);
+    }
     check(common::smollm2(), &[(q8, KvFormat::F16)], &[Level::detect()]);
     for name in ["bert-BF16", "nomic_bert_moe-BF16", "modern_bert-BF16", "embedding_gemma-BF16", "llama-f32"]
     {

@@ -435,7 +435,7 @@ fn experts_and_windows_that_cannot_be() {
 
 /// A golden llama whose vocabulary has no BOS.
 fn llama_with_bpe() -> Vec<u8> {
-    let bytes = fs::read(golden("models/llama_tied_rope3/llama_tied_rope3-f32.gguf")).expect("a golden");
+    let bytes = fs::read(golden("architectures/llama_tied_rope3.gguf")).expect("a golden");
     let gguf = Gguf::parse(&bytes).expect("a GGUF file");
     let mut writer = Writer::new();
     for (key, value) in
@@ -545,6 +545,70 @@ fn latent_attention_that_cannot_be() {
     check(&longer, &["`blk.0.attn_q.weight` has 256 rows of 256", "ask for 384 rows of 256"]);
     let more_heads = [("attention.kv_lora_rank", 1 << 24), ("attention.key_length_mla", 96)];
     check(&more_heads, &["`deepseek2.attention.head_count` must be such that all heads together"]);
+}
+
+#[test]
+fn recurrent_states_that_cannot_be() {
+    let folder = Folder::new();
+    let check = |architecture, more: &[(&str, u32)], words: &[&str]| {
+        let file = folder.file("state.gguf", &llama_as(architecture, more));
+        refused(&["plan", &file], 1, &[&[&file[..]], words].concat());
+    };
+    check("lfm2", &[], &["no key `lfm2.shortconv.l_cache`"]);
+    check("lfm2", &[("shortconv.l_cache", 1)], &["`lfm2.shortconv.l_cache` must be from 2 to 64"]);
+    check("lfm2", &[("shortconv.l_cache", u32::MAX)], &["must be of a size that a model can have"]);
+    check("lfm2", &[("shortconv.l_cache", 3)], &["`token_embd_norm.weight` is missing"]);
+    let state_space = |inner, state, heads, groups| {
+        [
+            ("ssm.conv_kernel", 4),
+            ("ssm.inner_size", inner),
+            ("ssm.state_size", state),
+            ("ssm.time_step_rank", heads),
+            ("ssm.group_count", groups),
+        ]
+    };
+    check("mamba2", &state_space(512, 0, 8, 1), &["`mamba2.ssm.state_size` must be at least 1"]);
+    check("mamba2", &state_space(0, 16, 8, 1), &["`mamba2.ssm.inner_size` must be at least 1"]);
+    let most = 1 << 24;
+    check("mamba2", &state_space(512, most + 1, 8, 1), &["`mamba2.ssm.state_size` must be of a size"]);
+    check("mamba2", &state_space(most, most, most, most), &["`mamba2.ssm.state_size` must be of a size"]);
+    check("mamba2", &state_space(500, 16, 8, 1), &["`mamba2.ssm.inner_size` must be a multiple"]);
+    check("mamba2", &state_space(512, 16, 8, 3), &["`mamba2.ssm.time_step_rank` must be a multiple"]);
+    check("mamba2", &state_space(512, 16, 8, 2), &["`blk.0.ssm_in.weight` is missing"]);
+    check("mamba", &state_space(most, most, most, 1), &["`blk.0.ssm_in.weight` is missing"]);
+    let interval = [&state_space(512, 16, 8, 2)[..], &[("full_attention_interval", 0)]].concat();
+    check("qwen35", &interval, &["`qwen35.full_attention_interval` must be at least 1"]);
+    check("qwen35", &interval[..5], &["`blk.0.attn_qkv.weight` is missing"]);
+}
+
+#[test]
+fn a_tensor_of_a_state_that_is_missing_or_of_another_shape() {
+    let folder = Folder::new();
+    let check = |name: &str, broken: Broken, words: &[&str]| {
+        let file = folder.file(&format!("{name}.gguf"), &broken.0);
+        refused(&["plan", &file], 1, &[&[&file[..]], words].concat());
+    };
+    let model = |name: &str| Broken::new(&format!("models/{name}/{name}-f32.gguf"));
+    let without = |name: &str, tensor: &str| {
+        let other = tensor.replace("blk.0", "blk.9");
+        check(name, model(name).rename(tensor, &other), &[&format!("`{tensor}` is missing")]);
+    };
+    without("lfm2", "blk.0.shortconv.conv.weight");
+    without("lfm2", "blk.0.shortconv.in_proj.weight");
+    without("mamba", "blk.0.ssm_a");
+    without("mamba", "blk.0.ssm_dt.bias");
+    without("mamba", "blk.0.ssm_x.weight");
+    without("falcon_h1", "blk.0.ssm_d");
+    without("falcon_h1", "blk.0.ssm_dt.bias");
+    without("falcon_h1", "blk.0.attn_q.weight");
+    without("qwen35", "blk.0.ssm_norm.weight");
+    without("qwen35", "blk.0.ssm_beta.weight");
+    let taps = model("mamba").number("mamba.ssm.conv_kernel", 3u32.to_le_bytes());
+    check("mamba", taps, &["`blk.0.ssm_conv1d.weight` has 64 rows of 4", "ask for 64 rows of 3"]);
+    let state = model("mamba").number("mamba.ssm.state_size", 16u32.to_le_bytes());
+    check("mamba", state, &["`blk.0.ssm_x.weight` has 18 rows", "ask for 34"]);
+    let groups = model("falcon_h1").number("falcon-h1.ssm.group_count", 4u32.to_le_bytes());
+    check("falcon_h1", groups, &["`blk.0.ssm_in.weight` has"]);
 }
 
 #[test]

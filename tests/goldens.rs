@@ -14,6 +14,9 @@ use tempfile::NamedTempFile;
 
 /// How far an f32 logit may be from that of transformers: both round, in different orders.
 const TOLERANCE: f64 = 2e-4;
+/// Models whose mixers carry a state.
+const RECURRENT: [&str; 4] = ["lfm2", "mamba", "falcon_h1", "qwen35"];
+
 /// How far an int8 logit may be from the contract computed in float64 (see `tests/golden/README.md`).
 const Q8_TOLERANCE: f64 = 2e-3;
 
@@ -84,6 +87,11 @@ fn our_own_goldens_hold() {
     let (golden, model) = (read(&folder.join("llama.json")), folder.join("llama-f32.gguf"));
     check("llama", &model, &golden, TOLERANCE);
     compare_greedy("llama", &model, &golden["prompt"], &golden["greedy_hf"]);
+    for name in RECURRENT {
+        let folder = common::golden("models").join(name);
+        let golden = read(&folder.join(format!("{name}.json")));
+        check(name, &folder.join(format!("{name}-f32.gguf")), &golden, TOLERANCE);
+    }
 }
 
 /// With activations in f32 a quantized model is the model of its decoded weights; in int8 it is what the contract says.

@@ -81,16 +81,14 @@ fn summary(file: &MappedFile, gguf: &Gguf<'_>, level: Level) -> Vec<(&'static st
     match &loaded {
         Ok(model) => {
             let h = model.hyperparameters();
-            let shape = format!(
-                "{}, {} layers of {}, {} heads of {} ({} for keys and values), feed-forward {}",
-                model.spec().name,
-                h.layers,
-                h.embedding,
-                h.heads,
-                h.head_dim,
-                h.kv_heads,
-                h.feed_forward
-            );
+            let mut shape = format!("{}, {} layers of {}", model.spec().name, h.layers, h.embedding);
+            if h.heads > 0 {
+                let (heads, length, kv_heads) = (h.heads, h.head_dim, h.kv_heads);
+                shape.push_str(&format!(", {heads} heads of {length} ({kv_heads} for keys and values)"));
+            }
+            if h.feed_forward > 0 {
+                shape.push_str(&format!(", feed-forward {}", h.feed_forward));
+            }
             let experts = match h.experts.count {
                 0 => String::new(),
                 count => {
@@ -98,6 +96,7 @@ fn summary(file: &MappedFile, gguf: &Gguf<'_>, level: Level) -> Vec<(&'static st
                 }
             };
             lines.push(("architecture", shape + &experts));
+            lines.extend(state(model).map(|text| ("state", text)));
             lines.push(("context", format!("{} tokens at most", h.context)));
         }
         Err(_) => {
@@ -127,6 +126,17 @@ fn summary(file: &MappedFile, gguf: &Gguf<'_>, level: Level) -> Vec<(&'static st
         },
     ));
     lines
+}
+
+/// What the layers carry from token to token in place of keys and values, or beside them.
+fn state(model: &Model<'_>) -> Option<String> {
+    let r = model.hyperparameters().recurrent;
+    let (layers, attending) = (model.recurrent_layers().ok()?, model.attending_layers().ok()?);
+    let bytes = r.state_len()?.checked_mul(layers)?.checked_mul(size_of::<f32>())?;
+    (layers > 0).then(|| {
+        let (mixer, kib) = (r.mixer.name(), bytes as f64 / 1024.0);
+        format!("{layers} layers of {mixer} carry {kib:.1} KiB; {attending} layers attend")
+    })
 }
 
 /// The model, or in one sentence why it cannot run.

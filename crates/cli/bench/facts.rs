@@ -43,7 +43,8 @@ impl ModelFacts {
         }
     }
 
-    /// Bytes that the work takes from memory: weights once for each batch, and each time the keys and values so far.
+    /// Bytes that the work takes from memory: weights and recurrent state once for each batch, and each time the keys and
+    /// values so far.
     pub fn bytes_read(&self, work: Work, plan: &Plan) -> f64 {
         let limits = plan.limits();
         let cache = plan.regions().iter().filter(|region| ["keys", "values"].contains(&region.name));
@@ -52,7 +53,11 @@ impl ModelFacts {
         let batch = work.step().min(limits.batch);
         let ends = (0..work.tokens()).step_by(batch).map(|done| work.depth + work.tokens().min(done + batch));
         let weights = self.cost.bytes(work.step() as u64, limits.batch as u64);
-        (work.tokens() / work.step()) as f64 * weights as f64 + position_bytes * ends.sum::<usize>() as f64
+        let state = plan.regions().iter().filter(|region| region.name == "recurrent state");
+        let state = state.map(|region| region.bytes).sum::<usize>() as f64 * ends.len() as f64;
+        (work.tokens() / work.step()) as f64 * weights as f64
+            + position_bytes * ends.sum::<usize>() as f64
+            + state
     }
 
     /// Products of int8 that the work takes.

@@ -197,6 +197,24 @@ impl<'a> Model<'a> {
         Layer::read(&self.keys(), &self.spec, &self.hyperparameters, number)
     }
 
+    /// How many layers carry a state from position to position.
+    pub fn recurrent_layers(&self) -> Result<usize, Error> {
+        let mut count = 0;
+        for number in 0..self.hyperparameters.layers {
+            count += usize::from(self.layer(number)?.mixer().recurs());
+        }
+        Ok(count)
+    }
+
+    /// How many layers have keys and values, or share those of others.
+    pub fn attending_layers(&self) -> Result<usize, Error> {
+        let mut count = 0;
+        for number in 0..self.hyperparameters.layers {
+            count += usize::from(self.layer(number)?.mixer().attends());
+        }
+        Ok(count)
+    }
+
     /// A layer with its tensors.
     pub(crate) fn view(&self, number: usize) -> Result<LayerView<'_, 'a>, Error> {
         let mut prefix = Path::new();

@@ -122,8 +122,11 @@ impl Plan {
         let limits = Limits { batch, outputs: limits.outputs.min(batch), ..limits };
         let vocabulary = Vocabulary::memory(model.gguf())?;
         let vectors = vectors_len(model)?;
+        let recurrent_layers = model.recurrent_layers()?;
+        let state = h.recurrent.state_len().and_then(|len| len.checked_mul(recurrent_layers));
+        let state = state.ok_or(Error::TooLarge)?;
         let attention = forward::attention_size(model, limits.context)?;
-        lengths(model, &limits, caches, [vocabulary, vectors], attention)
+        lengths(model, &limits, caches, [vocabulary, vectors, state], attention)
             .and_then(|lengths| Self::of(limits, lengths))
             .filter(|plan| isize::try_from(plan.bytes).is_ok())
             .ok_or(Error::TooLarge)
@@ -259,18 +262,11 @@ fn caches(model: &Model<'_>, limits: &Limits) -> Result<[Option<usize>; 2], Erro
     Ok(caches)
 }
 
-/// The numbers of state of all layers.
-fn state(model: &Model<'_>) -> Option<usize> {
-    let h = model.hyperparameters();
-    let has_state = |number: &usize| model.layer(*number).is_ok_and(|layer| layer.mixer().recurs());
-    (0..h.layers).filter(has_state).count().checked_mul(h.recurrent.state_len()?)
-}
-
 fn lengths(
     model: &Model<'_>,
     limits: &Limits,
     caches: [Option<usize>; 2],
-    [vocabulary, vectors]: [usize; 2],
+    [vocabulary, vectors, state]: [usize; 3],
     attention: forward::AttentionSize,
 ) -> Option<Lengths> {
     let (h, x) = (model.hyperparameters(), model.hyperparameters().experts);
@@ -281,7 +277,6 @@ fn lengths(
     let widest = h.widest_input().max(widest_embedding);
     let input = times(batch, h.widest_input())?.max(widest_embedding);
     let widest_expert = x.feed_forward.max(x.shared);
-    let recurrent = state(model)?;
     // What comes before a state lies behind q, k and v; what comes after it takes its place.
     let behind = if h.recurrent.mixer.recurs() { h.recurrent.wide().max(h.embedding) } else { 0 };
     let mixer = attention.row + behind;
@@ -300,7 +295,7 @@ fn lengths(
         vectors,
         keys: caches[0]?,
         values: caches[1]?,
-        state: recurrent,
+        state,
         residual: times(batch, h.embedding)?,
         input,
         wide: times(batch, wide)?.max(times(2, hidden_of_one)?),

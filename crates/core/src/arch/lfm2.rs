@@ -1,6 +1,6 @@
 //! LFM2 (arXiv:2511.23404): Qwen3 with short convolutions in place of attention in most layers. Also with experts.
 
-use super::{Mixer, Mixers, PRE_AND_QK_NORMS, Presence, Routing, Score, Spec, always};
+use super::{Mixer, Mixers, PRE_AND_QK_NORMS, Presence, Routing, Score, Spec, Windows, always};
 use crate::model::Norm;
 use stonechat_kernels::elementwise::Rotation;
 
@@ -14,6 +14,7 @@ pub const LFM2: Spec = Spec {
         always(Norm::Output, "token_embd_norm.weight"),
     ],
     mixers: Mixers::WithoutKvHeads(Mixer::ShortConvolution),
+    windows: Windows::Layers { period: 0, default: 0 },
     rotation: Rotation::Halves,
     ..Spec::LLAMA
 };

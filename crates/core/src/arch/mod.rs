@@ -256,6 +256,18 @@ impl Mixer {
         Self::DeltaNet,
     ];
 
+    /// What it is called.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Attention => "attention",
+            Self::ShortConvolution => "short convolution",
+            Self::Mamba => "Mamba",
+            Self::Mamba2 => "Mamba 2",
+            Self::AttentionAndMamba2 => "attention and Mamba 2",
+            Self::DeltaNet => "gated delta net",
+        }
+    }
+
     /// Whether it has keys and values.
     pub const fn attends(self) -> bool {
         matches!(self, Self::Attention | Self::AttentionAndMamba2)

@@ -12,7 +12,7 @@ use stonechat_kernels::split::{Chunks, Columns};
 use stonechat_kernels::{Scratch, math};
 
 use super::few;
-use super::recurrent::Taps;
+use super::recurrent::{Rows, Taps};
 use super::rows::share_out;
 use super::{Buffers, Pass};
 use crate::model::{Recurrent, StateVector, Weight};
@@ -42,10 +42,8 @@ impl Pass<'_, '_> {
         let row = |t: usize| &projected[t * r.projected()..][..r.projected()];
 
         let taps = Taps::new(level, &r, &weights, layer, true);
-        let source = |t: usize, columns: core::ops::Range<usize>, out: &mut [f32]| {
-            out.copy_from_slice(&row(t)[columns]);
-        };
-        taps.over(tokens, self.workers, [tail, convolved], &mut scratch, source, |_, _, _| ())?;
+        let rows = Rows { all: projected, len: r.projected(), first: 0 };
+        taps.over_rows(tokens, self.workers, [tail, convolved], &mut scratch, rows)?;
 
         let convolved = &*convolved;
         let parts =

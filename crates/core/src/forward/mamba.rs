@@ -10,7 +10,7 @@ use stonechat_kernels::recurrent::{self, Decay};
 use stonechat_kernels::scratch::carve;
 use stonechat_kernels::split::{Chunks, Columns};
 
-use super::recurrent::{Taps, padded};
+use super::recurrent::{Rows, Taps, padded};
 use super::rows::{enter, share_out};
 use super::{Buffers, Pass, Product, few};
 use crate::model::{StateVector, Weight};
@@ -37,10 +37,8 @@ impl Pass<'_, '_> {
         let steps = &mut rest[..tokens * inner];
 
         let taps = Taps::new(level, &r, &weights, layer, true);
-        let source = |t: usize, columns: core::ops::Range<usize>, out: &mut [f32]| {
-            out.copy_from_slice(&projected[t * r.projected()..][columns]);
-        };
-        taps.over(tokens, self.workers, [tail, convolved], &mut scratch, source, |_, _, _| ())?;
+        let rows = Rows { all: projected, len: r.projected(), first: 0 };
+        taps.over_rows(tokens, self.workers, [tail, convolved], &mut scratch, rows)?;
         let convolved = &*convolved;
 
         let parts = input.parts(tokens, inner, inner);

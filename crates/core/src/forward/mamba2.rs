@@ -10,7 +10,7 @@ use stonechat_kernels::scratch::carve;
 use stonechat_kernels::split::{Chunks, Columns};
 use stonechat_kernels::{Scratch, math};
 
-use super::recurrent::{Taps, padded};
+use super::recurrent::{Rows, Taps, padded};
 use super::rows::share_out;
 use super::{Buffers, Pass};
 use crate::model::StateVector;
@@ -34,10 +34,8 @@ impl Pass<'_, '_> {
         let row = |t: usize| &projected[t * r.projected()..][..r.projected()];
 
         let taps = Taps::new(level, &r, &weights, layer, true);
-        let source = |t: usize, columns: core::ops::Range<usize>, out: &mut [f32]| {
-            out.copy_from_slice(&row(t)[r.inner..][columns]);
-        };
-        taps.over(tokens, self.workers, [tail, convolved], &mut scratch, source, |_, _, _| ())?;
+        let rows = Rows { all: projected, len: r.projected(), first: r.inner };
+        taps.over_rows(tokens, self.workers, [tail, convolved], &mut scratch, rows)?;
 
         let convolved = &*convolved;
         let parts =

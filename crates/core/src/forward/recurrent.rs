@@ -172,6 +172,29 @@ impl<'b> Taps<'b> {
             Ok(())
         })
     }
+
+    /// The same over inputs that lie in rows.
+    pub fn over_rows(
+        &self,
+        tokens: usize,
+        workers: &dyn Workers,
+        buffers: [&mut [f32]; 2],
+        scratch: &mut Scratch<'_>,
+        rows: Rows<'_>,
+    ) -> Result<(), NotFinite> {
+        let source = |t: usize, columns: Range<usize>, out: &mut [f32]| {
+            out.copy_from_slice(&rows.all[t * rows.len + rows.first..][columns]);
+        };
+        self.over(tokens, workers, buffers, scratch, source, |_, _, _| ())
+    }
+}
+
+/// Rows of what matrices gave for tokens, of so many numbers, and where in a row the inputs of a convolution begin.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'b> {
+    pub all: &'b [f32],
+    pub len: usize,
+    pub first: usize,
 }
 
 /// A row as long as those of the state: itself, or a copy with zeros behind it.
