@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "embed")]
+use stonechat_core::Pooling;
 use stonechat_core::plan::{ActivationMode, KvFormat};
-use stonechat_core::{Limits, Model, Plan, Pooling, Session};
+use stonechat_core::{Limits, Model, Plan, Session};
 use stonechat_gguf::Gguf;
 use stonechat_kernels::{Level, LevelName};
 use stonechat_runtime::{Arena, Home, MappedFile, Pool, default_threads, manifest};
@@ -155,6 +157,7 @@ impl Engine<'_> {
     }
 
     /// Hands out the embeddings of a text.
+    #[cfg(feature = "embed")]
     pub fn embed(
         &mut self,
         tokens: &[u32],
