@@ -434,6 +434,7 @@ fn experts_and_windows_that_cannot_be() {
 }
 
 /// A golden llama whose vocabulary has no BOS.
+#[cfg(feature = "embed")]
 fn llama_with_bpe() -> Vec<u8> {
     let bytes = fs::read(golden("architectures/llama_tied_rope3.gguf")).expect("a golden");
     let gguf = Gguf::parse(&bytes).expect("a GGUF file");
@@ -451,11 +452,13 @@ fn llama_with_bpe() -> Vec<u8> {
 }
 
 /// A golden BERT with other values of keys, and without some tensors.
+#[cfg(feature = "embed")]
 fn bert(change: &dyn Fn(Broken) -> Broken) -> Vec<u8> {
     change(Broken::new("models/bert/bert-BF16.gguf")).0
 }
 
 #[test]
+#[cfg(feature = "embed")]
 fn models_that_embed_and_texts_that_cannot_be_embedded() {
     let folder = Folder::new();
     let bert_file = golden("models/bert/bert-BF16.gguf");

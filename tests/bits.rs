@@ -116,6 +116,7 @@ fn no_architecture_makes_bits_depend_on_level_threads_or_batch() {
 }
 
 /// Models that embed, and the hash of the vectors of [`IDS`] and of [`LONG`] tokens.
+#[cfg(feature = "embed")]
 const EMBEDDINGS: [(&str, &str, &str); 8] = [
     (
         "bert",
@@ -160,6 +161,7 @@ const EMBEDDINGS: [(&str, &str, &str); 8] = [
 ];
 
 #[test]
+#[cfg(feature = "embed")]
 fn every_level_and_any_threads_give_the_recorded_embeddings() {
     let long: Vec<String> = (0..LONG).map(|i| (1 + i * 37 % 110).to_string()).collect();
     let long = long.join(",");
@@ -181,6 +183,7 @@ fn every_level_and_any_threads_give_the_recorded_embeddings() {
 }
 
 #[test]
+#[cfg(feature = "embed")]
 fn an_embedding_does_not_depend_on_the_texts_beside_it_nor_on_context_and_batch() {
     let texts = ["What was it?", "The quick brown fox jumps over the lazy dog, and on it goes.", "a"];
     for name in ["bert", "modern_bert", "embedding_gemma"] {
@@ -195,6 +198,7 @@ fn an_embedding_does_not_depend_on_the_texts_beside_it_nor_on_context_and_batch(
 
 /// Models that embed of the folder of further goldens; what generates also embeds, in batches.
 #[test]
+#[cfg(feature = "embed")]
 fn no_architecture_makes_embeddings_depend_on_level_or_threads() {
     for model in common::further_embedders() {
         let hash = |arguments: &[&str]| {

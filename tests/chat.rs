@@ -104,12 +104,12 @@ fn undo_and_retry_leave_a_conversation_as_it_would_have_been() {
     assert!(!again.trim().is_empty() && again != once, "{again}");
 }
 
-/// Twelve messages in a context that holds three.
+/// Eight messages in a context that holds two.
 fn long(home: &Path, overflow: &str) -> Output {
-    let messages: String = (0..12).map(|n| format!("Tell me a fact about the number {n}.\n")).collect();
+    let messages: String = (0..8).map(|n| format!("Tell me a fact about the number {n}.\n")).collect();
     said(
         home,
-        &["-c", "192", "-n", "40", "--overflow", overflow, "--prompt-cache", "0"],
+        &["-c", "128", "-n", "24", "--overflow", overflow, "--prompt-cache", "0"],
         &(messages + "/context\n"),
     )
 }
@@ -121,12 +121,12 @@ fn a_full_context_lets_the_oldest_turns_give_way() {
         let output = long(home.path(), overflow);
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{overflow}: {err}");
-        assert!(out.lines().count() >= 12, "{overflow}: {out}");
+        assert!(out.lines().count() >= 8, "{overflow}: {out}");
         let line = err.lines().last().expect("the use of the context");
-        assert!(line.contains("of 192 tokens used") && line.contains("gave way"), "{overflow}: {line}");
+        assert!(line.contains("of 128 tokens used") && line.contains("gave way"), "{overflow}: {line}");
         // A model whose keys stand in the wrong places repeats itself or writes noise.
         let words: Vec<&str> = out.split_whitespace().collect();
-        assert!(words.len() > 200, "{overflow}: {out}");
+        assert!(words.len() > 80, "{overflow}: {out}");
         let letters = out.chars().filter(|c| c.is_ascii_alphanumeric() || c.is_ascii_whitespace()).count();
         assert!(letters * 10 > out.chars().count() * 8, "{overflow}: {out}");
     }

@@ -1,6 +1,8 @@
 //! Embeddings against those of other implementations, in `tests/golden` and in the folder that `STONECHAT_GOLDEN` names;
 //! and the forms in which the verb takes texts and gives vectors.
 
+#![cfg(feature = "embed")]
+
 mod common;
 
 use std::io::Write;

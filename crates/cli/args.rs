@@ -47,6 +47,7 @@ pub enum Command {
     /// Turn text into token ids
     Tokenize(TokenizeArgs),
     /// Turn texts into vectors, which are near each other where the texts mean the same
+    #[cfg(feature = "embed")]
     Embed(EmbedArgs),
     /// Measure how fast this machine computes a model, beside what it could do at most
     Bench(BenchArgs),
@@ -378,6 +379,7 @@ pub struct TokenizeArgs {
 }
 
 /// `stonechat embed`.
+#[cfg(feature = "embed")]
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  stonechat embed -m minilm.gguf \"A robin sings.\"                     a line of numbers\n  \
@@ -417,6 +419,7 @@ pub struct EmbedArgs {
 }
 
 /// See [`EmbedArgs::pooling`].
+#[cfg(feature = "embed")]
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Pooling {
     /// Not at all: a vector for each token

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use stonechat_core::plan::{ActivationMode, KvFormat};
+#[cfg(feature = "embed")]
 use stonechat_core::{Model, Plan};
 use stonechat_gguf::Gguf;
 use stonechat_kernels::{Level, LevelName};
@@ -136,6 +137,7 @@ pub fn load(
 }
 
 /// Loads a model, with what `plan` found out while it made the plan.
+#[cfg(feature = "embed")]
 pub fn planned<P>(
     model: Option<&str>,
     options: &Options,

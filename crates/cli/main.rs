@@ -7,6 +7,7 @@ mod args;
 mod bench;
 #[cfg(feature = "chat")]
 mod chat;
+#[cfg(feature = "embed")]
 mod embed;
 mod engine;
 mod failure;
@@ -62,6 +63,7 @@ fn dispatch(program: &Program) -> Result<(), Failure> {
         Command::Chat(args) => chat::run(args, cpu),
         Command::Logits(args) => logits::run(args, cpu),
         Command::Tokenize(args) => tokenize::run(args),
+        #[cfg(feature = "embed")]
         Command::Embed(args) => embed::run(args, cpu),
         Command::Bench(args) => bench::run(args, &program.levels),
         Command::Perplexity(args) => perplexity::run(args, cpu),
