@@ -18,7 +18,15 @@ impl<'p> Output<'p> {
     /// Begins a file in the folder of `path`, so that it can take that name in one step.
     pub(crate) fn create(path: &'p Path) -> Result<Self, Error> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let part = NamedTempFile::new_in(folder).map_err(|source| Error::from_io("write", path, source))?;
+        let mut builder = tempfile::Builder::new();
+        // As any other file: who may read it is the user's to say (umask), not that of temporary files.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let part = builder.tempfile_in(folder).map_err(|source| match source.kind() {
+            // It is the folder that is missing.
+            io::ErrorKind::NotFound => Error::Io { action: "create a file in", path: folder.into(), source },
+            _ => Error::from_io("create a file in", folder, source),
+        })?;
         Ok(Self { out: BufWriter::with_capacity(1 << 20, part), path, written: 0 })
     }
 
