@@ -215,6 +215,7 @@ pub(crate) fn reason(error: &io::Error) -> String {
 }
 
 impl fmt::Display for Error {
+    #[allow(clippy::too_many_lines, reason = "a sentence for each variant")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound { path } => {
