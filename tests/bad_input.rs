@@ -668,7 +668,11 @@ fn what_cannot_be_quantized_or_not_to_there() {
     refused(&["quantize", &model, "out.gguf", "Q4_X"], 2, &words);
     refused(&["quantize", &model, "out.gguf", "Q4_0", "-t", "0"], 2, &["-t must be at least 1"]);
     refused(&["quantize", "no/model.gguf", "out.gguf", "Q4_0"], 1, &["there is no file no/model.gguf"]);
-    refused(&["quantize", &model, "no/such/folder/out.gguf", "Q4_0"], 1, &["no/such/folder/out.gguf"]);
+    refused(
+        &["quantize", &model, "no/such/folder/out.gguf", "Q4_0"],
+        1,
+        &["cannot create a file in no/such/folder: No such file or directory"],
+    );
     let cut = folder.file("cut.gguf", &Broken::new(MODEL).cut(9000).0);
     refused(&["quantize", &cut, "out.gguf", "Q4_0"], 1, &[&cut, AGAIN]);
     // A scale that is NaN, in the first block of a matrix.

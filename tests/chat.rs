@@ -175,7 +175,7 @@ fn what_is_no_session_of_this_model_is_said_in_one_sentence() {
     fs::write(&session, "a shopping list").expect("a file");
     refused("is no session", &arguments);
     // A folder that takes no file.
-    refused("cannot write", &[&SHORT[..], &["--session", "/proc/a.chat"]].concat());
+    refused("cannot create a file in /proc", &[&SHORT[..], &["--session", "/proc/a.chat"]].concat());
 }
 
 /// Kills a program in the middle of what it does with its session, at ever other moments: what is there afterwards is always a

@@ -235,8 +235,7 @@ fn a_converted_folder_is_what_llama_cpp_makes_of_it() {
             let expected = &expected[tensor.name];
             assert_eq!(expected["type"], tensor.ty.name(), "{family}: {}", tensor.name);
             assert_eq!(expected["dims"], json!(tensor.dims.as_slice()), "{family}: {}", tensor.name);
-            let sha256: String =
-                Sha256::digest(tensor.data).iter().map(|byte| format!("{byte:02x}")).collect();
+            let sha256 = format!("{:x}", Sha256::digest(tensor.data));
             assert_eq!(expected["sha256"], sha256, "{family}: {}", tensor.name);
         }
     }

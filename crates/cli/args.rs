@@ -324,6 +324,7 @@ impl From<Overflow> for stonechat_runtime::chat::Overflow {
 }
 
 /// Bytes on a disk; 0 for no cache.
+#[cfg(feature = "chat")]
 #[derive(Clone, Copy, Debug)]
 pub struct CacheSize(pub u64);
 
@@ -520,8 +521,11 @@ pub struct QuantizeArgs {
     pub input: String,
     /// The file to write; one that is there is replaced once the new one is whole
     pub output: PathBuf,
-    /// What to make of it: Q4_K_M for most purposes, Q8_0 for all but the same answers
-    #[arg(value_name = "TYPE")]
+    // No doc comment: a name with an underscore would want marks that a terminal shows.
+    #[arg(
+        value_name = "TYPE",
+        help = "What to make of it: Q4_K_M for most purposes, Q8_0 for all but the same answers"
+    )]
     pub ty: stonechat_runtime::quantize::FileType,
     /// Threads; by default one for each physical core
     #[arg(short, long, value_name = "N")]

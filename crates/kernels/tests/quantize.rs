@@ -78,16 +78,16 @@ fn weights_of_any_shape_come_back_to_within_a_step() {
     let mut random = Random(11);
     for format in FORMATS {
         for size in [1e-4, 0.02, 1.0, 300.0] {
-            let shapes: [&dyn Fn(&mut Random, usize) -> f32; 6] = [
-                &|random, _| random.plain(),
-                &|random, _| random.plain() + 1.5,
-                &|random, _| random.plain() - 1.5,
-                &|_, i| if i.is_multiple_of(7) { 1.0 } else { 0.0 },
-                &|_, i| i as f32 / 256.0,
-                &|_, _| -1.0,
-            ];
-            for (shape, of) in shapes.iter().enumerate() {
-                let weights: Vec<f32> = (0..256).map(|i| of(&mut random, i) * size).collect();
+            for shape in 0..6 {
+                let mut weight = |i: usize| match shape {
+                    0 => random.plain(),
+                    1 => random.plain() + 1.5,
+                    2 => random.plain() - 1.5,
+                    3 => f32::from(u8::from(random.below(7) == 0)),
+                    4 => i as f32 / 256.0,
+                    _ => -1.0,
+                };
+                let weights: Vec<f32> = (0..256).map(|i| weight(i) * size).collect();
                 let found = decode(format, &encode(format, &weights), weights.len());
                 let most = weights.iter().fold(0.0, |most: f32, weight| most.max(weight.abs()));
                 let bound = 2.0 * most * step(format);

@@ -30,8 +30,27 @@ pub(crate) struct Output<'p> {
 impl<'p> Output<'p> {
     /// Begins a file in the folder of `path`, so that it can take that name in one step.
     pub(crate) fn create(path: &'p Path) -> Result<Self, Error> {
-        let part = Builder::new().prefix(UNFINISHED).tempfile_in(folder(path));
-        let part = part.map_err(|source| Error::from_io("write", path, source))?;
+        // As any other file: who may read it is the user's to say (umask), not that of temporary files.
+        Self::with_mode(path, 0o666)
+    }
+
+    /// The same for what concerns nobody but the user: conversations.
+    pub(crate) fn create_private(path: &'p Path) -> Result<Self, Error> {
+        Self::with_mode(path, 0o600)
+    }
+
+    #[cfg_attr(not(unix), allow(unused_variables, reason = "modes are Unix's"))]
+    fn with_mode(path: &'p Path, mode: u32) -> Result<Self, Error> {
+        let folder = folder(path);
+        let mut builder = Builder::new();
+        builder.prefix(UNFINISHED);
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+        let part = builder.tempfile_in(folder).map_err(|source| match source.kind() {
+            // It is the folder that is missing.
+            io::ErrorKind::NotFound => Error::Io { action: "create a file in", path: folder.into(), source },
+            _ => Error::from_io("create a file in", folder, source),
+        })?;
         Ok(Self { out: BufWriter::with_capacity(1 << 20, part), path, written: 0 })
     }
 
@@ -100,6 +119,6 @@ mod tests {
     #[test]
     fn a_folder_that_is_not_there_is_named() {
         let error = Output::create(Path::new("/no/such/folder/file")).err().unwrap();
-        assert!(error.to_string().contains("/no/such/folder/file"), "{error}");
+        assert!(error.to_string().contains("/no/such/folder"), "{error}");
     }
 }

@@ -10,7 +10,8 @@ mod file_type;
 mod source;
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use stonechat_gguf::writer::Writer;
 use stonechat_gguf::{Name, TensorType, Value};
@@ -180,11 +181,11 @@ fn encode(
         let end = (start + PIECE).min(weights);
         let buffer = &mut buffer[..bytes_of(end - start)];
         let shares = Mutex::new(buffer.chunks_mut(bytes_of(SHARE)).enumerate());
-        let failed = Mutex::new(false);
+        let failed = AtomicBool::new(false);
         workers.run(&|| {
-            let mut floats = [0.0; SHARE];
+            let mut floats = vec![0.0; SHARE];
             // A worker that panicked ends the run; what it held is in order, or nobody will look at it.
-            while let Some((i, share)) = shares.lock().unwrap_or_else(|held| held.into_inner()).next() {
+            while let Some((i, share)) = shares.lock().unwrap_or_else(PoisonError::into_inner).next() {
                 let first = start + i * SHARE;
                 if rows.can_copy_to(format) {
                     rows.copy(first, share);
@@ -193,11 +194,11 @@ fn encode(
                 let floats = &mut floats[..SHARE.min(end - first)];
                 rows.read(first, floats);
                 if kernel::quantize(format, floats, share).is_err() {
-                    *failed.lock().unwrap_or_else(|held| held.into_inner()) = true;
+                    failed.store(true, Ordering::Relaxed);
                 }
             }
         });
-        if failed.into_inner().unwrap_or_else(|held| held.into_inner()) {
+        if failed.into_inner() {
             return Err(Error::Weights { tensor: Name::new(&tensor.name), format });
         }
         out.write(buffer)?;

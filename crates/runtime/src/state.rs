@@ -152,7 +152,7 @@ pub fn write(
     head.extend(sum.digest().to_le_bytes());
     head.extend(tokens);
     head.extend(keep.note);
-    let mut out = Output::create(path)?;
+    let mut out = Output::create_private(path)?;
     out.write(&head)?;
     session.export(keep.positions(), |bytes| out.write(bytes))?;
     out.finish(durability)

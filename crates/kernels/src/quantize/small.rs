@@ -44,8 +44,11 @@ fn symmetric(weights: &[f32; 32], middle: f32) -> Result<([u8; 2], [u8; 32]), No
     Ok((half(d)?.0, weights.map(|weight| (weight * steps + (middle + 0.5)).min(most) as u8)))
 }
 
-/// A weight is an integer from 0 to `most`, times the scale, plus the least weight.
-fn affine(weights: &[f32; 32], most: f32) -> Result<([u8; 2], [u8; 2], [u8; 32]), NotFinite> {
+/// A number in half precision.
+type Half = [u8; 2];
+
+/// A weight is an integer from 0 to `most`, times the scale, plus the least weight: scale, least weight, integers.
+fn affine(weights: &[f32; 32], most: f32) -> Result<(Half, Half, [u8; 32]), NotFinite> {
     let (low, high) = range(weights);
     let d = (high - low) / most;
     let steps = inverse(d);

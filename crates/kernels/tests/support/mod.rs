@@ -1,4 +1,5 @@
 //! Random numbers for the tests: the same in every run.
+#![allow(dead_code, reason = "each test target uses a part")]
 
 /// Xorshift64* (Vigna 2016).
 pub struct Random(pub u64);

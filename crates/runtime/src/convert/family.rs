@@ -179,7 +179,6 @@ static FAMILIES: &[Family] = &[
             epsilon: 1e-12,
             theta: None,
         },
-        ..LLAMA
     },
 ];
 

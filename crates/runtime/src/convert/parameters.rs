@@ -34,9 +34,9 @@ fn text<'a>(key: &str, text: &str) -> (String, Entry<'a>) {
 /// A number of weights with a unit and at least two digits: `1.2B`, `135M`.
 fn size_label(weights: u64) -> String {
     let (unit, suffix) = match weights {
-        0..=1_000_000 => (1e3, "K"),
-        0..=1_000_000_000 => (1e6, "M"),
-        0..=1_000_000_000_000 => (1e9, "B"),
+        ..=1_000_000 => (1e3, "K"),
+        1_000_001..=1_000_000_000 => (1e6, "M"),
+        1_000_000_001..=1_000_000_000_000 => (1e9, "B"),
         _ => (1e12, "T"),
     };
     let scaled = weights as f64 / unit;

@@ -1,6 +1,6 @@
 //! `tokenizer.model`: the vocabulary of SentencePiece, as some folders have it beside `tokenizer.json`.
 //!
-//! In: the file, a message of protocol buffers. Out: its pieces with scores and kinds. Source: sentencepiece_model.proto of
+//! In: the file, a message of protocol buffers. Out: its pieces with scores and kinds. Source: `sentencepiece_model.proto` of
 //! google/sentencepiece, and the encoding of protocol buffers (protobuf.dev/programming-guides/encoding).
 
 /// A piece: a token.
@@ -27,7 +27,7 @@ fn piece(message: &[u8]) -> Option<Piece> {
     let mut piece = Piece { text: String::new(), score: 0.0, kind: 1 };
     for field in Fields(message) {
         match field? {
-            (1, Field::Bytes(text)) => piece.text = std::str::from_utf8(text).ok()?.to_owned(),
+            (1, Field::Bytes(text)) => piece.text = String::from_utf8(text.to_vec()).ok()?,
             (2, Field::Fixed(bits)) => piece.score = f32::from_bits(bits),
             (3, Field::Number(kind)) => piece.kind = i32::try_from(kind).ok()?,
             _ => {}

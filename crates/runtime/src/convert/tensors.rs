@@ -166,7 +166,7 @@ impl Converter<'_, '_> {
 
 /// By how much the frequencies of each pair are slowed down, where they are as in Llama 3.1.
 ///
-/// Source: `_compute_llama3_parameters` of transformers' modeling_rope_utils.py.
+/// Source: `_compute_llama3_parameters` of transformers' `modeling_rope_utils.py`.
 fn rope_factors(family: &Family, config: &Json) -> Result<Option<Vec<f32>>, Error> {
     let rope = Rope::of(config);
     if family.is_bert() || rope.kind() != Some("llama3") {
