@@ -37,17 +37,28 @@ emulate() {
     "$program" "$2" "$3" 2>&1
 }
 
-# count SUBJECT: a line of CSV for each step and CPU
+# count_step SUBJECT STEP CPU: a line of CSV
+count_step() {
+  local output level tokens instructions
+  output="$(emulate "$3" "$1" "$2")" || { echo "$output" >&2 && return 1; }
+  level="$(sed -n 's/^level=\([^ ]*\) .*/\1/p' <<<"$output")"
+  tokens="$(sed -n 's/.* tokens=\([0-9]*\) .*/\1/p' <<<"$output")"
+  instructions="$(sed -n 's/^instructions=//p' <<<"$output")"
+  echo "$(basename "$1"),$2,$3,$level,$((instructions / tokens))"
+}
+
+# count SUBJECT: a line for each step and CPU, all counted at the same time
 count() {
-  local step cpu output level tokens instructions
+  local step cpu job jobs=()
   for step in "${STEPS[@]}"; do
     for cpu in "${CPUS[@]}"; do
-      output="$(emulate "$cpu" "$1" "$step")" || { echo "$output" >&2 && return 1; }
-      level="$(sed -n 's/^level=\([^ ]*\) .*/\1/p' <<<"$output")"
-      tokens="$(sed -n 's/.* tokens=\([0-9]*\) .*/\1/p' <<<"$output")"
-      instructions="$(sed -n 's/^instructions=//p' <<<"$output")"
-      echo "$(basename "$1"),$step,$cpu,$level,$((instructions / tokens))"
+      count_step "$1" "$step" "$cpu" >"$work/line${#jobs[@]}" &
+      jobs+=($!)
     done
+  done
+  for job in "${!jobs[@]}"; do
+    wait "${jobs[job]}"
+    cat "$work/line$job"
   done
 }
 

@@ -2,10 +2,14 @@
 #![allow(dead_code, reason = "each test target uses a part")]
 
 use std::ffi::OsStr;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
+use stonechat_kernels::Level;
 use stonechat_runtime::{Home, manifest};
 
 /// The variable in which cargo finds what runs programs for an emulated CPU; `./test` sets it.
@@ -19,6 +23,30 @@ fn emulator() -> Option<String> {
 /// Whether everything takes some fifty times as long.
 pub fn is_emulated() -> bool {
     emulator().is_some()
+}
+
+/// The levels at which this CPU is to give the recorded bits: all that it has. `./test` emulates a CPU for each level,
+/// and has each answer for its strongest; the one with the fewest answers for the reference too.
+pub fn levels() -> Vec<Level> {
+    let mut levels: Vec<_> = Level::available().collect();
+    if is_emulated() && levels.len() > 2 {
+        levels.drain(..levels.len() - 1);
+    }
+    levels
+}
+
+/// Calls a function with each of some items, on as many threads as there are cores: what it does is to wait for programs.
+pub fn for_each<T: Sync>(items: &[T], each: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    each(item);
+                }
+            });
+        }
+    });
 }
 
 /// `stonechat`, under the same emulator as this test.

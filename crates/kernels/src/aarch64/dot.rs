@@ -149,8 +149,8 @@ pub trait Dot {
     }
 }
 
-/// What sums begin with. Two are loaded by one instruction, where the vector units have enough to do.
-static ZEROS: [[i32; 4]; 2] = [[0; 4]; 2];
+/// What sums begin with. Four are loaded by one instruction, where the vector units have enough to do.
+static ZEROS: [[i32; 4]; 4] = [[0; 4]; 4];
 
 /// The sums of four rows of which four sums each are left.
 #[inline]

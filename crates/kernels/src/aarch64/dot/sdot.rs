@@ -116,13 +116,12 @@ impl Dot for DotProduct {
 }
 
 /// Four rows of a panel block times four tokens, in [`full_tile`]: sums in v24..v27, weights and then scales in
-/// v28..v31.
+/// v28..v31. The last of a block steps on to the next as it reads the tokens' scales.
 macro_rules! quad {
-    ($a:literal $b:literal $c:literal $d:literal) => {
+    ($a:literal $b:literal $c:literal $d:literal, $x:literal) => {
         concat!(
             "ld1 {{v28.16b-v31.16b}}, [{panel}], #64\n",
-            "ldp q24, q25, [{zeros}]\n",
-            "ldp q26, q27, [{zeros}]\n",
+            "ld1 {{v24.16b-v27.16b}}, [{zeros}]\n",
             quad!(word 28 0 16 18 20 22),
             quad!(word 29 1 16 18 20 22),
             quad!(word 30 2 16 18 20 22),
@@ -133,7 +132,7 @@ macro_rules! quad {
             quad!(word 30 2 17 19 21 23),
             quad!(word 31 3 17 19 21 23),
             "ldr q28, [{panel}], #80\n",
-            "ldr q29, [{x}]\n",
+            "ldr q29, ", $x, "\n",
             "scvtf v24.4s, v24.4s\n",
             "scvtf v25.4s, v25.4s\n",
             "scvtf v26.4s, v26.4s\n",
@@ -159,7 +158,7 @@ macro_rules! quad {
 }
 
 /// A panel of sixteen rows times four tokens. All 32 registers are in use: sixteen sums (v0..v15), the activations
-/// (v16..v23), and what [`quad`] needs. `sdot` bounds it: 128 of some 210 instructions a block.
+/// (v16..v23), and what [`quad`] needs. `sdot` bounds it: 128 of 200 instructions a block.
 ///
 /// # Safety
 /// There must be a block of the panel, and as many of the activations, made for this level; the CPU must have
@@ -175,11 +174,10 @@ unsafe fn full_tile(panel: &[PanelBlock], x: &[Four]) -> [[float32x4_t; TOKENS];
             "2:",
             "ld1 {{v16.16b-v19.16b}}, [{x}], #64",
             "ld1 {{v20.16b-v23.16b}}, [{x}], #64",
-            quad!(0 1 2 3),
-            quad!(4 5 6 7),
-            quad!(8 9 10 11),
-            quad!(12 13 14 15),
-            "add {x}, {x}, #64",
+            quad!(0 1 2 3, "[{x}]"),
+            quad!(4 5 6 7, "[{x}]"),
+            quad!(8 9 10 11, "[{x}]"),
+            quad!(12 13 14 15, "[{x}], #64"),
             "subs {blocks}, {blocks}, #1",
             "b.ne 2b",
             blocks = inout(reg) panel.len() => _,

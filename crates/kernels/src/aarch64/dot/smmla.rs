@@ -175,18 +175,17 @@ impl Dot for MatrixProduct {
 }
 
 /// Four rows of a panel block times four tokens, in [`full_tile`]: sums in v24..v27, weights and then scales in
-/// v28..v31.
+/// v28..v31. The last of a block steps on to the next as it reads the tokens' scales.
 macro_rules! quad {
-    ($a:literal $b:literal $c:literal $d:literal) => {
+    ($a:literal $b:literal $c:literal $d:literal, $x:literal, $second:literal) => {
         concat!(
             "ld1 {{v28.16b-v31.16b}}, [{panel}], #64\n",
-            "ldp q24, q25, [{zeros}]\n",
-            "ldp q26, q27, [{zeros}]\n",
+            "ld1 {{v24.16b-v27.16b}}, [{zeros}]\n",
             quad!(rows 24 26),
             "ld1 {{v28.16b-v31.16b}}, [{panel}], #64\n",
             quad!(rows 25 27),
             "ldp q28, q29, [{panel}], #80\n",
-            "ldr q30, [{x}]\n",
+            "ldr q30, ", $x, "\n",
             "scvtf v24.4s, v24.4s\n",
             "scvtf v25.4s, v25.4s\n",
             "scvtf v26.4s, v26.4s\n",
@@ -195,7 +194,7 @@ macro_rules! quad {
             "fmul v30.4s, v29.4s, v30.4s\n",
             "fmla v", $a, ".4s, v24.4s, v31.4s\n",
             "fmla v", $b, ".4s, v25.4s, v30.4s\n",
-            "ldr q31, [{x}, #16]\n",
+            "ldr q31, ", $second, "\n",
             "fmul v28.4s, v28.4s, v31.4s\n",
             "fmul v29.4s, v29.4s, v31.4s\n",
             "fmla v", $c, ".4s, v26.4s, v28.4s\n",
@@ -217,7 +216,7 @@ macro_rules! quad {
 }
 
 /// A panel of sixteen rows times four tokens. All 32 registers are in use: sixteen sums (v0..v15), the activations
-/// (v16..v23), and what [`quad`] needs. A block takes some 160 instructions: 64 `smmla`, 48 that scale and add.
+/// (v16..v23), and what [`quad`] needs. A block takes 140 instructions: 64 `smmla`, 48 that scale and add.
 ///
 /// # Safety
 /// There must be a block of the panel, and as many of the activations, made for this level; the CPU must have
@@ -233,11 +232,10 @@ unsafe fn full_tile(panel: &[PanelBlock], x: &[Four]) -> [[float32x4_t; TOKENS];
             "2:",
             "ld1 {{v16.16b-v19.16b}}, [{x}], #64",
             "ld1 {{v20.16b-v23.16b}}, [{x}], #64",
-            quad!(0 1 2 3),
-            quad!(4 5 6 7),
-            quad!(8 9 10 11),
-            quad!(12 13 14 15),
-            "add {x}, {x}, #64",
+            quad!(0 1 2 3, "[{x}]", "[{x}, #16]"),
+            quad!(4 5 6 7, "[{x}]", "[{x}, #16]"),
+            quad!(8 9 10 11, "[{x}]", "[{x}, #16]"),
+            quad!(12 13 14 15, "[{x}], #16", "[{x}], #48"),
             "subs {blocks}, {blocks}, #1",
             "b.ne 2b",
             blocks = inout(reg) panel.len() => _,
