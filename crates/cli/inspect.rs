@@ -61,9 +61,11 @@ fn write_json(out: &mut dyn Write, file: &MappedFile, gguf: &Gguf<'_>, level: Le
                     "bytes": t.data.len() })
         })
         .collect();
+    let loaded = load(gguf);
     let report = json!({
         "file": file.path(), "bytes": file.len(), "version": gguf.version(), "alignment": gguf.alignment(),
-        "parameters": parameters(gguf), "cannot_run": load(gguf).err(),
+        "parameters": parameters(gguf), "cannot_run": loaded.as_ref().err(),
+        "recurrent_state_bytes": loaded.as_ref().ok().and_then(state_bytes),
         "metadata": metadata, "tensors": tensors, "cpu": level.name().as_str(), "levels": levels(),
     });
     file.check()?;
@@ -81,21 +83,22 @@ fn summary(file: &MappedFile, gguf: &Gguf<'_>, level: Level) -> Vec<(&'static st
     match &loaded {
         Ok(model) => {
             let h = model.hyperparameters();
-            let mut shape = format!("{}, {} layers of {}", model.spec().name, h.layers, h.embedding);
-            if h.heads > 0 {
-                let (heads, length, kv_heads) = (h.heads, h.head_dim, h.kv_heads);
-                shape.push_str(&format!(", {heads} heads of {length} ({kv_heads} for keys and values)"));
-            }
-            if h.feed_forward > 0 {
-                shape.push_str(&format!(", feed-forward {}", h.feed_forward));
-            }
+            let shape = format!("{}, {} layers of {}", model.spec().name, h.layers, h.embedding);
+            let heads = match h.heads {
+                0 => String::new(),
+                heads => format!(", {heads} heads of {} ({} for keys and values)", h.head_dim, h.kv_heads),
+            };
+            let feed_forward = match h.feed_forward {
+                0 => String::new(),
+                length => format!(", feed-forward {length}"),
+            };
             let experts = match h.experts.count {
                 0 => String::new(),
                 count => {
                     format!(", {count} experts of {} ({} a token)", h.experts.feed_forward, h.experts.used)
                 }
             };
-            lines.push(("architecture", shape + &experts));
+            lines.push(("architecture", shape + &heads + &feed_forward + &experts));
             lines.extend(state(model).map(|text| ("state", text)));
             lines.push(("context", format!("{} tokens at most", h.context)));
         }
@@ -130,13 +133,17 @@ fn summary(file: &MappedFile, gguf: &Gguf<'_>, level: Level) -> Vec<(&'static st
 
 /// What the layers carry from token to token in place of keys and values, or beside them.
 fn state(model: &Model<'_>) -> Option<String> {
-    let r = model.hyperparameters().recurrent;
     let (layers, attending) = (model.recurrent_layers().ok()?, model.attending_layers().ok()?);
-    let bytes = r.state_len()?.checked_mul(layers)?.checked_mul(size_of::<f32>())?;
-    (layers > 0).then(|| {
-        let (mixer, kib) = (r.mixer.name(), bytes as f64 / 1024.0);
-        format!("{layers} layers of {mixer} carry {kib:.1} KiB; {attending} layers attend")
-    })
+    let kib = state_bytes(model).filter(|bytes| *bytes > 0)? as f64 / 1024.0;
+    let mixer = model.hyperparameters().recurrent.mixer.name();
+    Some(format!("{kib:.1} KiB of {mixer} in {layers} of the layers; {attending} of them attend"))
+}
+
+/// The bytes of this.
+fn state_bytes(model: &Model<'_>) -> Option<usize> {
+    let floats =
+        model.hyperparameters().recurrent.state_len()?.checked_mul(model.recurrent_layers().ok()?)?;
+    floats.checked_mul(size_of::<f32>())
 }
 
 /// The model, or in one sentence why it cannot run.

@@ -372,9 +372,7 @@ impl<'a> LayerView<'_, 'a> {
         match weight {
             Weight::Qkv if mixer == Mixer::DeltaNet => needed(!has(Weight::StateIn)),
             Weight::StateGate => needed(mixer == Mixer::DeltaNet && !has(Weight::StateIn)),
-            Weight::StateIn if mixer == Mixer::DeltaNet => Presence::Maybe,
-            Weight::StateBetaAlpha if mixer == Mixer::DeltaNet => Presence::Maybe,
-            Weight::StateBetaAlpha => Presence::Never,
+            Weight::StateIn | Weight::StateBetaAlpha if mixer == Mixer::DeltaNet => Presence::Maybe,
             Weight::StateBeta | Weight::StateAlpha => {
                 needed(mixer == Mixer::DeltaNet && !has(Weight::StateBetaAlpha))
             }
@@ -398,7 +396,7 @@ impl<'a> LayerView<'_, 'a> {
             Weight::Up | Weight::Down => needed(dense),
             Weight::Router | Weight::ExpertDown => needed(experts),
             Weight::ExpertGateUp if experts && model.spec.gate != Gate::None => Presence::Maybe,
-            Weight::Qkv | Weight::ExpertGateUp => Presence::Never,
+            Weight::Qkv | Weight::ExpertGateUp | Weight::StateBetaAlpha => Presence::Never,
             Weight::ExpertGate if model.spec.gate == Gate::None => Presence::Never,
             Weight::ExpertGate | Weight::ExpertUp => needed(experts && !has(Weight::ExpertGateUp)),
             Weight::SharedRouter => needed(shares_experts && model.spec.routing.shared == Shared::Weighted),
@@ -488,8 +486,7 @@ impl<'a> LayerView<'_, 'a> {
         let (always, maybe, never) = (Presence::Always, Presence::Maybe, Presence::Never);
         let (steps, skips, norm) = match mixer {
             Mixer::Mamba => (never, always, never),
-            Mixer::Mamba2 => (always, always, self.model.spec.state_norm),
-            Mixer::AttentionAndMamba2 => (always, always, self.model.spec.state_norm),
+            Mixer::Mamba2 | Mixer::AttentionAndMamba2 => (always, always, self.model.spec.state_norm),
             Mixer::DeltaNet => (always, never, always),
             _ => (never, never, never),
         };

@@ -7,6 +7,7 @@
 //! A state is rows of `n` numbers, `n` a multiple of [`ROW`]: shorter ones are padded with zeros, which stay zeros.
 //! The formulas are those of [`reference`](mod@crate::reference); sums over a row are in 16 virtual lanes, as all are.
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) mod steps;
 
 use crate::Level;

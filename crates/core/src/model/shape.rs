@@ -474,13 +474,11 @@ fn mixer(keys: &Keys<'_, '_>, spec: &Spec, number: usize) -> Result<Mixer, Error
     let (mixer, recurs) = match spec.mixers {
         Mixers::All(mixer) => return Ok(mixer),
         Mixers::WithoutKvHeads(mixer) => (mixer, keys.is_0_in("attention.head_count_kv", number)?),
-        Mixers::Between(mixer) => match keys.opt_flag_in("attention.recurrent_layers", number)? {
-            Some(recurs) => (mixer, recurs),
-            None => {
-                let interval = keys.opt_size("full_attention_interval", MOST_LAYERS)?.unwrap_or(4);
-                (mixer, !(number + 1).is_multiple_of(interval))
-            }
-        },
+        Mixers::Between(mixer) => {
+            let interval = keys.opt_size("full_attention_interval", MOST_LAYERS)?.unwrap_or(4);
+            let named = keys.opt_flag_in("attention.recurrent_layers", number)?;
+            (mixer, named.unwrap_or(!(number + 1).is_multiple_of(interval)))
+        }
     };
     Ok(if recurs { mixer } else { Mixer::Attention })
 }

@@ -179,10 +179,9 @@ impl Weight {
             Self::SharedDown => [e, x.shared],
             Self::InputGate => [h.layer_input, e],
             Self::InputProjection => [e, h.layer_input],
-            Self::ConvolutionIn => [r.projected(), e],
             // Of the delta rule: all but beta and alpha.
             Self::StateIn if matches!(layer.mixer(), Mixer::DeltaNet) => [r.channels() + r.inner, e],
-            Self::StateIn => [r.projected(), e],
+            Self::ConvolutionIn | Self::StateIn => [r.projected(), e],
             Self::StateSelect => [r.selected(), r.inner],
             Self::StateStep => [r.inner, r.heads],
             Self::StateGate => [r.inner, e],

@@ -242,7 +242,7 @@ fn global_len(model: &Model<'_>, which: GlobalVector) -> usize {
     }
 }
 
-impl<'a> Vector<'a> {
+impl Vector<'_> {
     #[inline(never)]
     fn dequantize(self, level: Level, out: &mut [f32]) {
         match self {

@@ -182,6 +182,17 @@ pub unsafe fn gate<L: Lanes>(x: &mut [f32], gate: &[f32]) {
     reference::gate(rest, gate_rest);
 }
 
+/// `h = fma(h, decay, input b)` of 16 numbers of a state, and `sum + h c`.
+#[inline(always)]
+unsafe fn fade<L: Lanes>(h: &mut [f32], decay: L::V, input: L::V, [b, c]: [&[f32]; 2], sum: L::V) -> L::V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let v = L::fma(L::load(h.as_ptr()), decay, L::mul(input, L::load(b.as_ptr())));
+        L::store(h.as_mut_ptr(), v);
+        L::fma(v, L::load(c.as_ptr()), sum)
+    }
+}
+
 #[inline(always)]
 pub unsafe fn scan<L: Lanes>(
     state: &mut [f32],
@@ -196,24 +207,18 @@ pub unsafe fn scan<L: Lanes>(
         unsafe {
             let input = L::splat(inputs[row]);
             let mut sum = L::splat(0.0);
-            let mut step = |i: usize, decay: L::V| {
-                let at = h.as_mut_ptr().add(i);
-                let v = L::fma(L::load(at), decay, L::mul(input, L::load(b.as_ptr().add(i))));
-                L::store(at, v);
-                sum = L::fma(v, L::load(c.as_ptr().add(i)), sum);
-            };
             match decay {
                 Decay::Rates { rates, steps } => {
                     let time = L::splat(steps[row]);
                     for i in (0..n).step_by(LANES) {
-                        let rate = L::load(rates.as_ptr().add(row * n + i));
-                        step(i, L::exp(L::mul(time, rate)));
+                        let decay = L::exp(L::mul(time, L::load(rates.as_ptr().add(row * n + i))));
+                        sum = fade::<L>(&mut h[i..], decay, input, [&b[i..], &c[i..]], sum);
                     }
                 }
                 Decay::Factor(factor) => {
-                    let factor = L::splat(factor);
+                    let decay = L::splat(factor);
                     for i in (0..n).step_by(LANES) {
-                        step(i, factor);
+                        sum = fade::<L>(&mut h[i..], decay, input, [&b[i..], &c[i..]], sum);
                     }
                 }
             }
