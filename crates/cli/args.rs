@@ -144,12 +144,18 @@ pub struct PromptArgs {
     pub ids: Vec<u32>,
 }
 
-/// How the next token is chosen.
+/// How the next token is chosen: llama.cpp's flags.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
     /// How freely to choose; 0 always takes the most likely token
-    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.0)]
+    #[arg(
+        long,
+        alias = "temperature",
+        value_name = "F",
+        allow_negative_numbers = true,
+        default_value_t = 0.0
+    )]
     pub temp: f32,
     /// Choose among the N most likely tokens only; 0 for all
     #[arg(long, value_name = "N", default_value_t = 40)]
@@ -160,12 +166,75 @@ pub struct SamplingArgs {
     /// Choose among tokens at least this fraction as likely as the most likely
     #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.05)]
     pub min_p: f32,
+    /// Choose among tokens about as surprising as expected, until they exceed this probability; 1 for all
+    #[arg(long, alias = "typical-p", value_name = "F", allow_negative_numbers = true, default_value_t = 1.0)]
+    pub typical: f32,
+    /// Choose among tokens at most this many standard deviations below the best; -1 for all
+    #[arg(
+        long, alias = "top-nsigma", value_name = "F", allow_negative_numbers = true, default_value_t = -1.0
+    )]
+    pub top_n_sigma: f32,
+    /// How often to leave out the most likely tokens; 0 for never
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.0)]
+    pub xtc_probability: f32,
+    /// Leave out all tokens at least this likely but one; above 0.5 none
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.1)]
+    pub xtc_threshold: f32,
+    /// Let the temperature follow the model's doubt, this far down and up
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.0)]
+    pub dynatemp_range: f32,
+    /// How the temperature follows the doubt: to this power
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 1.0)]
+    pub dynatemp_exp: f32,
     /// Make recent tokens less likely; 1 leaves them alone
     #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 1.0)]
     pub repeat_penalty: f32,
     /// How many tokens are recent
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub repeat_last_n: usize,
+    /// Make recent tokens less likely, by this much for each time
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.0)]
+    pub frequency_penalty: f32,
+    /// Make recent tokens less likely, by this much once
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.0)]
+    pub presence_penalty: f32,
+    /// Make tokens less likely that go on with a repetition (DRY); 0 leaves them alone
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.0)]
+    pub dry_multiplier: f32,
+    /// By how much each further token of a repetition multiplies that
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 1.75)]
+    pub dry_base: f32,
+    /// The shortest repetition that counts, in tokens
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub dry_allowed_length: usize,
+    /// How many tokens are searched for repetitions
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub dry_penalty_last_n: usize,
+    /// A text that ends repetitions, in place of newline, ':', '"' and '*'; may be given several times, or be 'none'
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub dry_sequence_breaker: Vec<String>,
+    /// Choose by surprise in place of all but the temperature: 2 for Mirostat 2, 0 for not
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub mirostat: u32,
+    /// Mirostat's learning rate
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.1)]
+    pub mirostat_lr: f32,
+    /// The surprise that mirostat aims at, in bits
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 5.0)]
+    pub mirostat_ent: f32,
+    /// Add a number to a token's logit, for instance 15043+1 or 15043-inf; may be given several times
+    #[arg(short = 'l', long, value_name = "ID+F", value_parser = crate::sampling::bias)]
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Go on where the model would end
+    #[arg(long)]
+    pub ignore_eos: bool,
+    /// The steps in their order, by name; by default
+    /// penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature
+    #[arg(long, value_name = "A;B;C", conflicts_with = "sampler_seq")]
+    pub samplers: Option<String>,
+    /// The steps in their order, by letter; by default edskypmxt
+    #[arg(long, alias = "sampling-seq", value_name = "ABC")]
+    pub sampler_seq: Option<String>,
     /// Equal seeds give equal text, on every machine
     #[arg(short, long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
@@ -197,6 +266,9 @@ pub struct RunArgs {
     /// Write one JSON object at the end
     #[arg(long)]
     pub json: bool,
+    /// With --json, say how likely the model held each token, and the N most likely ones in its place
+    #[arg(long, value_name = "N", requires = "json")]
+    pub logprobs: Option<usize>,
     #[command(flatten)]
     pub engine: EngineArgs,
     #[command(flatten)]

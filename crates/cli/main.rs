@@ -17,6 +17,7 @@ mod plan;
 mod prompt;
 mod pull;
 mod run;
+mod sampling;
 mod tokenize;
 
 use std::process::ExitCode;

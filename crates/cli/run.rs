@@ -4,8 +4,8 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 use std::time::Instant;
 
 use serde_json::json;
+use stonechat_core::Sampling;
 use stonechat_core::vocabulary::Utf8Stream;
-use stonechat_core::{Sampler, Sampling};
 use stonechat_kernels::LevelName;
 use stonechat_runtime::Interrupt;
 
@@ -13,29 +13,21 @@ use crate::args::RunArgs;
 use crate::engine::{self, Engine};
 use crate::failure::Failure;
 use crate::prompt;
+use crate::sampling::{LogProbs, Prepared};
 
 /// Runs the verb.
 pub fn run(args: &RunArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
-    let sampler = Sampler::new(Sampling {
-        temperature: args.sampling.temp,
-        top_k: args.sampling.top_k,
-        top_p: args.sampling.top_p,
-        min_p: args.sampling.min_p,
-        repeat_penalty: args.sampling.repeat_penalty,
-        repeat_last: args.sampling.repeat_last_n,
-        seed: args.sampling.seed,
-    })
-    .map_err(|error| Failure::Usage(error.to_string()))?;
+    let sampling = args.sampling.settings()?;
     if matches!(args.predict, Some(n) if n == 0 || n < -1) {
         return Err(Failure::Usage("-n must be at least 1, or -1 for as many as it takes".into()));
     }
     if args.text.is_none() && args.prompt.prompt.is_none() && args.prompt.ids.is_empty() {
         return Err(Failure::Usage("there is no prompt; write one after 'run', or with -p or --ids".into()));
     }
-    engine::with(args.model.model.as_deref(), &args.engine, 1, cpu, |engine| answer(args, &sampler, engine))
+    engine::with(args.model.model.as_deref(), &args.engine, 1, cpu, |engine| answer(args, sampling, engine))
 }
 
-fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine<'_>) -> Result<(), Failure> {
+fn answer(args: &RunArgs, sampling: Sampling, mut engine: Engine<'_>) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
     let vocabulary = engine.session.vocabulary();
     let text = args.text.as_deref();
@@ -54,6 +46,10 @@ fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine<'_>) -> Result<(
         .min(engine.session.context().saturating_sub(prompt_tokens));
     tokens.reserve_exact(most);
 
+    let mut prepared = Prepared::new(&args.sampling, sampling, engine.session.vocabulary())?;
+    let sampler = prepared.sampler(engine.session.vocabulary())?;
+    let mut logprobs = args.logprobs.map(|most| LogProbs::new(most, engine.session.logits().len()));
+
     let start = Instant::now();
     read(&mut engine, &tokens, &interrupt)?;
     let prompt_s = start.elapsed().as_secs_f64();
@@ -67,13 +63,16 @@ fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine<'_>) -> Result<(
             stop = "interrupt";
             break;
         }
-        let token = engine.session.pick(sampler, &tokens);
+        let token = engine.session.pick(&sampler, &tokens);
         if n == 0 {
             first_token_s = engine.load.as_secs_f64() + start.elapsed().as_secs_f64();
         }
         if engine.session.vocabulary().is_end_of_generation(token) {
             stop = "end";
             break;
+        }
+        if let Some(logprobs) = &mut logprobs {
+            logprobs.note(&engine.session, token)?;
         }
         tokens.push(token);
         out.token(&engine, token)?;
@@ -86,7 +85,7 @@ fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine<'_>) -> Result<(
     out.end()?;
     let ids = &tokens[prompt_tokens..];
     if args.json {
-        let report = json!({
+        let mut report = json!({
             "text": out.text,
             "ids": ids,
             "stop": stop,
@@ -104,6 +103,9 @@ fn answer(args: &RunArgs, sampler: &Sampler, mut engine: Engine<'_>) -> Result<(
             "threads_batch": engine.threads.batch,
             "seed": args.sampling.seed,
         });
+        if let Some(logprobs) = logprobs {
+            report["logprobs"] = logprobs.into_rows().into();
+        }
         writeln!(stdout(), "{report}")?;
     } else if stderr().is_terminal() && stdout().is_terminal() {
         let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };

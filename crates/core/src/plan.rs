@@ -9,7 +9,7 @@ use stonechat_kernels::{Line, ScratchSize};
 
 use crate::arena::ALIGNMENT;
 use crate::forward;
-use crate::sampler::Candidate;
+use crate::sampler::{self, Candidate};
 use crate::session::{LayerRecord, vectors_len};
 use crate::{Error, Model, Vocabulary};
 
@@ -292,7 +292,7 @@ fn lengths(
         partials,
         angles: times(batch + 1, h.pairs())?,
         logits: times(limits.outputs, h.vocabulary)?,
-        candidates: h.vocabulary,
+        candidates: sampler::memory(h.vocabulary, limits.context)?,
         scratch_size,
         scratch: scratch_size.lines(limits.threads)?,
     })

@@ -222,7 +222,7 @@ impl<'a> Session<'a> {
         &self.logits[self.last * len..][..len]
     }
 
-    /// Picks the token that follows, after `history` (for the repeat penalty, which changes the logits).
+    /// Picks the token that follows, after `history` (for penalties).
     pub fn pick(&mut self, sampler: &Sampler, history: &[u32]) -> u32 {
         let len = self.model.hyperparameters().vocabulary;
         let logits = &mut self.logits[self.last * len..][..len];
