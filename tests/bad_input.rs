@@ -297,7 +297,7 @@ fn flags_out_of_range() {
     let run = |flags: &[&str], code, words: &[&str]| {
         refused(&[&["run", "-m", model][..], flags].concat(), code, words);
     };
-    let cases: [(&[&str], &[&str]); 33] = [
+    let cases: [(&[&str], &[&str]); 34] = [
         (&["-n", "0", "hi"], &["-n must be at least 1"]),
         (&["-n", "-2", "hi"], &["-n must be at least 1, or -1"]),
         (&["-n", "x", "hi"], &["invalid value 'x' for '--predict <N>'", "see 'stonechat run --help'"]),
@@ -319,6 +319,7 @@ fn flags_out_of_range() {
             &["a sequence breaker of DRY must be 1 to 40 bytes long"],
         ),
         (&["--logprobs", "3", "hi"], &["--json"]),
+        (&["--chat-template-kwargs", "[1]", "hi"], &["it must be a JSON object"]),
         (
             &["-c", "513", "hi"],
             &["a context of 513 tokens is longer than the model's 512; ask for at most that"],

@@ -228,8 +228,8 @@ pub struct SamplingArgs {
     /// Go on where the model would end
     #[arg(long)]
     pub ignore_eos: bool,
-    /// The steps in their order, by name; by default
-    /// penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature
+    /// The steps in their order, by name; by default those of --sampler-seq, whose letters stand for penalties, dry,
+    /// top-n-sigma, top-k, typ-p, top-p, min-p, xtc and temperature
     #[arg(long, value_name = "A;B;C", conflicts_with = "sampler_seq")]
     pub samplers: Option<String>,
     /// The steps in their order, by letter; by default edskypmxt
@@ -257,6 +257,12 @@ pub struct RunArgs {
     /// Take the prompt as it is, without the model's chat template
     #[arg(long)]
     pub raw: bool,
+    /// A file with the chat template to use in place of the model's own, or 'chatml'
+    #[arg(long, value_name = "FILE|chatml", conflicts_with = "raw")]
+    pub chat_template: Option<PathBuf>,
+    /// Variables for the chat template as JSON, for instance '{"date": "today"}'
+    #[arg(long, value_name = "JSON", value_parser = crate::prompt::variables, conflicts_with = "raw")]
+    pub chat_template_kwargs: Option<crate::prompt::Variables>,
     /// Tokens to generate at most; by default, or with -1, until the answer or the context ends
     #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
     pub predict: Option<i64>,

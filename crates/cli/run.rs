@@ -7,7 +7,7 @@ use serde_json::json;
 use stonechat_core::Sampling;
 use stonechat_core::vocabulary::Utf8Stream;
 use stonechat_kernels::LevelName;
-use stonechat_runtime::Interrupt;
+use stonechat_runtime::{ChatTemplate, Interrupt};
 
 use crate::args::RunArgs;
 use crate::engine::{self, Engine};
@@ -34,9 +34,15 @@ fn answer(args: &RunArgs, sampling: Sampling, mut engine: Engine<'_>) -> Result<
     let mut tokens = if args.raw || !args.prompt.ids.is_empty() {
         prompt::raw(vocabulary, &args.prompt, text)?
     } else {
-        let template = engine.session.model().gguf().opt_str("tokenizer.chat_template");
-        let template = template.map_err(|error| engine.failed(error.into()))?;
-        prompt::chat(vocabulary, template, &args.prompt, text)?
+        let template = if let Some(file) = &args.chat_template {
+            prompt::template(file)?
+        } else {
+            let own = engine.session.model().gguf().opt_str("tokenizer.chat_template");
+            let own = own.map_err(|error| engine.failed(error.into()))?;
+            // An empty one would make every prompt empty.
+            ChatTemplate::new_or_chatml(own.filter(|own| !own.trim().is_empty()))?
+        };
+        prompt::chat(vocabulary, &template, args.chat_template_kwargs.as_deref(), &args.prompt, text)?
     };
     let prompt_tokens = tokens.len();
     let most = args

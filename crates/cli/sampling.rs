@@ -128,6 +128,7 @@ impl Prepared {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
 fn usage(error: stonechat_core::Error) -> Failure {
     Failure::Usage(error.to_string())
 }

@@ -8,6 +8,7 @@
 //! - [`Arena`]: the one block of memory in which a session lives;
 //! - [`Pool`]: the threads;
 //! - [`ChatTemplate`]: a conversation as the prompt that the model was trained on;
+//! - [`ThoughtSplitter`]: what a model thinks apart from what it answers; [`CallReader`]: calls of tools in the answer;
 //! - [`manifest`] and [`Home`]: models by name, and where their files are kept; with the feature `pull`, fetching them;
 //! - with the feature `tokenizer-json`, `TokenizerJson`: the tokenizer that lies beside models in other formats;
 //! - [`pack`](mod@pack): a model file whose matrices lie as the kernels like to read them;
@@ -28,9 +29,12 @@ pub mod pool;
 #[cfg(feature = "pull")]
 pub mod pull;
 pub mod system;
+mod tags;
 pub mod template;
+pub mod thinking;
 #[cfg(feature = "tokenizer-json")]
 pub mod tokenizer_json;
+pub mod tools;
 
 pub use arena::Arena;
 pub use error::Error;
@@ -39,5 +43,7 @@ pub use interrupt::Interrupt;
 pub use map::MappedFile;
 pub use pool::{Pool, Team, default_threads};
 pub use template::ChatTemplate;
+pub use thinking::{Said, ThoughtSplitter, ThoughtTags};
 #[cfg(feature = "tokenizer-json")]
 pub use tokenizer_json::TokenizerJson;
+pub use tools::{CallFormat, CallReader, Part, ToolCall};

@@ -10,6 +10,7 @@ CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_OPENMP=OFF" "$venv/bin/pip" install --quiet
 "$venv/bin/python" tokenizers_golden.py
 "$venv/bin/python" families_golden.py
 "$venv/bin/python" samplers_golden.py
+"$venv/bin/python" templates_golden.py
 "$venv/bin/python" models_golden.py
 export STONECHAT_HOME="${STONECHAT_HOME:-$(git rev-parse --show-toplevel)/target/stonechat-home}"
 "$venv/bin/python" real_golden.py "$(cargo run --release -- pull smollm2-135m)"
