@@ -7,6 +7,7 @@ use std::path::Path;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use stonechat_core::plan::{ActivationMode, KvFormat};
+use stonechat_core::sampler::{Dry, Mirostat};
 use stonechat_core::{Limits, Model, Plan, Pooling, Sampler, Sampling, Session};
 use stonechat_gguf::Gguf;
 use stonechat_kernels::{Level, Workers};
@@ -26,10 +27,22 @@ fn calls(work: impl FnOnce()) -> usize {
 }
 
 /// Greedy, and with all that a sampler can do.
-fn samplers() -> [Sampler; 2] {
+fn samplers() -> [Sampler<'static>; 3] {
     let greedy = Sampling::default();
-    let all = Sampling { temperature: 0.8, repeat_penalty: 1.1, seed: 7, ..greedy };
-    [greedy, all].map(|sampling| Sampler::new(sampling).expect("sensible parameters"))
+    let all = Sampling {
+        temperature: 0.8,
+        dynatemp_range: 0.2,
+        typical_p: 0.9,
+        top_n_sigma: 2.0,
+        xtc_probability: 0.5,
+        repeat_penalty: 1.1,
+        frequency_penalty: 0.1,
+        dry: Dry { multiplier: 0.5, ..Dry::default() },
+        seed: 7,
+        ..greedy
+    };
+    let mirostat = Sampling { temperature: 0.8, mirostat: Some(Mirostat::default()), ..greedy };
+    [greedy, all, mirostat].map(|sampling| Sampler::new(sampling).expect("sensible parameters"))
 }
 
 /// A prompt of several batches, then tokens one by one.

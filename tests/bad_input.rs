@@ -297,7 +297,7 @@ fn flags_out_of_range() {
     let run = |flags: &[&str], code, words: &[&str]| {
         refused(&[&["run", "-m", model][..], flags].concat(), code, words);
     };
-    let cases: [(&[&str], &[&str]); 24] = [
+    let cases: [(&[&str], &[&str]); 34] = [
         (&["-n", "0", "hi"], &["-n must be at least 1"]),
         (&["-n", "-2", "hi"], &["-n must be at least 1, or -1"]),
         (&["-n", "x", "hi"], &["invalid value 'x' for '--predict <N>'", "see 'stonechat run --help'"]),
@@ -307,6 +307,19 @@ fn flags_out_of_range() {
         (&["--top-p", "1.5", "hi"], &["top-p must be between 0 and 1"]),
         (&["--min-p", "-0.5", "hi"], &["min-p must be between 0 and 1"]),
         (&["--repeat-penalty", "0", "hi"], &["the repeat penalty must be a positive number"]),
+        (&["--xtc-probability", "2", "hi"], &["the probability of XTC must be between 0 and 1"]),
+        (&["--samplers", "top_k;topq", "hi"], &["there is no sampler 'topq'; there are: penalties (e)"]),
+        (&["--sampler-seq", "kz", "hi"], &["there is no sampler 'z'"]),
+        (&["--mirostat", "1", "hi"], &["--mirostat must be 0 or 2"]),
+        (&["--logit-bias", "5", "hi"], &["'5' is no bias; write a token's id"]),
+        (&["--logit-bias", "5+nan", "hi"], &["the bias of a token must be a finite number or -inf"]),
+        (&["--logit-bias", "512+1", "hi"], &["--logit-bias names the token 512, but the model has tokens 0"]),
+        (
+            &["--dry-multiplier", "1", "--dry-sequence-breaker", "", "hi"],
+            &["a sequence breaker of DRY must be 1 to 40 bytes long"],
+        ),
+        (&["--logprobs", "3", "hi"], &["--json"]),
+        (&["--chat-template-kwargs", "[1]", "hi"], &["it must be a JSON object"]),
         (
             &["-c", "513", "hi"],
             &["a context of 513 tokens is longer than the model's 512; ask for at most that"],

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use stonechat_core::{Sampler, Sampling};
 use stonechat_kernels::LevelName;
 
 use crate::bench::args::BenchArgs;
@@ -176,7 +175,13 @@ pub struct DraftArgs {
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
     /// How freely to choose; 0 always takes the most likely token
-    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.0)]
+    #[arg(
+        long,
+        alias = "temperature",
+        value_name = "F",
+        allow_negative_numbers = true,
+        default_value_t = 0.0
+    )]
     pub temp: f32,
     /// Choose among the N most likely tokens only; 0 for all
     #[arg(long, value_name = "N", default_value_t = 40)]
@@ -187,31 +192,78 @@ pub struct SamplingArgs {
     /// Choose among tokens at least this fraction as likely as the most likely
     #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.05)]
     pub min_p: f32,
+    /// Choose among tokens about as surprising as expected, until they exceed this probability; 1 for all
+    #[arg(long, alias = "typical-p", value_name = "F", allow_negative_numbers = true, default_value_t = 1.0)]
+    pub typical: f32,
+    /// Choose among tokens at most this many standard deviations below the best; -1 for all
+    #[arg(
+        long, alias = "top-nsigma", value_name = "F", allow_negative_numbers = true, default_value_t = -1.0
+    )]
+    pub top_n_sigma: f32,
+    /// How often to leave out the most likely tokens; 0 for never
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.0)]
+    pub xtc_probability: f32,
+    /// Leave out all tokens at least this likely but one; above 0.5 none
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.1)]
+    pub xtc_threshold: f32,
+    /// Let the temperature follow the model's doubt, this far down and up
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.0)]
+    pub dynatemp_range: f32,
+    /// How the temperature follows the doubt: to this power
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 1.0)]
+    pub dynatemp_exp: f32,
     /// Make recent tokens less likely; 1 leaves them alone
     #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 1.0)]
     pub repeat_penalty: f32,
     /// How many tokens are recent
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub repeat_last_n: usize,
+    /// Make recent tokens less likely, by this much for each time
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.0)]
+    pub frequency_penalty: f32,
+    /// Make recent tokens less likely, by this much once
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.0)]
+    pub presence_penalty: f32,
+    /// Make tokens less likely that go on with a repetition (DRY); 0 leaves them alone
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.0)]
+    pub dry_multiplier: f32,
+    /// By how much each further token of a repetition multiplies that
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 1.75)]
+    pub dry_base: f32,
+    /// The shortest repetition that counts, in tokens
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub dry_allowed_length: usize,
+    /// How many tokens are searched for repetitions
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub dry_penalty_last_n: usize,
+    /// A text that ends repetitions, in place of newline, ':', '"' and '*'; may be given several times, or be 'none'
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub dry_sequence_breaker: Vec<String>,
+    /// Choose by surprise in place of all but the temperature: 2 for Mirostat 2, 0 for not
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub mirostat: u32,
+    /// Mirostat's learning rate
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.1)]
+    pub mirostat_lr: f32,
+    /// The surprise that mirostat aims at, in bits
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 5.0)]
+    pub mirostat_ent: f32,
+    /// Add a number to a token's logit, for instance 15043+1 or 15043-inf; may be given several times
+    #[arg(short = 'l', long, value_name = "ID+F", value_parser = crate::sampling::bias)]
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Go on where the model would end
+    #[arg(long)]
+    pub ignore_eos: bool,
+    /// The steps in their order, by name; by default those of --sampler-seq, whose letters stand for penalties, dry,
+    /// top-n-sigma, top-k, typ-p, top-p, min-p, xtc and temperature
+    #[arg(long, value_name = "A;B;C", conflicts_with = "sampler_seq")]
+    pub samplers: Option<String>,
+    /// The steps in their order, by letter; by default edskypmxt
+    #[arg(long, alias = "sampling-seq", value_name = "ABC")]
+    pub sampler_seq: Option<String>,
     /// Equal seeds give equal text, on every machine
     #[arg(short, long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-}
-
-impl SamplingArgs {
-    /// The sampler that these flags describe.
-    pub fn sampler(&self) -> Result<Sampler, Failure> {
-        Sampler::new(Sampling {
-            temperature: self.temp,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            repeat_penalty: self.repeat_penalty,
-            repeat_last: self.repeat_last_n,
-            seed: self.seed,
-        })
-        .map_err(|error| Failure::Usage(error.to_string()))
-    }
 }
 
 /// `stonechat run`.
@@ -231,6 +283,12 @@ pub struct RunArgs {
     /// Take the prompt as it is, without the model's chat template
     #[arg(long)]
     pub raw: bool,
+    /// A file with the chat template to use in place of the model's own, or 'chatml'
+    #[arg(long, value_name = "FILE|chatml", conflicts_with = "raw")]
+    pub chat_template: Option<PathBuf>,
+    /// Variables for the chat template as JSON, for instance '{"date": "today"}'
+    #[arg(long, value_name = "JSON", value_parser = crate::prompt::variables, conflicts_with = "raw")]
+    pub chat_template_kwargs: Option<crate::prompt::Variables>,
     /// Tokens to generate at most; by default, or with -1, until the answer or the context ends
     #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
     pub predict: Option<i64>,
@@ -240,6 +298,9 @@ pub struct RunArgs {
     /// Write one JSON object at the end
     #[arg(long)]
     pub json: bool,
+    /// With --json, say how likely the model held each token, and the N most likely ones in its place
+    #[arg(long, value_name = "N", requires = "json", conflicts_with_all = ["lookup", "model_draft"])]
+    pub logprobs: Option<usize>,
     #[command(flatten)]
     pub engine: EngineArgs,
     #[command(flatten)]

@@ -10,6 +10,7 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use stonechat_core::Sampler;
 use stonechat_kernels::LevelName;
 use stonechat_runtime::chat::{Answer, ChatOptions, Ending, Piece};
 use stonechat_runtime::{Chat, Engine, Error, Home, Interrupt, PromptCache};
@@ -17,17 +18,20 @@ use stonechat_runtime::{Chat, Engine, Error, Home, Interrupt, PromptCache};
 use crate::args::{CacheSize, ChatArgs};
 use crate::engine;
 use crate::failure::Failure;
+use crate::sampling::Prepared;
 use crate::terminal::{Reading, harmless};
 use command::{Command, HELP};
 use input::{Input, Line};
 
 /// Runs the verb.
 pub fn run(args: &ChatArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
-    let sampler = args.sampling.sampler()?;
+    let sampling = args.sampling.settings()?;
     let predict = args.predict()?;
     let (engine, generator) =
         engine::load_with_draft(args.model.model.as_deref(), &args.engine, &args.draft, cpu)?;
     let interrupt = Interrupt::catch()?;
+    let mut prepared = Prepared::new(&args.sampling, sampling, engine.vocabulary())?;
+    let sampler = prepared.sampler(engine.vocabulary())?;
     let options = ChatOptions {
         system: args.system.clone(),
         overflow: args.overflow.into(),
@@ -36,10 +40,10 @@ pub fn run(args: &ChatArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
         cache: prompt_cache(args.prompt_cache, &engine)?,
     };
     let talk = Talk {
-        chat: Chat::new(engine, generator, sampler, options)?,
+        chat: Chat::new(engine, generator, sampler.clone(), options)?,
         interrupt,
         session: args.session.as_deref(),
-        sampling: args.sampling.clone(),
+        sampler,
         last: None,
     };
     talk.hold()
@@ -55,11 +59,11 @@ fn prompt_cache(size: CacheSize, engine: &Engine) -> Result<Option<PromptCache>,
 
 /// A conversation at a terminal or through a pipe.
 struct Talk<'a> {
-    chat: Chat,
+    chat: Chat<'a>,
     interrupt: Interrupt,
     /// Where it is kept.
     session: Option<&'a Path>,
-    sampling: crate::args::SamplingArgs,
+    sampler: Sampler<'a>,
     last: Option<Statistics>,
 }
 
@@ -160,8 +164,9 @@ impl Talk<'_> {
             }
             Command::Retry => {
                 // Another seed, or the answer would be the same.
-                self.sampling.seed = self.sampling.seed.wrapping_add(1);
-                self.chat.set_sampler(self.sampling.sampler()?);
+                let seed = self.sampler.sampling().seed.wrapping_add(1);
+                self.sampler = self.sampler.clone().with_seed(seed);
+                self.chat.set_sampler(self.sampler.clone());
                 let Some(answer) = self.chat.retry() else {
                     eprintln!("there is nothing to answer again");
                     return Ok(true);
@@ -190,7 +195,7 @@ impl Talk<'_> {
 }
 
 impl Statistics {
-    fn show(&self, chat: &Chat) {
+    fn show(&self, chat: &Chat<'_>) {
         let rate = |tokens: usize, time: Duration| match time.as_secs_f64() {
             0.0 => 0.0,
             seconds => tokens as f64 / seconds,
@@ -220,7 +225,7 @@ impl Statistics {
 }
 
 /// Writes an answer to stdout as it comes.
-fn write_out(mut answer: Answer<'_>, interrupt: &Interrupt) -> Result<(Ending, Statistics), Failure> {
+fn write_out(mut answer: Answer<'_, '_>, interrupt: &Interrupt) -> Result<(Ending, Statistics), Failure> {
     let (prompt, known) = answer.prompt_tokens();
     let terminal = stdout().is_terminal();
     let mut progress = Reading::begin();

@@ -25,6 +25,7 @@ mod pull;
 #[cfg(feature = "quantize")]
 mod quantize;
 mod run;
+mod sampling;
 mod terminal;
 mod tokenize;
 

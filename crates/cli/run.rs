@@ -4,32 +4,33 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 use std::time::Instant;
 
 use serde_json::json;
-use stonechat_core::Sampler;
+use stonechat_core::Sampling;
 use stonechat_core::vocabulary::Utf8Stream;
 use stonechat_kernels::LevelName;
-use stonechat_runtime::{Engine, Generator, Interrupt};
+use stonechat_runtime::{ChatTemplate, Engine, Generator, Interrupt};
 
 use crate::args::{RunArgs, predict};
 use crate::engine;
 use crate::failure::Failure;
 use crate::prompt;
+use crate::sampling::{LogProbs, Prepared};
 use crate::terminal::{Reading, harmless};
 
 /// Runs the verb.
 pub fn run(args: &RunArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
-    let sampler = args.sampling.sampler()?;
+    let sampling = args.sampling.settings()?;
     predict(args.predict)?;
     if args.text.is_none() && args.prompt.prompt.is_none() && args.prompt.ids.is_empty() {
         return Err(Failure::Usage("there is no prompt; write one after 'run', or with -p or --ids".into()));
     }
     let (engine, generator) =
         engine::load_with_draft(args.model.model.as_deref(), &args.engine, &args.draft, cpu)?;
-    answer(args, &sampler, engine, generator)
+    answer(args, sampling, engine, generator)
 }
 
 fn answer(
     args: &RunArgs,
-    sampler: &Sampler,
+    sampling: Sampling,
     mut engine: Engine,
     mut generator: Generator,
 ) -> Result<(), Failure> {
@@ -39,15 +40,25 @@ fn answer(
     let mut tokens = if args.raw || !args.prompt.ids.is_empty() {
         prompt::raw(vocabulary, &args.prompt, text)?
     } else {
-        let template = engine.model().gguf().opt_str("tokenizer.chat_template");
-        let template = template.map_err(|error| engine.failed(error))?;
-        prompt::chat(vocabulary, template, &args.prompt, text)?
+        let template = if let Some(file) = &args.chat_template {
+            prompt::template(file)?
+        } else {
+            let own = engine.model().gguf().opt_str("tokenizer.chat_template");
+            let own = own.map_err(|error| engine.failed(error))?;
+            // An empty one would make every prompt empty.
+            ChatTemplate::new_or_chatml(own.filter(|own| !own.trim().is_empty()))?
+        };
+        prompt::chat(vocabulary, &template, args.chat_template_kwargs.as_deref(), &args.prompt, text)?
     };
     let prompt_tokens = tokens.len();
     let most = predict(args.predict)?
         .unwrap_or(usize::MAX)
         .min(engine.session().context().saturating_sub(prompt_tokens));
     tokens.reserve_exact(most);
+
+    let mut prepared = Prepared::new(&args.sampling, sampling, engine.vocabulary())?;
+    let sampler = prepared.sampler(engine.vocabulary())?;
+    let mut logprobs = args.logprobs.map(|most| LogProbs::new(most, engine.logits().len()));
 
     let start = Instant::now();
     read(&mut engine, &tokens, &interrupt)?;
@@ -62,7 +73,7 @@ fn answer(
             stop = "interrupt";
             break;
         }
-        let token = generator.next(&mut engine, sampler, &mut tokens)?;
+        let token = generator.next(&mut engine, &sampler, &mut tokens)?;
         if n == 0 {
             first_token_s = engine.load_time().as_secs_f64() + start.elapsed().as_secs_f64();
         }
@@ -71,13 +82,16 @@ fn answer(
             stop = "end";
             break;
         }
+        if let Some(logprobs) = &mut logprobs {
+            logprobs.note(engine.session(), token)?;
+        }
         out.token(&engine, token)?;
     }
     let generated_s = generating.elapsed().as_secs_f64();
     out.end()?;
     let ids = &tokens[prompt_tokens..];
     if args.json {
-        let report = json!({
+        let mut report = json!({
             "text": out.text,
             "ids": ids,
             "stop": stop,
@@ -96,6 +110,9 @@ fn answer(
             "threads_batch": engine.threads().batch,
             "seed": args.sampling.seed,
         });
+        if let Some(logprobs) = logprobs {
+            report["logprobs"] = logprobs.into_rows().into();
+        }
         writeln!(stdout(), "{report}")?;
     } else if stderr().is_terminal() && stdout().is_terminal() {
         let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };

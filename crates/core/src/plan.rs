@@ -9,7 +9,7 @@ use stonechat_kernels::{Line, ScratchSize};
 
 use crate::arena::ALIGNMENT;
 use crate::forward;
-use crate::sampler::Candidate;
+use crate::sampler::{self, Candidate};
 use crate::session::{LayerRecord, vectors_len};
 use crate::{Error, Model, Vocabulary};
 
@@ -309,7 +309,7 @@ fn lengths(
         angles: times(batch + 1, h.pairs())?,
         // An embedding lies where logits would.
         logits: times(limits.outputs, h.vocabulary)?.max(widest_embedding),
-        candidates: if limits.outputs > 0 { h.vocabulary } else { 0 },
+        candidates: if limits.outputs > 0 { sampler::memory(h.vocabulary, limits.context)? } else { 0 },
         scratch_size,
         scratch: scratch_size.lines(limits.threads)?,
     })

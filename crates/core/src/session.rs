@@ -291,7 +291,7 @@ impl<'a> Session<'a> {
         &self.logits[self.last * len..][..len]
     }
 
-    /// Picks the token that follows, after `history` (for the repeat penalty, which changes the logits).
+    /// Picks the token that follows, after `history` (for penalties).
     ///
     /// # Panics
     /// If the plan has no outputs.

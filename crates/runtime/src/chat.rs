@@ -68,10 +68,10 @@ impl Turn {
 
 /// A conversation. See the [module](self).
 #[derive(Debug)]
-pub struct Chat {
+pub struct Chat<'s> {
     engine: Engine,
     generator: Generator,
-    sampler: Sampler,
+    sampler: Sampler<'s>,
     template: ChatTemplate,
     options: ChatOptions,
     talk: Talk,
@@ -113,12 +113,12 @@ pub struct Use {
     pub dropped: usize,
 }
 
-impl Chat {
+impl<'s> Chat<'s> {
     /// A conversation that has not begun.
     pub fn new(
         engine: Engine,
         generator: Generator,
-        sampler: Sampler,
+        sampler: Sampler<'s>,
         options: ChatOptions,
     ) -> Result<Self, Error> {
         let source = engine.model().gguf().opt_str("tokenizer.chat_template");
@@ -129,7 +129,7 @@ impl Chat {
     }
 
     /// Says something; the answer comes as it is asked for.
-    pub fn say(&mut self, text: impl Into<String>) -> Result<Answer<'_>, Error> {
+    pub fn say(&mut self, text: impl Into<String>) -> Result<Answer<'_, 's>, Error> {
         self.talk.turns.push(Turn::new("user", text));
         // What leaves no room for an answer was not said.
         if let Err(error) = self.fitted(&[]) {
@@ -142,7 +142,7 @@ impl Chat {
     /// Answers the last thing said once more. Nothing where nothing has been said.
     ///
     /// The same seed gives the same answer: a sampler of another seed is to be [set](Self::set_sampler) first.
-    pub fn retry(&mut self) -> Option<Result<Answer<'_>, Error>> {
+    pub fn retry(&mut self) -> Option<Result<Answer<'_, 's>, Error>> {
         let said = self.talk.turns.iter().rposition(|turn| turn.role == "user")?;
         self.talk.turns.truncate(said + 1);
         Some(Answer::begin(self))
@@ -169,7 +169,7 @@ impl Chat {
     }
 
     /// Picks tokens by another sampler from now on.
-    pub fn set_sampler(&mut self, sampler: Sampler) {
+    pub fn set_sampler(&mut self, sampler: Sampler<'s>) {
         self.sampler = sampler;
     }
 
@@ -266,7 +266,7 @@ impl Chat {
         let (bos, eos) = (spelled(vocabulary.bos()), spelled(vocabulary.eos()));
         let messages: Vec<_> =
             turns.iter().map(|turn| Message { role: &turn.role, content: &turn.content }).collect();
-        let options = Options { add_generation_prompt: true, bos: &bos, eos: &eos };
+        let options = Options { add_generation_prompt: true, bos: &bos, eos: &eos, ..Options::default() };
         let text = self.template.render(&messages, options)?;
         // A template that writes BOS itself must not get a second one.
         let add_bos = vocabulary.add_bos() && (bos.is_empty() || !text.starts_with(&bos));

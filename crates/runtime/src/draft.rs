@@ -17,7 +17,7 @@ pub trait Draft {
         &mut self,
         tokens: &[u32],
         most: usize,
-        sampler: &Sampler,
+        sampler: &Sampler<'_>,
         out: &mut Vec<u32>,
     ) -> Result<(), Error>;
 }
@@ -39,7 +39,13 @@ impl Default for Lookup {
 }
 
 impl Draft for Lookup {
-    fn draft(&mut self, tokens: &[u32], most: usize, _: &Sampler, out: &mut Vec<u32>) -> Result<(), Error> {
+    fn draft(
+        &mut self,
+        tokens: &[u32],
+        most: usize,
+        _: &Sampler<'_>,
+        out: &mut Vec<u32>,
+    ) -> Result<(), Error> {
         // The place whose last tokens agree with ours for longest; of several the latest.
         let mut best = (self.shortest.max(1) - 1, 0);
         for end in (1..tokens.len()).rev() {
@@ -92,7 +98,7 @@ impl Draft for DraftModel {
         &mut self,
         tokens: &[u32],
         most: usize,
-        sampler: &Sampler,
+        sampler: &Sampler<'_>,
         out: &mut Vec<u32>,
     ) -> Result<(), Error> {
         let room = self.engine.session().context();
@@ -105,6 +111,8 @@ impl Draft for DraftModel {
         self.engine.feed(&tokens[common..])?;
         self.fed.clear();
         self.fed.extend(tokens);
+        // What a guess does to mirostat's limit is no business of the text's.
+        let limit = sampler.mirostat_limit();
         for n in 0..most.min(room - tokens.len()) {
             // With the draws that the model itself will make at these positions: where the models agree, so do the tokens.
             let token = self.engine.pick(sampler, &self.fed);
@@ -114,6 +122,7 @@ impl Draft for DraftModel {
                 self.fed.push(token);
             }
         }
+        sampler.set_mirostat_limit(limit);
         Ok(())
     }
 }

@@ -252,7 +252,7 @@ impl Engine {
     }
 
     /// Picks the token that follows, after `history`.
-    pub fn pick(&mut self, sampler: &Sampler, history: &[u32]) -> u32 {
+    pub fn pick(&mut self, sampler: &Sampler<'_>, history: &[u32]) -> u32 {
         self.with_session(|session| session.pick(sampler, history))
     }
 

@@ -290,12 +290,13 @@ impl fmt::Display for Error {
                 "cannot start {wanted} threads, only {started} started ({}); ask for fewer",
                 reason(source)
             ),
-            Self::Template { name, line: Some(line), reason } => write!(
-                f,
-                "the {name} is broken at line {line} ({reason}); give another, or the prompt without one (--raw)"
-            ),
-            Self::Template { name, line: None, reason } => {
-                write!(f, "the {name} is broken ({reason}); give another, or the prompt without one (--raw)")
+            Self::Template { name, line, reason } => {
+                let line = line.map(|line| format!(" at line {line}")).unwrap_or_default();
+                write!(
+                    f,
+                    "the {name} is broken{line} ({reason}); give another (--chat-template FILE, or chatml), or the \
+                     prompt without one (--raw)"
+                )
             }
             Self::Conversation { words } => {
                 write!(f, "the model's chat template refuses this conversation: {words}")

@@ -73,7 +73,7 @@ impl Generator {
     pub fn next(
         &mut self,
         engine: &mut Engine,
-        sampler: &Sampler,
+        sampler: &Sampler<'_>,
         tokens: &mut Vec<u32>,
     ) -> Result<u32, Error> {
         if self.ready.is_empty() {
@@ -94,7 +94,7 @@ impl Generator {
     fn compute(
         &mut self,
         engine: &mut Engine,
-        sampler: &Sampler,
+        sampler: &Sampler<'_>,
         tokens: &mut Vec<u32>,
     ) -> Result<(), Error> {
         let fed = engine.position();
@@ -127,7 +127,7 @@ impl Generator {
     }
 
     /// Fills `guesses`, with as many as seem worth it.
-    fn guess(&mut self, engine: &Engine, sampler: &Sampler, tokens: &[u32]) -> Result<(), Error> {
+    fn guess(&mut self, engine: &Engine, sampler: &Sampler<'_>, tokens: &[u32]) -> Result<(), Error> {
         self.guesses.clear();
         // Guesses that fall are to be forgotten.
         let Some(draft) = self.draft.as_mut().filter(|_| engine.can_wind_back()) else { return Ok(()) };

@@ -11,6 +11,7 @@
 //! - [`Arena`]: the one block of memory in which a session lives;
 //! - [`Pool`]: the threads;
 //! - [`ChatTemplate`]: a conversation as the prompt that the model was trained on;
+//! - [`ThoughtSplitter`]: what a model thinks apart from what it answers; [`CallReader`]: calls of tools in the answer;
 //! - [`manifest`] and [`Home`]: models by name, and where their files are kept; with the feature `pull`, fetching them;
 //! - with the feature `tokenizer-json`, `TokenizerJson`: the tokenizer that lies beside models in other formats;
 //! - [`pack`](mod@pack): a model file whose matrices lie as the kernels like to read them;
@@ -46,9 +47,12 @@ pub mod quantize;
 pub mod safetensors;
 pub mod state;
 pub mod system;
+mod tags;
 pub mod template;
+pub mod thinking;
 #[cfg(feature = "tokenizer-json")]
 pub mod tokenizer_json;
+pub mod tools;
 
 pub use arena::Arena;
 pub use chat::Chat;
@@ -61,5 +65,7 @@ pub use map::MappedFile;
 pub use pool::{Pool, Team, default_threads};
 pub use state::PromptCache;
 pub use template::ChatTemplate;
+pub use thinking::{Said, ThoughtSplitter, ThoughtTags};
 #[cfg(feature = "tokenizer-json")]
 pub use tokenizer_json::TokenizerJson;
+pub use tools::{CallFormat, CallReader, Part, ToolCall};

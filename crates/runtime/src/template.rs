@@ -3,16 +3,24 @@
 //! In goes a template and a conversation; out comes the prompt as the model was trained to read it, the same text
 //! that transformers' `apply_chat_template` gives: its whitespace rules, its helpers (`raise_exception`,
 //! `strftime_now`, `tojson` without HTML escapes), Python's methods on strings and dicts, and the way Python prints
-//! `True` and `None`. Templates come out of files that strangers made: they can reach nothing outside the
+//! what is no string. Templates come out of files that strangers made: they can reach nothing outside the
 //! conversation, and one that never ends is stopped.
+//!
+//! Messages are what OpenAI's API takes: objects with `role`, `content`, and where they have them `tool_calls`,
+//! `tool_call_id`, `name`, `reasoning_content`. Tools are its function definitions.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, context};
+use serde_json::Value as Json;
 
 use crate::Error;
 
 mod helpers;
+mod python;
 
 /// What stops a template that never ends: far more steps than a conversation of a thousand messages takes.
 const FUEL: u64 = 20_000_000;
@@ -40,6 +48,15 @@ pub struct Options<'a> {
     pub bos: &'a str,
     /// The text of the model's token that ends a sequence; empty where it has none.
     pub eos: &'a str,
+    /// Functions that the model may call.
+    pub tools: Option<&'a [Json]>,
+    /// Texts that the model may look into: objects with `title` and `text`.
+    pub documents: Option<&'a [Json]>,
+    /// Further variables that some templates know: `enable_thinking`, `reasoning_effort`, `date_string`. A name of those
+    /// above takes its place.
+    pub more: Option<&'a serde_json::Map<String, Json>>,
+    /// The time that a template is told; by default the clock's.
+    pub now: Option<SystemTime>,
 }
 
 /// A template, read and checked.
@@ -79,10 +96,13 @@ impl ChatTemplate {
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.set_formatter(helpers::print_as_python);
+        environment.set_formatter(python::print);
         environment.add_function("raise_exception", helpers::raise_exception);
         environment.add_function("strftime_now", helpers::strftime_now);
+        environment.add_test("iterable", python::is_iterable);
+        environment.add_test("sequence", python::is_sequence);
         environment.add_filter("tojson", helpers::tojson);
+        environment.add_filter("string", python::text);
         environment.set_fuel(Some(FUEL));
         environment
             .add_template_owned(name, helpers::without_generation_tags(source))
@@ -95,25 +115,72 @@ impl ChatTemplate {
         self.name
     }
 
-    /// The prompt for a conversation. What the template itself objects to (`raise_exception`) is an error with the
-    /// template's words.
+    /// The prompt for a conversation of plain messages. What the template itself objects to (`raise_exception`) is an error
+    /// with the template's words.
     pub fn render(&self, messages: &[Message<'_>], options: Options<'_>) -> Result<String, Error> {
-        let messages: Vec<Value> =
-            messages.iter().map(|m| context! { role => m.role, content => m.content }).collect();
-        let variables = context! {
-            messages,
-            add_generation_prompt => options.add_generation_prompt,
-            bos_token => options.bos,
-            eos_token => options.eos,
-            // Named by transformers in every rendering, so templates compare them with none.
-            tools => Value::from(()),
-            documents => Value::from(()),
+        let messages = messages.iter().map(|m| context! { role => m.role, content => m.content });
+        self.render_values(messages.collect(), options)
+    }
+
+    /// The prompt for any conversation: messages with calls of tools and their results, thoughts, or parts.
+    pub fn render_json(&self, messages: &[Json], options: Options<'_>) -> Result<String, Error> {
+        let messages = messages.iter().map(|message| value(&with_reasoning(message.clone())));
+        self.render_values(messages.collect(), options)
+    }
+
+    fn render_values(&self, messages: Vec<Value>, options: Options<'_>) -> Result<String, Error> {
+        // Named by transformers in every rendering, so templates compare them with none.
+        let list = |list: Option<&[Json]>| {
+            list.map_or_else(|| Value::from(()), |list| list.iter().map(value).collect())
         };
+        let mut variables = BTreeMap::from([
+            ("messages", Value::from(messages)),
+            ("add_generation_prompt", Value::from(options.add_generation_prompt)),
+            ("bos_token", Value::from(options.bos)),
+            ("eos_token", Value::from(options.eos)),
+            ("tools", list(options.tools)),
+            ("documents", list(options.documents)),
+        ]);
+        let more = options.more.into_iter().flatten();
+        variables.extend(more.map(|(name, json)| (name.as_str(), value(json))));
+        if let Some(now) = options.now.and_then(|now| now.duration_since(SystemTime::UNIX_EPOCH).ok()) {
+            variables.insert(helpers::NOW, Value::from(now.as_secs()));
+        }
         self.environment
             .get_template(self.name)
-            .and_then(|template| template.render(variables))
+            .and_then(|template| template.render(Value::from(variables)))
             .map_err(|error| broken(self.name, &error))
     }
+}
+
+/// JSON as a template sees it.
+fn value(json: &Json) -> Value {
+    match json {
+        Json::Null => Value::from(()),
+        Json::Bool(bool) => Value::from(*bool),
+        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(integer), _) => Value::from(integer),
+            (None, Some(integer)) => Value::from(integer),
+            (None, None) => Value::from(number.as_f64()),
+        },
+        Json::String(text) => Value::from(text.as_str()),
+        Json::Array(items) => items.iter().map(value).collect(),
+        Json::Object(items) => Value::from_pairs(items.iter().map(|(key, item)| (key.as_str(), value(item)))),
+    }
+}
+
+/// Gives a message's thoughts the names by which templates ask for them, as transformers does: `reasoning_content`, which
+/// is standard, and `thinking`, which gpt-oss knows.
+fn with_reasoning(mut message: Json) -> Json {
+    let names = ["reasoning_content", "thinking", "reasoning"];
+    if let Some(object) = message.as_object_mut() {
+        let thoughts = names.iter().find_map(|name| object.get(*name).filter(|value| !value.is_null()));
+        if let Some(thoughts) = thoughts.cloned() {
+            object.entry("thinking").or_insert_with(|| thoughts.clone());
+            object.insert("reasoning_content".to_owned(), thoughts);
+        }
+    }
+    message
 }
 
 /// Sorts out whose objection it is: the template's own to the conversation, or ours to the template.

@@ -9,6 +9,8 @@ venv="$(git rev-parse --show-toplevel)/.venv"
 CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_OPENMP=OFF" "$venv/bin/pip" install --quiet -r requirements.txt
 "$venv/bin/python" tokenizers_golden.py
 "$venv/bin/python" families_golden.py
+"$venv/bin/python" samplers_golden.py
+"$venv/bin/python" templates_golden.py
 "$venv/bin/python" models_golden.py
 # llama.cpp's converter is in the source of the same package, and in no wheel.
 target="$(git rev-parse --show-toplevel)/target/golden"

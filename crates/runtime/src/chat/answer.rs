@@ -53,8 +53,8 @@ impl Ending {
 
 /// An answer as it comes. See the [module](self).
 #[derive(Debug)]
-pub struct Answer<'c> {
-    chat: &'c mut Chat,
+pub struct Answer<'c, 's> {
+    chat: &'c mut Chat<'s>,
     /// The whole prompt.
     prompt: Vec<u32>,
     /// How many tokens of it were known when the answer began.
@@ -67,8 +67,8 @@ pub struct Answer<'c> {
     ending: Option<Ending>,
 }
 
-impl<'c> Answer<'c> {
-    pub(super) fn begin(chat: &'c mut Chat) -> Result<Self, Error> {
+impl<'c, 's> Answer<'c, 's> {
+    pub(super) fn begin(chat: &'c mut Chat<'s>) -> Result<Self, Error> {
         let prompt = chat.fitted(&[])?;
         chat.align(&prompt)?;
         // The last token's logits are wanted even where all of them are known.
@@ -210,7 +210,7 @@ impl<'c> Answer<'c> {
     }
 }
 
-impl Iterator for Answer<'_> {
+impl Iterator for Answer<'_, '_> {
     type Item = Result<Piece, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -229,7 +229,7 @@ impl Iterator for Answer<'_> {
     }
 }
 
-impl Drop for Answer<'_> {
+impl Drop for Answer<'_, '_> {
     fn drop(&mut self) {
         match self.ending {
             None if self.answered.is_empty() => {

@@ -21,7 +21,7 @@ const SUMMARISE: &str = "Summarise the conversation below in a few sentences. Ke
 /// As many tokens that agree are no chance.
 const SAME: usize = 8;
 
-impl Chat {
+impl Chat<'_> {
     /// The tokens that an answer should find room for.
     fn room(&self) -> usize {
         (self.engine.session().context() / 4).min(ROOM).max(1)

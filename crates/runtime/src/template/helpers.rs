@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use minijinja::value::{Kwargs, Value, ValueKind};
-use minijinja::{Error, ErrorKind, Output, State, escape_formatter};
+use minijinja::{Error, ErrorKind, State};
+
+use super::python;
 
 /// Marks an error as the template's own words. Not text that a template could say by accident.
 pub const RAISED: &str = "\u{0}raised:";
@@ -14,20 +16,18 @@ pub fn raise_exception(words: String) -> Result<String, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, format!("{RAISED}{words}")))
 }
 
+/// The variable in which the time is kept that a template is told, in seconds since 1970. Not a name that a template
+/// can say.
+pub const NOW: &str = "the time";
+
 /// `strftime_now(format)`: the local date and time, by C's format letters.
-pub fn strftime_now(format: &str) -> Result<String, Error> {
-    jiff::fmt::strtime::format(format, &jiff::ZonedDateTime::now()).map_err(|error| {
+pub fn strftime_now(state: &State, format: &str) -> Result<String, Error> {
+    let told = state.lookup(NOW).and_then(|seconds| i64::try_from(seconds).ok());
+    let told = told.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    let now = told.unwrap_or_else(jiff::Timestamp::now).to_zoned_datetime(jiff::tz::TimeZone::system());
+    jiff::fmt::strtime::format(format, &now).map_err(|error| {
         Error::new(ErrorKind::InvalidOperation, format!("strftime_now cannot follow {format:?}: {error}"))
     })
-}
-
-/// Prints a value as Python does where it differs from Jinja in Rust: `True`, `False`, `None`.
-pub fn print_as_python(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
-    match value.kind() {
-        ValueKind::Bool => Ok(out.write_str(if value.is_true() { "True" } else { "False" })?),
-        ValueKind::None => Ok(out.write_str("None")?),
-        _ => escape_formatter(out, state, value),
-    }
 }
 
 /// Turns transformers' `{% generation %}` blocks, which mark the assistant's words for training and print them
@@ -100,10 +100,7 @@ impl Json {
         match value.kind() {
             ValueKind::None => out.push_str("null"),
             ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
-            // As Jinja prints numbers: 1, 1.0.
-            ValueKind::Number => {
-                let _ = write!(out, "{value}");
-            }
+            ValueKind::Number => python::number(out, value),
             ValueKind::String => self.text(out, value.as_str().unwrap_or_default()),
             ValueKind::Seq | ValueKind::Iterable => {
                 let items: Vec<Value> = value.try_iter()?.collect();
