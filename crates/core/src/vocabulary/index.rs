@@ -70,6 +70,13 @@ fn probe(first: usize, slots: usize) -> impl Iterator<Item = usize> {
     (first..slots).chain(0..first).take(limits::MAX_PROBES)
 }
 
+/// Reads slots that searches will begin with. A search decides by what it reads, and a processor that guessed wrong what to
+/// do next has waited for nothing else meanwhile; here it waits for all of them at once.
+#[inline]
+fn touch(slots: &[u32], places: impl Iterator<Item = usize>) {
+    core::hint::black_box(places.fold(0, |all, at| all ^ slots[at]));
+}
+
 /// Text to token. A slot holds an id and eight bits of the text's hash, so that few texts are compared in vain.
 pub(super) struct TokenIndex<'a> {
     slots: &'a [u32],
@@ -85,6 +92,11 @@ impl<'a> TokenIndex<'a> {
     pub(super) fn build(slots: &'a mut [u32]) -> TokenIndexBuilder<'a> {
         slots.fill(EMPTY);
         TokenIndexBuilder { slots }
+    }
+
+    /// Reads where the search for these begins, so that what lies there is at hand when they are looked for.
+    pub(super) fn touch(&self, hashes: impl Iterator<Item = Hash>) {
+        touch(self.slots, hashes.map(|hash| hash.finish(self.slots.len()).0));
     }
 
     /// A token that may have a text of this hash; one that does not exist where none has.
@@ -108,6 +120,11 @@ pub(super) struct TokenIndexBuilder<'a> {
 }
 
 impl<'a> TokenIndexBuilder<'a> {
+    /// Reads where tokens of these hashes will go, so that the places are at hand when they are added.
+    pub(super) fn touch(&self, hashes: impl Iterator<Item = Hash>) {
+        touch(self.slots, hashes.map(|hash| hash.finish(self.slots.len()).0));
+    }
+
     /// Adds the token `id`; `same` says whether another token has the same text.
     pub(super) fn insert(&mut self, id: u32, hash: Hash, same: impl FnMut(u32) -> bool) -> Result<(), Error> {
         match search(self.slots, hash, same) {
@@ -218,8 +235,7 @@ pub(super) struct MergeIndexBuilder<'a> {
 impl<'a> MergeIndexBuilder<'a> {
     /// Reads where these pairs will go, so that the places are at hand when they are added.
     pub(super) fn touch(&self, pairs: impl Iterator<Item = (u32, u32)>) {
-        let slots = pairs.map(|(left, right)| self.slots[hash_pair(left, right, self.slots.len()).0]);
-        core::hint::black_box(slots.fold(0, |all, slot| all ^ slot));
+        touch(self.slots, pairs.map(|(left, right)| hash_pair(left, right, self.slots.len()).0));
     }
 
     /// Adds a merge. Of several for one pair, which say nothing new, the first stays.

@@ -233,17 +233,23 @@ fn fill_offsets(tokens: &Array<'_>, offsets: &mut [u32]) -> Result<usize, Error>
 
 fn index_tokens<'a>(tokens: &Tokens<'a>, slots: &'a mut [u32]) -> Result<TokenIndex<'a>, Error> {
     let mut builder = TokenIndex::build(slots);
-    for (id, (_, text)) in (0..).zip(tokens.texts.strings()?) {
-        // Tokens without text fill up some vocabularies; no text leads to them.
-        if !text.is_empty() {
-            builder.insert(id, Hash::EMPTY.with(text), |other| tokens.text(other) == text)?;
+    // Tokens without text fill up some vocabularies; no text leads to them.
+    let mut texts = (0..).zip(tokens.texts.strings()?).filter(|(_, (_, text))| !text.is_empty());
+    loop {
+        let hashed = texts.by_ref().map(|(id, (_, text))| (id, text, Hash::EMPTY.with(text)));
+        let batch: heapless::Vec<_, TOGETHER> = hashed.take(TOGETHER).collect();
+        if batch.is_empty() {
+            return Ok(builder.finish());
+        }
+        builder.touch(batch.iter().map(|&(.., hash)| hash));
+        for &(id, text, hash) in &batch {
+            builder.insert(id, hash, |other| tokens.text(other) == text)?;
         }
     }
-    Ok(builder.finish())
 }
 
-/// Merges that are looked up together. Each costs several places in memory that nothing else has touched: asked for
-/// one merge after another, the processor would wait for each in turn.
+/// Tokens that are added, and merges that are looked up, together. Each costs places in memory that nothing else has
+/// touched: asked for one after another, the processor would wait for each in turn.
 const TOGETHER: usize = 16;
 
 fn index_merges<'a>(
@@ -267,6 +273,7 @@ fn index_merges<'a>(
         if batch.is_empty() {
             return Ok(builder.finish());
         }
+        index.touch(batch.iter().flat_map(|&(_, hashes)| hashes));
         let mut ids = [[NO_TOKEN; 2]; TOGETHER];
         for (ids, (_, hashes)) in ids.iter_mut().zip(&batch) {
             *ids = hashes.map(|hash| index.likely(hash));
