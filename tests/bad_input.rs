@@ -764,6 +764,10 @@ fn folders_that_cannot_be_converted() {
     model.edit("config.json", "{", "{ \"quantization_config\": {\"quant_method\": \"gptq\"},");
     model.refused(&["is quantized already, by gptq; fetch the original"]);
 
+    let model = HuggingFace::new("gemma3");
+    model.edit("config.json", "\"full_attention\"\n", "\"sliding_attention\"\n");
+    model.refused(&["layer_types are other than every sixth with full attention"]);
+
     let model = HuggingFace::new("qwen2");
     model.edit("config.json", "\"hidden_size\"", "\"hidden_sise\"");
     model.refused(&["config.json", "it has no hidden_size"]);

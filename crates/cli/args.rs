@@ -570,8 +570,8 @@ pub struct PackArgs {
 #[cfg(feature = "quantize")]
 #[derive(Args, Debug)]
 #[command(after_help = "Types, from the largest file to the smallest (bits for each weight):\n  \
-    F32 (32)  F16, BF16 (16)  Q8_0 (8.5)  Q6_K (6.6)  Q5_K_M, Q5_1 (5.7)  Q5_K_S, Q5_0 (5.5)\n  \
-    Q4_K_M (4.8)  Q4_1 (4.8)  Q4_K_S, Q4_0, IQ4_NL (4.5)  IQ4_XS (4.3)  Q3_K_L (4.1)  Q3_K_M (3.8)\n  \
+    F32 (32)  F16, BF16 (16)  Q8_0 (8.5)  Q6_K (6.6)  Q5_1 (6)  Q5_K_M (5.7)  Q5_K_S, Q5_0 (5.5)\n  \
+    Q4_1 (5)  Q4_K_M (4.8)  Q4_K_S, IQ4_NL, Q4_0 (4.5)  IQ4_XS (4.3)  Q3_K_L (4.1)  Q3_K_M (3.8)\n  \
     Q3_K_S (3.4)  Q2_K (3)\n\n\
     A folder has config.json, tokenizer.json and *.safetensors, of a llama, mistral, qwen2, qwen3, gemma3 or bert model.\n\n\
     Examples:\n  stonechat quantize model-f16.gguf model-Q4_K_M.gguf Q4_K_M\n  \

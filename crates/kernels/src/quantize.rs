@@ -36,6 +36,10 @@ pub const FORMATS: [Format; 15] = [
     Format::IQ4_XS,
 ];
 
+/// What no block of integers reaches: the largest scale of half precision, times 128 and 32, is a quarter of it. Squares of
+/// all that is below are far from overflow.
+const TOO_LARGE: f32 = 1e9;
+
 /// Brings weights to a format. Fails where a weight is NaN or infinite, or so large that a scale of the format, or the
 /// weight itself, would be infinite; `bytes` are then unspecified.
 ///
@@ -46,7 +50,8 @@ pub fn quantize(format: Format, weights: &[f32], bytes: &mut [u8]) -> Result<(),
     assert_eq!(format.row_bytes(weights.len()), Some(bytes.len()), "whole blocks of {format}");
     // Magnitudes compare like their bits, NaN above infinity above all finite ones.
     let largest = weights.iter().map(|weight| weight.to_bits() & 0x7fff_ffff).max().unwrap_or(0);
-    if largest >= f32::INFINITY.to_bits() {
+    let bound = if format.is_float() { f32::INFINITY } else { TOO_LARGE };
+    if largest >= bound.to_bits() {
         return Err(NotFinite);
     }
     match format {
@@ -91,9 +96,9 @@ fn half(value: f32) -> Result<([u8; 2], f32), NotFinite> {
     if rounded.is_finite() { Ok((bits.to_le_bytes(), rounded)) } else { Err(NotFinite) }
 }
 
-/// 1 / d, and 0 for 0: all weights are 0 then.
+/// 1 / d, and 0 where d is so small that half precision has a zero for it: all weights are 0 then.
 fn inverse(d: f32) -> f32 {
-    if d == 0.0 { 0.0 } else { 1.0 / d }
+    if d.abs() < f32::MIN_POSITIVE { 0.0 } else { 1.0 / d }
 }
 
 /// Two int4 in a byte: the first 16 of 32 are the low halves.

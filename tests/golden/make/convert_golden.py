@@ -179,11 +179,18 @@ def qwen3():
 def gemma3():
     tokenizer, added = characters(OUT / "gemma3")
     config = transformers.Gemma3TextConfig(
-        **dict(DECODER, vocab_size=VOCABULARY + 256, hidden_size=16, bos_token_id=2, eos_token_id=1),
+        **dict(
+            DECODER,
+            vocab_size=VOCABULARY + 256,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=6,
+            bos_token_id=2,
+            eos_token_id=1,
+        ),
         head_dim=16,
         query_pre_attn_scalar=16,
         sliding_window=8,
-        layer_types=["sliding_attention", "full_attention"],
     )
     settings = dict(bos_token="<bos>", eos_token="<eos>", unk_token="<unk>", pad_token="<pad>", add_bos_token=True)
     settings.update(added_tokens_decoder=added)

@@ -106,18 +106,16 @@ pub fn affine<const N: usize>(x: &[f32; N], most: f32, trials: impl Iterator<Ite
             let q = nearest_within((x + minimum) * inverse, 0.0, most);
             [q, q * q, q * x]
         });
+        // The squared error is that of all zeros less a gain, which is what comes first here.
+        let without_minimum = (qx / qq * qx, Affine { scale: qx / qq, minimum: 0.0 });
         let spread = count * qq - q * q;
         if spread <= 0.0 {
-            return (f32::MIN, flat);
+            // One integer for all.
+            return if qx > 0.0 { without_minimum } else { (f32::MIN, flat) };
         }
         let scale = (count * qx - all * q) / spread;
         let minimum = (scale * q - all) / count;
-        // The squared error is that of all zeros less this gain.
-        if minimum < 0.0 {
-            (qx / qq * qx, Affine { scale: qx / qq, minimum: 0.0 })
-        } else {
-            (scale * qx - minimum * all, Affine { scale, minimum })
-        }
+        if minimum < 0.0 { without_minimum } else { (scale * qx - minimum * all, Affine { scale, minimum }) }
     };
     let width = high - low;
     best(

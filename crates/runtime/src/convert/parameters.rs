@@ -88,6 +88,16 @@ pub(super) fn of_model<'a>(folder: &Path, family: &Family, config: &Json) -> Res
                 "its attn_logit_softcapping is not part of gemma3; fetch a GGUF file of this model".into(),
             ));
         }
+        // A GGUF file has no place for it: whoever reads one takes every sixth.
+        let layers = config.get("layer_types").and_then(JsonValue::as_array).into_iter().flatten();
+        let is_sixth = |(i, kind): (usize, &JsonValue)| {
+            kind.as_str() == Some(if i % 6 == 5 { "full_attention" } else { "sliding_attention" })
+        };
+        if !layers.enumerate().all(is_sixth) {
+            return Err(config.unsupported(
+                "its layer_types are other than every sixth with full attention, which no GGUF file of gemma3 can say".into(),
+            ));
+        }
         if config.u32("sliding_window_pattern")? != Some(1) {
             keys.u32("attention.sliding_window", number("sliding_window", Some(4096))?);
         }
