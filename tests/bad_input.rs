@@ -805,6 +805,8 @@ fn folders_that_cannot_be_converted() {
     let shard = model.path("model-00001-of-00003.safetensors");
     let input = model.0.path().to_str().expect("UTF-8");
     refused(&["quantize", input, &shard, "Q8_0"], 2, &[&shard, "is the model itself; name another"]);
+    let tokenizer = model.path("tokenizer.json");
+    refused(&["quantize", input, &tokenizer, "Q8_0"], 2, &[&tokenizer, "is the model itself; name another"]);
 }
 
 /// The first of these bytes replaced by others of the same length.

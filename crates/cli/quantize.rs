@@ -1,7 +1,7 @@
 //! `stonechat quantize`: a model file with fewer bits for each weight.
 
 use std::io::{Write, stderr, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use stonechat_runtime::convert::Folder;
 use stonechat_runtime::quantize::{self, Source};
@@ -18,6 +18,10 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Failure> {
     let input = Path::new(&args.input);
     if input.is_dir() {
         let folder = Folder::open(input)?;
+        // Its other files are the model, too; what was converted before is not.
+        let files = std::fs::read_dir(input).into_iter().flatten().flatten().map(|entry| entry.path());
+        let files: Vec<_> = files.filter(|path| path.extension().is_none_or(|kind| kind != "gguf")).collect();
+        output::check(&args.output, files.iter().map(PathBuf::as_path))?;
         return write(args, input, &folder.source()?);
     }
     let file = MappedFile::open(engine::locate(Some(&args.input))?)?;
