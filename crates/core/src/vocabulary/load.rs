@@ -250,7 +250,7 @@ fn index_tokens<'a>(tokens: &Tokens<'a>, slots: &'a mut [u32]) -> Result<TokenIn
 
 /// Tokens that are added, and merges that are looked up, together. Each costs places in memory that nothing else has
 /// touched: asked for one after another, the processor would wait for each in turn.
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 64;
 
 fn index_merges<'a>(
     merges: &Array<'_>,
