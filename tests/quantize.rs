@@ -74,26 +74,8 @@ fn rms(a: &[f64], b: &[f64]) -> f64 {
 
 /// A copy of a golden model with all its matrices in f32.
 fn in_f32(folder: &Path, golden: &str) -> PathBuf {
-    let bytes = fs::read(common::golden(golden)).expect("a golden");
-    let gguf = Gguf::parse(&bytes).expect("a model");
-    let mut writer = Writer::new();
-    for (key, value) in gguf.metadata() {
-        writer.metadata(key, value).expect("what the golden had");
-    }
-    let floats: Vec<Vec<u8>> = gguf
-        .tensors()
-        .map(|tensor| {
-            let mut weights = vec![0.0; tensor.dims.elements().expect("few") as usize];
-            let format = Format::from_ggml(tensor.ty.id()).expect("weights");
-            dequantize(Level::REFERENCE, format, tensor.data, &mut weights);
-            weights.iter().flat_map(|weight| weight.to_le_bytes()).collect()
-        })
-        .collect();
-    for (tensor, data) in gguf.tensors().zip(&floats) {
-        writer.tensor(tensor.name, &tensor.dims, TensorType::F32, data).expect("what the golden had");
-    }
     let path = folder.join("source.gguf");
-    fs::write(&path, writer.finish().expect("a file")).expect("room");
+    fs::write(&path, common::in_f32(golden)).expect("room");
     path
 }
 
