@@ -10,9 +10,7 @@ use std::process::Output;
 
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
-use stonechat_gguf::writer::Writer;
 use stonechat_gguf::{Gguf, TensorType, Value};
-use stonechat_kernels::{Format, Level, elementwise::dequantize};
 use tempfile::TempDir;
 
 /// All types, and how far a quantized model's logits may be from those of its source, as a part of these (root mean
