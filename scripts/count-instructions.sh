@@ -7,7 +7,7 @@
 #   ... --check                                      fails if one rose by more than 2 % against the record
 #   ... --functions N SUBJECT decode|prefill CPU     which N functions they are
 #
-# Without models it counts matrix products of common formats in both layouts, and whole steps of two of the models in
+# Without models it counts matrix products of common formats in both layouts, and whole steps of a model in
 # tests/golden, plain and packed. A decoding step is one token after ten others; a prefill is 64 tokens, counted per
 # token. Needs what scripts/setup-cross.sh sets up.
 set -euo pipefail
@@ -16,7 +16,6 @@ cd "$(dirname "$0")/.."
 # NEON alone, in order and out of order; dot products; all that the emulator knows, int8 matrices among it.
 CPUS=(cortex-a53 cortex-a72 cortex-a76 max)
 STEPS=(decode prefill)
-GOLDENS=(Q4_1 Q8_0)
 RECORD=benches/record/instructions.csv
 HEADER=subject,step,cpu,level,instructions_per_token
 # How much more than the record is a failure.
@@ -73,12 +72,10 @@ count_all() {
     count "$format:rows"
     count "$format:rows16"
   done
-  for format in "${GOLDENS[@]}"; do
-    subject="tests/golden/models/llama_k/llama_k-$format.gguf"
-    count "$subject"
-    cargo run -q --release --no-default-features -- pack "$subject" "$work/llama_k-$format-packed.gguf" >&2
-    count "$work/llama_k-$format-packed.gguf"
-  done
+  subject=tests/golden/models/llama_k/llama_k-Q8_0.gguf
+  count "$subject"
+  cargo run -q --release --no-default-features -- pack "$subject" "$work/llama_k-Q8_0-packed.gguf" >&2
+  count "$work/llama_k-Q8_0-packed.gguf"
 }
 
 # check COUNTED: compares it with the record

@@ -604,7 +604,7 @@ fn a_tensor_of_a_state_that_is_missing_or_of_another_shape() {
         let file = folder.file(&format!("{name}.gguf"), &broken.0);
         refused(&["plan", &file], 1, &[&[&file[..]], words].concat());
     };
-    let model = |name: &str| Broken::new(&format!("models/{name}/{name}-f32.gguf"));
+    let model = |name: &str| Broken::new(&format!("architectures/{name}.gguf"));
     let without = |name: &str, tensor: &str| {
         let other = tensor.replace("blk.0", "blk.9");
         check(name, model(name).rename(tensor, &other), &[&format!("`{tensor}` is missing")]);

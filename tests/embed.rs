@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::Value;
+use stonechat_core::arch;
+use stonechat_gguf::Gguf;
 
 /// What `tests/golden` has.
 const MODELS: [&str; 8] = [
@@ -88,6 +90,21 @@ fn our_own_embeddings_hold() {
         let found = exact(&["--ids", &ids(&long["prompt"]), "--pooling", "mean"]);
         check(&format!("{name}: long"), &found, &[floats(&long["mean_hf"])]);
     }
+}
+
+/// Llama that looks ahead turns pairs as Llama does, which `goldens.rs` judges, and is EuroBERT otherwise.
+const WITHOUT_GOLDEN: [&str; 1] = ["llama-embed"];
+
+#[test]
+fn every_architecture_that_embeds_alone_has_a_golden() {
+    let mut without: Vec<&str> = arch::ALL.iter().filter(|spec| !spec.causal).map(|spec| spec.name).collect();
+    for name in MODELS {
+        let bytes = std::fs::read(golden(name).0).expect("a model");
+        let gguf = Gguf::parse(&bytes).expect("a GGUF file");
+        let architecture = gguf.str("general.architecture").expect("a key");
+        without.retain(|name| *name != architecture);
+    }
+    assert_eq!(without, WITHOUT_GOLDEN);
 }
 
 /// From words to vectors of length 1, with the tokens and the pooling that the file asks for.

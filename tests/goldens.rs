@@ -14,9 +14,6 @@ use tempfile::NamedTempFile;
 
 /// How far an f32 logit may be from that of transformers: both round, in different orders.
 const TOLERANCE: f64 = 2e-4;
-/// Models whose mixers carry a state.
-const RECURRENT: [&str; 4] = ["lfm2", "mamba", "falcon_h1", "qwen35"];
-
 /// How far an int8 logit may be from the contract computed in float64 (see `tests/golden/README.md`).
 const Q8_TOLERANCE: f64 = 2e-3;
 
@@ -87,17 +84,12 @@ fn our_own_goldens_hold() {
     let (golden, model) = (read(&folder.join("llama.json")), folder.join("llama-f32.gguf"));
     check("llama", &model, &golden, TOLERANCE);
     compare_greedy("llama", &model, &golden["prompt"], &golden["greedy_hf"]);
-    for name in RECURRENT {
-        let folder = common::golden("models").join(name);
-        let golden = read(&folder.join(format!("{name}.json")));
-        check(name, &folder.join(format!("{name}-f32.gguf")), &golden, TOLERANCE);
-    }
 }
 
 /// With activations in f32 a quantized model is the model of its decoded weights; in int8 it is what the contract says.
 #[test]
 fn our_own_quantized_goldens_hold() {
-    for (name, formats) in [("llama", 2), ("llama_k", 5)] {
+    for (name, formats) in [("llama", 2), ("llama_k", 3)] {
         let folder = common::golden("models").join(name);
         let golden = read(&folder.join("quants.json"));
         let types = golden["types"].as_object().expect("formats");
@@ -130,10 +122,10 @@ fn tolerance_of(name: &str) -> f64 {
     if is_gelu { GELU_TOLERANCE } else { TOLERANCE }
 }
 
-/// A tiny model of every architecture, some in several forms, answers as it does in transformers.
+/// A tiny model of every architecture that generates, some in several forms, answers as it does in transformers.
 #[test]
 fn every_architecture_has_a_golden_that_holds() {
-    let mut without: Vec<&str> = arch::ALL.iter().map(|spec| spec.name).collect();
+    let mut without: Vec<&str> = arch::ALL.iter().filter(|spec| spec.causal).map(|spec| spec.name).collect();
     for model in common::architectures() {
         let name = model.file_stem().and_then(|name| name.to_str()).expect("a name in UTF-8");
         let golden = read(&model.with_extension("json"));

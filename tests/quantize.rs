@@ -10,9 +10,7 @@ use std::process::Output;
 
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
-use stonechat_gguf::writer::Writer;
 use stonechat_gguf::{Gguf, TensorType, Value};
-use stonechat_kernels::{Format, Level, elementwise::dequantize};
 use tempfile::TempDir;
 
 /// All types, and how far a quantized model's logits may be from those of its source, as a part of these (root mean
@@ -74,26 +72,8 @@ fn rms(a: &[f64], b: &[f64]) -> f64 {
 
 /// A copy of a golden model with all its matrices in f32.
 fn in_f32(folder: &Path, golden: &str) -> PathBuf {
-    let bytes = fs::read(common::golden(golden)).expect("a golden");
-    let gguf = Gguf::parse(&bytes).expect("a model");
-    let mut writer = Writer::new();
-    for (key, value) in gguf.metadata() {
-        writer.metadata(key, value).expect("what the golden had");
-    }
-    let floats: Vec<Vec<u8>> = gguf
-        .tensors()
-        .map(|tensor| {
-            let mut weights = vec![0.0; tensor.dims.elements().expect("few") as usize];
-            let format = Format::from_ggml(tensor.ty.id()).expect("weights");
-            dequantize(Level::REFERENCE, format, tensor.data, &mut weights);
-            weights.iter().flat_map(|weight| weight.to_le_bytes()).collect()
-        })
-        .collect();
-    for (tensor, data) in gguf.tensors().zip(&floats) {
-        writer.tensor(tensor.name, &tensor.dims, TensorType::F32, data).expect("what the golden had");
-    }
     let path = folder.join("source.gguf");
-    fs::write(&path, writer.finish().expect("a file")).expect("room");
+    fs::write(&path, common::in_f32(golden)).expect("room");
     path
 }
 

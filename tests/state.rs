@@ -95,7 +95,7 @@ fn a_state_of_another_model_or_plan_is_refused() {
     });
     assert_eq!(key_of(MODEL, limits(32, KvFormat::F16)), key);
     for other in [
-        key_of("models/llama_k/llama_k-Q4_1.gguf", limits(64, KvFormat::F16)),
+        key_of("models/llama_k/llama_k-Q4_K.gguf", limits(64, KvFormat::F16)),
         key_of(MODEL, limits(64, KvFormat::Q8_0)),
         key_of(MODEL, Limits { values: KvFormat::F32, ..limits(64, KvFormat::F16) }),
         key_of(MODEL, Limits { activations: ActivationMode::F32, ..limits(64, KvFormat::F16) }),

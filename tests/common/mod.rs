@@ -9,7 +9,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use stonechat_kernels::Level;
+use stonechat_gguf::writer::Writer;
+use stonechat_gguf::{Gguf, TensorType};
+use stonechat_kernels::{Format, Level, elementwise::dequantize};
 use stonechat_runtime::{Home, manifest};
 
 /// The variable in which cargo finds what runs programs for an emulated CPU; `./test` sets it.
@@ -75,6 +77,29 @@ pub fn stdout<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> String
 /// A file of the goldens that lie in this repository.
 pub fn golden(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path)
+}
+
+/// The bytes of a golden model with all its tensors in f32.
+pub fn in_f32(path: &str) -> Vec<u8> {
+    let bytes = std::fs::read(golden(path)).expect("a golden");
+    let gguf = Gguf::parse(&bytes).expect("a model");
+    let mut writer = Writer::new();
+    for (key, value) in gguf.metadata() {
+        writer.metadata(key, value).expect("what the golden had");
+    }
+    let floats: Vec<Vec<u8>> = gguf
+        .tensors()
+        .map(|tensor| {
+            let mut weights = vec![0.0; tensor.dims.elements().expect("few") as usize];
+            let format = Format::from_ggml(tensor.ty.id()).expect("weights");
+            dequantize(Level::REFERENCE, format, tensor.data, &mut weights);
+            weights.iter().flat_map(|weight| weight.to_le_bytes()).collect()
+        })
+        .collect();
+    for (tensor, data) in gguf.tensors().zip(&floats) {
+        writer.tensor(tensor.name, &tensor.dims, TensorType::F32, data).expect("what the golden had");
+    }
+    writer.finish().expect("a file")
 }
 
 /// A tiny model of every architecture, of which every vocabulary has [`ARCHITECTURE_IDS`].

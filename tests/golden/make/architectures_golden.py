@@ -73,6 +73,8 @@ class Tiny:
     renamed: object = None
     # Whether a layer's matrices hold only two numbers, s and -s, as the converter would make them.
     signs: bool = False
+    # Whether the converter shall not look for layers that predict further tokens.
+    no_mtp: bool = False
     # Whether the configuration has other names for what SMALL says.
     own_names: bool = False
     model_class: str = "ForCausalLM"
@@ -139,6 +141,36 @@ GEMMA4 = {
         "sliding_attention": {"rope_theta": 10000.0, "rope_type": "default"},
     },
     "final_logit_softcapping": 30.0,
+}
+
+# A session of these has room for keys and values in one layer alone.
+ONE_LAYER_ATTENDS = {"num_attention_heads": 2, "num_key_value_heads": 1}
+LFM2 = {**ONE_LAYER_ATTENDS, "conv_L_cache": 3, "layer_types": ["conv", "full_attention"]}
+# Mamba 2, under the names of models that also attend.
+MAMBA2 = {"mamba_n_heads": 4, "mamba_d_state": 16, "mamba_d_conv": 4, "mamba_expand": 2}
+# Rows of the states are shorter than 16, on purpose.
+DELTA_RULE = {
+    **ONE_LAYER_ATTENDS,
+    "head_dim": 16,
+    "linear_conv_kernel_dim": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "layer_types": ["linear_attention", "full_attention"],
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 0.25,
+        "mrope_section": [1, 1, 0],
+    },
+}
+DELTA_RULE_MOE = {
+    **DELTA_RULE,
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+    "shared_expert_intermediate_size": 32,
 }
 
 
@@ -233,6 +265,26 @@ MODELS = {
         bias=False,
         ffn_hidden_size=128,
     ),
+    "falcon_h1": tiny(
+        "FalconH1",
+        **ONE_LAYER_ATTENDS,
+        **MAMBA2,
+        num_hidden_layers=1,
+        head_dim=16,
+        mamba_d_ssm=32,
+        mamba_d_head=8,
+        mamba_n_groups=2,
+        # Powers of two: the converter multiplies matrices with them.
+        embedding_multiplier=2.0,
+        lm_head_multiplier=0.5,
+        key_multiplier=0.5,
+        attention_in_multiplier=2.0,
+        attention_out_multiplier=0.5,
+        ssm_in_multiplier=2.0,
+        ssm_out_multiplier=0.5,
+        ssm_multipliers=[0.5, 1.0, 0.25, 2.0, 0.5],
+        mlp_multipliers=[2.0, 0.5],
+    ),
     "gemma": tiny("Gemma", head_dim=16, num_key_value_heads=1),
     "gemma2": tiny(
         "Gemma2",
@@ -313,8 +365,26 @@ MODELS = {
     ),
     "gptneox": Tiny("GPTNeoX", {"rotary_pct": 0.25, "intermediate_size": 64}, said={"rotary_pct": 0.25}),
     "granite": tiny("Granite", **GRANITE),
+    "granitehybrid": Tiny(
+        "GraniteMoeHybrid",
+        {
+            **GRANITE,
+            **ONE_LAYER_ATTENDS,
+            **MAMBA2,
+            "mamba_d_head": 16,
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "shared_intermediate_size": 32,
+            "layer_types": ["mamba", "attention"],
+        },
+        said={"layer_types": ["mamba", "attention"]},
+    ),
     "granitemoe": tiny("GraniteMoe", **GRANITE, num_local_experts=4, num_experts_per_tok=2),
     "hunyuan": tiny("HunYuanDenseV1", head_dim=8),
+    "lfm2": tiny("Lfm2", **LFM2, block_auto_adjust_ff_dim=False),
+    "lfm2_moe": tiny(
+        "Lfm2Moe", **LFM2, num_dense_layers=1, moe_intermediate_size=32, num_experts=4, num_experts_per_tok=2
+    ),
     "llama_bias": tiny("Llama", attention_bias=True, mlp_bias=True),
     "llama_head_dim": tiny("Llama", head_dim=24, num_key_value_heads=1),
     "llama_rope_linear": tiny(
@@ -333,6 +403,16 @@ MODELS = {
             "high_freq_factor": 4.0,
             "original_max_position_embeddings": 64,
         },
+    ),
+    "mamba": Tiny(
+        "Mamba",
+        {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8, "conv_kernel": 4, "time_step_rank": 2},
+        own_names=True,
+    ),
+    "mamba2": Tiny(
+        "Mamba2",
+        {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 16, "num_heads": 4, "head_dim": 16, "n_groups": 2},
+        own_names=True,
     ),
     "minicpm3": tiny(
         "MiniCPM3",
@@ -383,6 +463,9 @@ MODELS = {
         moe_intermediate_size=32,
         norm_topk_prob=True,
     ),
+    "qwen3_next": Tiny("Qwen3Next", DELTA_RULE_MOE, no_mtp=True),
+    "qwen35": Tiny("Qwen3_5", DELTA_RULE, no_mtp=True),
+    "qwen35_moe": Tiny("Qwen3_5Moe", DELTA_RULE_MOE, no_mtp=True),
     "seed_oss": tiny("SeedOss", head_dim=8, attention_bias=True, attention_out_bias=False),
     "smollm3": tiny("SmolLM3", num_hidden_layers=4, no_rope_layer_interval=4),
     "stablelm": tiny("StableLm", partial_rotary_factor=0.25, use_qkv_bias=True),
@@ -396,7 +479,18 @@ MODELS = {
 
 
 # What the last norm is called.
-LAST_NORMS = ("model.norm.weight", "ln_f.weight", "norm_f.weight", "final_layer_norm.weight", "final_layernorm.weight")
+LAST_NORMS = (
+    "model.norm.weight",
+    "ln_f.weight",
+    "norm_f.weight",
+    "final_layer_norm.weight",
+    "final_layernorm.weight",
+    "embedding_norm.weight",
+)
+# Families whose norms add 1 to their weights.
+SHIFTED = ("Gemma", "Nemotron", "Qwen3Next", "Qwen3_5")
+# Tensors that converters leave in f32.
+FLOATS = ("ssm_a", "ssm_d", "ssm_conv1d.weight", "shortconv.conv.weight")
 
 
 def on_the_grid(rng, shape, deviation):
@@ -416,12 +510,14 @@ def on_the_grid(rng, shape, deviation):
 @torch.no_grad()
 def randomise(model, rng, signs):
     """Weights large enough that every part of the model moves the logits."""
-    shifted = type(model).__name__.startswith(("Gemma", "Nemotron")) and not type(model).__name__.startswith("Gemma4")
+    shifted = type(model).__name__.startswith(SHIFTED) and not type(model).__name__.startswith("Gemma4")
     state = dict(model.named_parameters())
     state.update((k, b) for k, b in model.named_buffers() if k in model.state_dict() and b.is_floating_point())
     for name, parameter in state.items():
         shape = tuple(parameter.shape)
-        if len(shape) > 1 and not ("norm" in name and shape[0] < 32):
+        if name.endswith(("conv1d.weight", "conv.conv.weight", "A_log")):
+            value = 0.5 * rng.standard_normal(shape)
+        elif len(shape) > 1 and not ("norm" in name and shape[0] < 32):
             if "embed" in name or "wte" in name or "wpe" in name:
                 value = on_the_grid(rng, shape, 0.35)
             elif "lm_head" in name or "embed_out" in name:
@@ -437,9 +533,11 @@ def randomise(model, rng, signs):
                 if name.endswith(LAST_NORMS):
                     # Of both signs: otherwise a head that is the embedding says the last token once more.
                     value *= rng.choice([-1.0, 1.0], shape)
-                if shifted and not name.endswith("bias"):
+                if shifted and not name.endswith(("bias", "linear_attn.norm.weight")):
                     value -= 1.0
-            elif "correction" in name or "moe_statics" in name:
+            elif name.endswith(".D"):
+                value = 1.0 + 0.3 * noise
+            elif "correction" in name or "moe_statics" in name or "expert_bias" in name:
                 value = 0.3 * noise
             else:
                 value = 0.2 * noise
@@ -509,6 +607,8 @@ def convert(folder, model, path):
     """llama.cpp's conversion, in f32."""
     hparams = {**ModelBase.load_hparams(folder, False), **model.said}
     kind = get_model_class(get_model_architecture(hparams, ModelType.TEXT), mmproj=False)
+    if model.no_mtp:
+        kind.no_mtp = True
     with torch.inference_mode():
         instance = kind(folder, gguf.LlamaFileType.ALL_F32, path, hparams=hparams, **model.fuse)
         # Some hand the work to another converter.
@@ -553,7 +653,7 @@ def pack(source, target, rewrite):
         else:
             writer.add_key_value(name, value, kind[0])
     for name, array in tensors.items():
-        data, kind = stored(array)
+        data, kind = (array, None) if name.endswith(FLOATS) else stored(array)
         writer.add_tensor(name, data, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

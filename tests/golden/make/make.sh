@@ -24,6 +24,5 @@ if [ ! -d "$target/llama.cpp" ]; then
 fi
 "$venv/bin/python" architectures_golden.py "$target/llama.cpp"
 "$venv/bin/python" embeddings_golden.py
-"$venv/bin/python" recurrent_golden.py
 export STONECHAT_HOME="${STONECHAT_HOME:-$(git rev-parse --show-toplevel)/target/stonechat-home}"
 "$venv/bin/python" real_golden.py "$(cargo run --release -- pull smollm2-135m)"
