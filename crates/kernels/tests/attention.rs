@@ -264,7 +264,7 @@ fn tokens_that_look_ahead_have_the_bits_of_the_reference() {
     for (shape, ahead) in shapes {
         for formats in [[KvFormat::F16; 2], [KvFormat::F32; 2], [KvFormat::Q8_0, KvFormat::Q4_0]] {
             for heads in [1, 3, 4] {
-                compare_ahead(random, formats, 64, heads, shape, ahead);
+                compare_ahead(random, formats, [64, 64], heads, shape, ahead);
             }
         }
     }

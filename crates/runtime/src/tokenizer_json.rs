@@ -100,8 +100,9 @@ mod tests {
 
     #[test]
     fn texts_have_the_tokens_of_the_library_and_begin_as_the_file_asks() {
+        let goldens = std::fs::File::open(golden("families.json.gz")).unwrap();
         let goldens: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(golden("families.json")).unwrap()).unwrap();
+            serde_json::from_reader(flate2::read::GzDecoder::new(goldens)).unwrap();
         let golden_texts = &goldens["tokenizers"]["wordpiece"];
         let mut tokenizer = TokenizerJson::open(&golden("wordpiece").join(NAME)).unwrap();
         let pairs =

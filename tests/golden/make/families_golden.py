@@ -1,4 +1,4 @@
-"""Writes ../tokenizers/families.json and the vocabularies that it speaks of: every pre-tokenizer of GGUF files, and
+"""Writes ../tokenizers/families.json.gz and the vocabularies that it speaks of: every pre-tokenizer of GGUF files, and
 the tokenizers that are no byte-level BPE.
 
 Ids are those of the `tokenizers` library and of sentencepiece; nothing here needs llama.cpp. The patterns are as the
@@ -6,6 +6,7 @@ models' own tokenizer.json files state them.
 """
 
 import collections
+import gzip
 import io
 import json
 from pathlib import Path
@@ -371,9 +372,8 @@ def main():
     for families, texts in (wordpiece(), unigram(True), unigram(False), characters()):
         for name, ids in families.items():
             result["tokenizers"][name] = {"texts": texts, "ids": ids}
-    with open(OUT / "families.json", "w", encoding="utf-8") as file:
-        json.dump(result, file, ensure_ascii=True, separators=(",", ":"))
-        file.write("\n")
+    text = json.dumps(result, ensure_ascii=True, separators=(",", ":")) + "\n"
+    (Path(OUT) / "families.json.gz").write_bytes(gzip.compress(text.encode(), 9, mtime=0))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Writes ../samplers/samplers.json: what llama.cpp's samplers leave of some logits, and with what probabilities.
+"""Writes ../samplers/samplers.json.gz: what llama.cpp's samplers leave of some logits, and with what probabilities.
 
 Needs the package `llama-cpp-python`. Logits, histories and parameters are random with a seed; each case is a chain in the
 letters of llama.cpp's `--sampler-seq`, its parameters, and what is left of the logits after it and a softmax.
 """
 
 import ctypes
+import gzip
 import json
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 import llamacpp
 
 HERE = Path(__file__).parent
-OUT = HERE.parent / "samplers" / "samplers.json"
+OUT = HERE.parent / "samplers" / "samplers.json.gz"
 VOCABULARY = HERE.parent / "tokenizers" / "llama_bpe.gguf"
 
 # llama.cpp's own defaults, but nothing switched on.
@@ -204,7 +205,7 @@ def main():
         "cases": cases,
     }
     lines = json.dumps(whole, separators=(",", ":")).replace('{"chain"', '\n{"chain"')
-    OUT.write_text(lines + "\n")
+    OUT.write_bytes(gzip.compress((lines + "\n").encode(), 9, mtime=0))
     print(f"{OUT.name}: {len(cases)} cases, {OUT.stat().st_size} bytes")
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes cases.json beside chat templates: what transformers makes of conversations with each of them.
+"""Writes cases.json.gz beside chat templates: what transformers makes of conversations with each of them.
 
     templates_golden.py [FOLDER]
 
@@ -8,6 +8,7 @@ or the MIT licence. Templates of models under other licences belong into the fol
 (`STONECHAT_GOLDEN`). Needs the packages `transformers` and `jinja2`.
 """
 
+import gzip
 import json
 import sys
 from datetime import datetime, timezone
@@ -145,7 +146,7 @@ def main():
                 cases.append(case | render(template, messages, options, prompt))
     whole = {"now": NOW, "tools": TOOLS, "conversations": conversations, "cases": cases}
     text = json.dumps(whole, ensure_ascii=False, separators=(",", ":")).replace('{"template"', '\n{"template"')
-    (folder / "cases.json").write_text(text + "\n")
+    (folder / "cases.json.gz").write_bytes(gzip.compress((text + "\n").encode(), 9, mtime=0))
     failed = sum("fails" in case for case in cases)
     refused = sum("refused" in case for case in cases)
     print(f"{folder.name}: {len(cases)} cases, {refused} refused by their template, {failed} fail")

@@ -17,8 +17,8 @@ fn render(source: &str) -> Result<String, Error> {
 /// What transformers made of the conversations in a folder (`tests/golden/make/templates_golden.py`). Says how many cases
 /// there were.
 fn check(folder: &Path) -> usize {
-    let goldens = fs::read_to_string(folder.join("cases.json")).unwrap();
-    let goldens: Value = serde_json::from_str(&goldens).unwrap();
+    let goldens = fs::File::open(folder.join("cases.json.gz")).unwrap();
+    let goldens: Value = serde_json::from_reader(flate2::read::GzDecoder::new(goldens)).unwrap();
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(goldens["now"].as_u64().unwrap());
     // How many differ of each template, and the first.
     let mut wrong: BTreeMap<&str, (usize, String)> = BTreeMap::new();
@@ -72,7 +72,7 @@ fn every_case_is_rendered_as_by_transformers() {
 fn further_templates_are_rendered_as_by_transformers() {
     let Some(folder) = std::env::var_os("STONECHAT_GOLDEN") else { return };
     let folder = Path::new(&folder).join("templates");
-    if folder.join("cases.json").exists() {
+    if folder.join("cases.json.gz").exists() {
         check(&folder);
     }
 }
