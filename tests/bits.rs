@@ -5,18 +5,51 @@
 
 mod common;
 
+use common::ARCHITECTURE_IDS;
 use stonechat_kernels::Level;
 
-/// A golden model, a prompt, and the hash of the logits that follow it, for int8 activations.
-const RECORD: [(&str, &str); 5] = [
-    ("llama_k/llama_k-Q8_0.gguf", "fe14139901c634088bcffdd626344475354e4c00f38b12a625d8ed5ec90b8139"),
-    ("llama_k/llama_k-Q4_0.gguf", "96de2100fec65c5f31e59dd33e756238445405194fe2f3d2a62e03410e41e796"),
-    ("llama_k/llama_k-Q4_K.gguf", "e90a51c190d645a1998213f56d49823a3558ade05fa70a6315e8f3d81f93bad2"),
-    ("llama/llama-F16.gguf", "4c4503dc746f8a7110a71acdf16ed21a7131801de72eb49f3fea420b2f20fc8b"),
-    ("llama/llama-BF16.gguf", "4c4503dc746f8a7110a71acdf16ed21a7131801de72eb49f3fea420b2f20fc8b"),
+/// A golden model, the ids of a prompt, and the hash of the logits that follow it, for int8 activations.
+const RECORD: [(&str, &str, &str); 9] = [
+    (
+        "models/llama_k/llama_k-Q8_0.gguf",
+        IDS,
+        "fe14139901c634088bcffdd626344475354e4c00f38b12a625d8ed5ec90b8139",
+    ),
+    (
+        "models/llama_k/llama_k-Q4_0.gguf",
+        IDS,
+        "96de2100fec65c5f31e59dd33e756238445405194fe2f3d2a62e03410e41e796",
+    ),
+    (
+        "models/llama_k/llama_k-Q4_K.gguf",
+        IDS,
+        "e90a51c190d645a1998213f56d49823a3558ade05fa70a6315e8f3d81f93bad2",
+    ),
+    ("models/llama/llama-F16.gguf", IDS, "4c4503dc746f8a7110a71acdf16ed21a7131801de72eb49f3fea420b2f20fc8b"),
+    ("models/llama/llama-BF16.gguf", IDS, "4c4503dc746f8a7110a71acdf16ed21a7131801de72eb49f3fea420b2f20fc8b"),
+    (
+        "architectures/lfm2.gguf",
+        ARCHITECTURE_IDS,
+        "9a81051a19ba5f622a9b4a85ae8c35d8d0e45bb5852fb3fe303d982262576e16",
+    ),
+    (
+        "architectures/mamba.gguf",
+        ARCHITECTURE_IDS,
+        "22d8eb632a62935282ca8ad994bc337213687a82a3efc87cdd992c284777ce1e",
+    ),
+    (
+        "architectures/falcon_h1.gguf",
+        ARCHITECTURE_IDS,
+        "9d4b8956ac54c739d5ccd4119ca9881dd7ce0022e90aa2d4d0266c3306cc8ad6",
+    ),
+    (
+        "architectures/qwen35.gguf",
+        ARCHITECTURE_IDS,
+        "351b638fdbf911957a77a19cde2ddad80bdda09d2a30e05d804b6469678b5ebf",
+    ),
 ];
 
-/// Ids that every golden model has; more than one batch of 7.
+/// Ids that every model there has but those of `architectures`; more than one batch of 7.
 const IDS: &str = "1,489,488,494,196,93,462,61,138,78,166,272,67,399,128,395,166,398,482,479,139,282,226,134";
 
 /// The formats of keys and values, and the hash of the logits of [`LONG`] tokens: more than one chunk of attention.
@@ -40,10 +73,10 @@ const SHARED: [(&str, &str); 3] = [("1", "1"), ("2", "7"), ("3", "64")];
 const PROMPT: &str = "The capital of France is";
 const SMOLLM2: &str = "4942dd39c0fda81c9ff4c86461cb7d1094d6dd906de0f557bb50f6819d471c23";
 
-fn hash(file: &str, arguments: &[&str]) -> String {
-    let path = common::golden("models").join(file);
+fn hash(file: &str, ids: &str, arguments: &[&str]) -> String {
+    let path = common::golden(file);
     let model = path.to_str().expect("a path in UTF-8");
-    common::stdout([&["logits", "--hash", "--all", "--ids", IDS, "-m", model], arguments].concat())
+    common::stdout([&["logits", "--hash", "--all", "--ids", ids, "-m", model], arguments].concat())
 }
 
 fn hash_of_smollm2(arguments: &[&str]) -> String {
@@ -53,10 +86,10 @@ fn hash_of_smollm2(arguments: &[&str]) -> String {
 
 #[test]
 fn every_level_gives_the_recorded_bits() {
-    for (file, recorded) in RECORD {
+    for (file, ids, recorded) in RECORD {
         for level in common::levels() {
             let level = level.name().as_str();
-            assert_eq!(hash(file, &["--cpu", level, "-t", "1"]), recorded, "{file} at level {level}");
+            assert_eq!(hash(file, ids, &["--cpu", level, "-t", "1"]), recorded, "{file} at level {level}");
         }
     }
 }
@@ -66,9 +99,9 @@ fn threads_and_batch_change_no_bit() {
     let all = ["1", "2", "3"].into_iter().flat_map(|threads| ["1", "7", "64"].map(|batch| (threads, batch)));
     // Which of them meet is not the CPU's business.
     let chosen: Vec<_> = if common::is_emulated() { SHARED.to_vec() } else { all.collect() };
-    common::for_each(&RECORD, |(file, recorded)| {
+    common::for_each(&RECORD, |(file, ids, recorded)| {
         for (threads, batch) in &chosen {
-            let found = hash(file, &["-t", threads, "-b", batch]);
+            let found = hash(file, ids, &["-t", threads, "-b", batch]);
             assert_eq!(found, *recorded, "{file} with -t {threads} -b {batch}");
         }
     });
@@ -96,7 +129,7 @@ fn a_real_model_gives_the_recorded_bits_at_every_level_with_any_threads_and_batc
 #[test]
 fn no_architecture_makes_bits_depend_on_level_threads_or_batch() {
     let ways: &[_] = if common::is_emulated() { &SHARED[1..2] } else { &SHARED };
-    let own = common::architectures().into_iter().map(|model| (model, common::ARCHITECTURE_IDS));
+    let own = common::architectures().into_iter().map(|model| (model, ARCHITECTURE_IDS));
     let models: Vec<_> = own.chain(common::further_models().into_iter().map(|model| (model, IDS))).collect();
     common::for_each(&models, |(model, ids)| {
         let hash = |arguments: &[&str]| {
@@ -217,7 +250,7 @@ fn no_architecture_makes_embeddings_depend_on_level_or_threads() {
 /// The weights of `llama` are exact in bf16 and in f16, so that both formats hold the same model.
 #[test]
 fn formats_that_hold_the_same_floats_give_the_same_bits() {
-    let of = |name: &str| RECORD.iter().find(|(file, _)| file.contains(name)).expect("a golden").1;
+    let of = |name: &str| RECORD.iter().find(|(file, ..)| file.contains(name)).expect("a golden").2;
     assert_eq!(of("F16"), of("BF16"));
     assert_ne!(of("Q8_0"), of("Q4_0"));
 }
