@@ -33,6 +33,7 @@ fn level(text: &str) -> Result<LevelName, String> {
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one")]
 pub enum Command {
     /// Answer one prompt, word by word
     #[command(visible_alias = "r")]

@@ -37,7 +37,7 @@ pub fn run(args: &ChatArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
         overflow: args.overflow.into(),
         stop: args.stop.clone(),
         predict,
-        cache: prompt_cache(args.prompt_cache, &engine)?,
+        cache: prompt_cache(args.prompt_cache, &engine),
     };
     let talk = Talk {
         chat: Chat::new(engine, generator, sampler.clone(), options)?,
@@ -50,11 +50,11 @@ pub fn run(args: &ChatArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
 }
 
 /// The prompt cache in the program's folder.
-fn prompt_cache(size: CacheSize, engine: &Engine) -> Result<Option<PromptCache>, Failure> {
-    let CacheSize(limit @ 1..) = size else { return Ok(None) };
+fn prompt_cache(size: CacheSize, engine: &Engine) -> Option<PromptCache> {
+    let CacheSize(limit @ 1..) = size else { return None };
     // Without a folder there is a conversation all the same.
-    let Ok(home) = Home::locate() else { return Ok(None) };
-    Ok(PromptCache::open(home.prompts(), limit, engine.session()).ok())
+    let home = Home::locate().ok()?;
+    PromptCache::open(home.prompts(), limit, engine.session()).ok()
 }
 
 /// A conversation at a terminal or through a pipe.
@@ -124,7 +124,7 @@ impl Talk<'_> {
         let terminal = stderr().is_terminal();
         match ending {
             Ending::Context if terminal => {
-                eprintln!("(the context is full; --overflow shift or summarise lets old turns give way)")
+                eprintln!("(the context is full; --overflow shift or summarise lets old turns give way)");
             }
             Ending::Length if terminal => eprintln!("(as long as -n allows)"),
             _ => (),
@@ -254,5 +254,6 @@ fn write_out(mut answer: Answer<'_, '_>, interrupt: &Interrupt) -> Result<(Endin
     if let Some(error) = failed {
         return Err(error.into());
     }
-    Ok((ending, Statistics { prompt, known, reading, written, writing: start.elapsed() - reading }))
+    let writing = start.elapsed().saturating_sub(reading);
+    Ok((ending, Statistics { prompt, known, reading, written, writing }))
 }

@@ -209,6 +209,7 @@ impl<'s> Chat<'s> {
     }
 
     /// Saves the conversation with the engine's state, whole or not at all. Returns the length of the file in bytes.
+    #[allow(clippy::missing_panics_doc, reason = "text is always JSON")]
     pub fn save(&self, path: &Path) -> Result<u64, Error> {
         let session = self.engine.session();
         let note = Note { talk: self.talk.clone(), pure: self.pure };

@@ -69,7 +69,9 @@ impl Generator {
     }
 
     /// The token that follows `tokens`, added to them. All but the last of `tokens` must have been fed to the engine, or all.
-    /// Tokens that were [taken back](Self::take_back) are no longer there.
+    ///
+    /// # Panics
+    /// If others have been fed.
     pub fn next(
         &mut self,
         engine: &mut Engine,

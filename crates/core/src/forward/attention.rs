@@ -278,12 +278,11 @@ impl<'b> Heads<'b> {
         lines: &mut [Line],
     ) -> Result<(), NotFinite> {
         let first = g * out.len() / self.layer.head_dim();
-        match &self.latent {
-            Some(latent) => self.latent_queries(t, first, latent, out),
-            None => {
-                let from = self.queries + g * out.len();
-                self.rotate(t, from, self.query_norm.as_ref(), first, out, lines)?;
-            }
+        if let Some(latent) = &self.latent {
+            self.latent_queries(t, first, latent, out);
+        } else {
+            let from = self.queries + g * out.len();
+            self.rotate(t, from, self.query_norm.as_ref(), first, out, lines)?;
         }
         if let (temperature, context @ 1..) = self.temperature {
             let contexts = (position / context) as f32;
@@ -348,12 +347,11 @@ impl Pass<'_, '_> {
             let row_bytes = value_group.len() / GROUP;
             for at in position.max(group * GROUP)..end.min((group + 1) * GROUP) {
                 let (t, slot) = (at - position, at % GROUP);
-                match &heads.latent {
-                    Some(latent) => heads.latent_key(t, latent, head)?,
-                    None => {
-                        let from = layer.query_rows() + g * d;
-                        heads.rotate(t, from, heads.key_norm.as_ref(), g, head, lines)?;
-                    }
+                if let Some(latent) = &heads.latent {
+                    heads.latent_key(t, latent, head)?;
+                } else {
+                    let from = layer.query_rows() + g * d;
+                    heads.rotate(t, from, heads.key_norm.as_ref(), g, head, lines)?;
                 }
                 kv::store_key(level, keys, head, slot, key_group)?;
                 let value = match (&heads.latent, &heads.value_norm) {

@@ -24,7 +24,7 @@ const SAME: usize = 8;
 impl Chat<'_> {
     /// The tokens that an answer should find room for.
     fn room(&self) -> usize {
-        (self.engine.session().context() / 4).min(ROOM).max(1)
+        (self.engine.session().context() / 4).clamp(1, ROOM)
     }
 
     /// The conversation as tokens, of which enough turns gave way that an answer fits behind. `answered` are the tokens of the
