@@ -28,14 +28,6 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Failure> {
 fn write(args: &QuantizeArgs, input: &Path, source: &Source<'_>) -> Result<(), Failure> {
     output::check(&args.output, source.files().iter().map(|file| file.path()))?;
     let threads = engine::threads("-t", args.threads)?.unwrap_or_else(default_threads);
-    if let Some(format) = quantize::requantized(source, args.ty) {
-        let input = input.display();
-        // Advice that nobody may be there to read.
-        let _ = writeln!(
-            stderr(),
-            "warning: {input} has weights in {format} already; quantizing the original model would lose less"
-        );
-    }
     let interrupt = Interrupt::catch()?;
     let pool = Pool::new(threads)?;
     pool.place_caller();
@@ -45,6 +37,15 @@ fn write(args: &QuantizeArgs, input: &Path, source: &Source<'_>) -> Result<(), F
     let result = quantize::quantize(source, args.ty, &args.output, &pool, &stop, &mut show);
     drop(progress);
     let quantize::Quantized { types, bytes } = result?;
+    // Once it is there: a failure is one sentence.
+    if let Some(format) = quantize::requantized(source, args.ty) {
+        let input = input.display();
+        // Advice that nobody may be there to read.
+        let _ = writeln!(
+            stderr(),
+            "warning: {input} has weights in {format} already; quantizing the original model would lose less"
+        );
+    }
     let types: Vec<_> = types.iter().map(|(name, count)| format!("{count} {name}")).collect();
     let output = args.output.display();
     writeln!(stdout(), "{output}: {}, tensors {}, {bytes} bytes", args.ty, types.join(" + "))?;
