@@ -15,7 +15,7 @@ pub const MAX_BREAKER: usize = 40;
 /// The most tokens of a breaker's rest that are compared.
 const MAX_REST: usize = 20;
 
-/// See the [module](self).
+/// Texts over which DRY sees no repetition, prepared for a vocabulary.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Breakers<'a> {
     /// A bit for each token that has a whole breaker in it.
