@@ -10,9 +10,9 @@ use std::{env, fs};
 const DIGITS: usize = 9;
 
 fn main() {
-    println!("cargo:rerun-if-changed=crates/cli/build.rs");
-    let root = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
-    let commit = commit(&root.join(".git"));
+    println!("cargo:rerun-if-changed=build.rs");
+    let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
+    let commit = commit(&package.join("../../.git"));
     println!("cargo:rustc-env=STONECHAT_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
 }
 
