@@ -51,7 +51,7 @@ impl Ending {
     }
 }
 
-/// An answer as it comes. See the [module](self).
+/// An answer as it comes: an iterator of [pieces](Piece).
 #[derive(Debug)]
 pub struct Answer<'c, 's> {
     chat: &'c mut Chat<'s>,
