@@ -271,10 +271,19 @@ fn a_person_edits_interrupts_saves_and_comes_back() {
     let mut terminal = Terminal::start(home.path(), "-n 400");
     let at = terminal.wait_for("> ", 0);
     // A wrong word, taken back with Ctrl-W.
-    terminal.keys("Count from one to wrongly\x17ten thousand.\r");
-    let at = terminal.wait_for("ten thousand.", at);
-    let at = terminal.wait_for("two", at);
+    terminal.keys("Tell me a long story about a wrong\x17fox.\r");
+    let at = terminal.wait_for("fox.", at);
+    let at = terminal.wait_for("fox", at);
     terminal.keys("\x03");
+    let at = terminal.wait_for("> ", at);
+    terminal.keys("/stats\r");
+    let at = terminal.wait_for("known", at);
+    let at = terminal.wait_for("written", at);
+    // It was to be a story of 400 tokens.
+    let screen = terminal.screen();
+    let written =
+        screen[..at].rsplit_once(" written").expect("statistics").0.rsplit_once("; ").expect("a number").1;
+    assert!(written.parse::<usize>().expect("a number") < 390, "{screen:?}");
     let at = terminal.wait_for("> ", at);
     let file = home.path().join("kept.chat");
     terminal.keys(&format!("/save {}\r", file.display()));
@@ -285,12 +294,12 @@ fn a_person_edits_interrupts_saves_and_comes_back() {
     terminal.wait_for("/save", at);
     terminal.keys("\x15/quit\r");
     assert!(terminal.child.wait().expect("it ends").success());
-    assert!(fs::read_to_string(home.path().join("history")).expect("a history").contains("ten thousand."));
+    assert!(fs::read_to_string(home.path().join("history")).expect("a history").contains("about a fox."));
 
     let mut terminal = Terminal::start(home.path(), "-n 8");
     let at = terminal.wait_for("> ", 0);
     terminal.keys(&format!("/load {}\r", file.display()));
-    let at = terminal.wait_for("user: Count from one to ten thousand.", at);
+    let at = terminal.wait_for("user: Tell me a long story about a fox.", at);
     let at = terminal.wait_for("> ", at);
     terminal.keys("Thanks.\r");
     let at = terminal.wait_for("> ", at + "Thanks.".len());
