@@ -74,7 +74,7 @@ count_all() {
   done
   subject=tests/golden/models/llama_k/llama_k-Q8_0.gguf
   count "$subject"
-  cargo run -q --release --no-default-features -- pack "$subject" "$work/llama_k-Q8_0-packed.gguf" >&2
+  cargo run -q --release -- pack "$subject" "$work/llama_k-Q8_0-packed.gguf" >&2
   count "$work/llama_k-Q8_0-packed.gguf"
 }
 
