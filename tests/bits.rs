@@ -197,20 +197,22 @@ fn every_level_and_any_threads_give_the_recorded_embeddings() {
     let long: Vec<String> = (0..LONG).map(|i| (1 + i * 37 % 110).to_string()).collect();
     let long = long.join(",");
     let ids = "2,5,49,48,19,9,46,61,113,78,16,27,67,99,12,95,66,98,42,79,3";
-    for (name, recorded, recorded_long) in EMBEDDINGS {
+    // How threads share the work is not the CPU's business.
+    let threads: &[_] = if common::is_emulated() { &["2"] } else { &["1", "2", "3"] };
+    common::for_each(&EMBEDDINGS, |(name, recorded, recorded_long)| {
         let path = common::golden("models").join(name).join(format!("{name}-BF16.gguf"));
         let model = path.to_str().expect("a path in UTF-8");
         for (ids, pooling, recorded) in [(ids, "none", recorded), (&long, "mean", recorded_long)] {
             let basic = ["embed", "--hash", "-m", model, "--ids", ids, "--pooling", pooling];
             for level in common::levels() {
-                for threads in ["1", "2", "3"] {
+                for threads in threads {
                     let arguments = ["--cpu", level.name().as_str(), "-t", threads];
                     let found = common::stdout([&basic[..], &arguments].concat());
-                    assert_eq!(found, recorded, "{name}, {pooling}, with {arguments:?}");
+                    assert_eq!(found, *recorded, "{name}, {pooling}, with {arguments:?}");
                 }
             }
         }
-    }
+    });
 }
 
 #[test]
