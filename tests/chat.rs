@@ -221,7 +221,7 @@ struct Terminal {
 impl Terminal {
     fn start(home: &Path, arguments: &str) -> Self {
         let line = format!(
-            "'{}' chat -m '{}' {arguments}",
+            "exec '{}' chat -m '{}' {arguments}",
             env!("CARGO_BIN_EXE_stonechat"),
             common::smollm2().display()
         );
@@ -246,6 +246,20 @@ impl Terminal {
 
     fn screen(&self) -> String {
         String::from_utf8_lossy(&self.seen.lock().expect("no panic")).into_owned()
+    }
+
+    /// Waits until the program has ended, and well. Its input stays open until then: `script` takes the end of its own as a
+    /// reason to end what it runs.
+    fn ends(&mut self) {
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                break status;
+            }
+            assert!(start.elapsed() < Duration::from_mins(2), "it does not end: {:?}", self.screen());
+            thread::sleep(Duration::from_millis(10));
+        };
+        assert!(status.success(), "{status}: {:?}", self.screen());
     }
 
     /// Waits until the screen after the first `from` bytes shows `text`; returns where that ends.
@@ -292,7 +306,7 @@ fn a_person_edits_interrupts_saves_and_comes_back() {
     terminal.keys("\x1b[A");
     terminal.wait_for("/save", at);
     terminal.keys("\x15/quit\r");
-    assert!(terminal.child.wait().expect("it ends").success());
+    terminal.ends();
     assert!(fs::read_to_string(home.path().join("history")).expect("a history").contains("about a fox."));
 
     let mut terminal = Terminal::start(home.path(), "-n 8");
@@ -305,7 +319,7 @@ fn a_person_edits_interrupts_saves_and_comes_back() {
     terminal.keys("/stats\r");
     terminal.wait_for("tokens of prompt", at);
     terminal.keys("\x04");
-    assert!(terminal.child.wait().expect("it ends").success());
+    terminal.ends();
     let (prompt, known) = known(&terminal.screen().replace('\r', ""));
     assert!(prompt - known < 30, "{known} of {prompt} tokens were known");
 }
