@@ -34,6 +34,15 @@ cross:
 count-instructions *arguments:
     scripts/count-instructions.sh {{arguments}}
 
+# Conversations of many thousand tokens in a context of 1,024: memory, and what a shift costs in perplexity.
+long tokens="20000":
+    STONECHAT_LONG={{tokens}} cargo test --release --test long -- --nocapture
+
+# How much prompt lookup speeds up an edit of a text.
+lookup model="" rounds="9":
+    cargo build --release
+    benches/lookup.py "{{model}}" {{rounds}}
+
 # API documentation, in the browser.
 doc:
     cargo doc --workspace --no-deps --open
