@@ -89,7 +89,7 @@ impl Thoughts {
         if let Some(ends_line) = self.open.take() {
             let plain = if self.dims { "\x1b[0m" } else { "" };
             let line = if ends_line { "" } else { "\n" };
-            let _ = write!(stderr(), "{plain}{line}\n");
+            let _ = writeln!(stderr(), "{plain}{line}");
         }
     }
 }

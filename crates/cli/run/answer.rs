@@ -80,8 +80,11 @@ impl Writer<'_> {
             picked(self.engine, token, ends)?;
             if ends {
                 tokens.pop();
-                stop = "end";
-                break;
+                if output.speech.may_end() {
+                    stop = "end";
+                    break;
+                }
+                continue;
             }
             output.token(self.engine, token)?;
         }

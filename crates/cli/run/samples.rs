@@ -30,25 +30,21 @@ impl Sample {
     }
 }
 
-/// Which of the answers is chosen. The same for all orders that answers of equal merit could come in but that of seeds.
+/// Which of the answers is chosen: of those that came to their end, if any did.
 ///
 /// # Panics
 /// If there are none.
 pub fn chosen(samples: &[Sample], choose: Choose) -> usize {
     let texts: Vec<String> = samples.iter().map(|sample| normal(&sample.text)).collect();
-    let votes = |at: usize| texts.iter().filter(|text| **text == texts[at]).count();
-    let mut best = 0;
-    for at in 1..samples.len() {
-        let likelier = samples[at].logprob > samples[best].logprob;
-        let better = match choose {
-            Choose::Logprob => likelier,
-            Choose::Majority => votes(at) > votes(best) || votes(at) == votes(best) && likelier,
+    let merit = |at: usize| {
+        let votes = match choose {
+            Choose::Majority => texts.iter().filter(|text| **text == texts[at]).count(),
+            Choose::Logprob => 0,
         };
-        if better {
-            best = at;
-        }
-    }
-    best
+        (samples[at].stop == "end", votes, samples[at].logprob)
+    };
+    // Of equals the first.
+    (1..samples.len()).fold(0, |best, at| if merit(at) > merit(best) { at } else { best })
 }
 
 /// A text without what makes no other answer of it: case, space, and the full stop at its end.
@@ -85,5 +81,8 @@ mod tests {
         let three = samples(&[("a", -0.3), ("b", -0.2), ("c", -0.4)]);
         assert_eq!(chosen(&three, Choose::Majority), 1);
         assert_eq!(chosen(&samples(&[("a", -1.0)]), Choose::Majority), 0);
+        let mut cut = samples(&[("a", -0.1), ("b", -0.2), ("c", -0.3)]);
+        cut[0].stop = "length";
+        assert_eq!(chosen(&cut, Choose::Majority), 1);
     }
 }

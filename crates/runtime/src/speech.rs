@@ -38,6 +38,8 @@ pub struct Speech {
     manner: Manner,
     /// Tokens of thoughts.
     thought: usize,
+    /// The thought is to end.
+    over: bool,
     buffer: Vec<u8>,
 }
 
@@ -50,6 +52,7 @@ impl Speech {
             calls: manner.calls.map(CallReader::new),
             manner,
             thought: 0,
+            over: false,
             buffer: vec![0; vocabulary.max_piece_len()],
         }
     }
@@ -61,8 +64,14 @@ impl Speech {
 
     /// What is to be written to end a thought for which there are no more than `budget` tokens, if one is at its end.
     pub fn closing(&self, budget: Option<usize>) -> Option<&'static str> {
-        let over = self.is_thinking() && budget.is_some_and(|budget| self.thought >= budget);
-        self.manner.thoughts.filter(|_| over).map(|tags| tags.ending)
+        let over = self.over || budget.is_some_and(|budget| self.thought >= budget);
+        self.manner.thoughts.filter(|_| over && self.is_thinking()).map(|tags| tags.ending)
+    }
+
+    /// The model would end here. Whether that may be: within a thought it may not, which is closed, so that an answer follows.
+    pub fn may_end(&mut self) -> bool {
+        self.over = self.is_thinking();
+        !self.over
     }
 
     /// Takes a token and hands out what is certain.

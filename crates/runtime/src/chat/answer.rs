@@ -252,7 +252,9 @@ impl<'c, 's> Answer<'c, 's> {
         let token = chat.generator.next(&mut chat.engine, &chat.sampler, &mut chat.tokens)?;
         if chat.engine.vocabulary().is_end_of_generation(token) {
             chat.tokens.pop();
-            self.end(Ending::End);
+            if self.speech.may_end() {
+                self.end(Ending::End);
+            }
             return Ok(());
         }
         self.hear(token)

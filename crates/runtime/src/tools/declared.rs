@@ -139,10 +139,8 @@ fn no_arguments() -> Map<String, Value> {
 pub fn read(path: &Path) -> Result<Vec<Tool>, Error> {
     let bytes = std::fs::read(path).map_err(|source| Error::from_io("read", path, source))?;
     let wrong = |line, reason| Error::Tools { path: path.into(), line, reason };
-    let text = str::from_utf8(&bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
-        wrong(Some(line), "this is no UTF-8".into())
-    })?;
+    let text = str::from_utf8(&bytes)
+        .map_err(|error| wrong(Some(line_at(&bytes, error.valid_up_to())), "this is no UTF-8".into()))?;
     let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let tools = if is_json { from_json(text) } else { from_toml(text) };
     let tools = tools.map_err(|(line, reason)| wrong(Some(line), named(text, line, &reason)))?;
@@ -170,7 +168,7 @@ pub fn read(path: &Path) -> Result<Vec<Tool>, Error> {
 fn from_toml(text: &str) -> Result<Vec<Tool>, (usize, String)> {
     toml::from_str::<Declarations>(text).map(|declared| declared.tools).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start).min(text.len());
-        (text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1, error.message().to_owned())
+        (line_at(text.as_bytes(), at), error.message().to_owned())
     })
 }
 
@@ -193,6 +191,11 @@ fn named(text: &str, line: usize, reason: &str) -> String {
     // Reasons that span lines are the parser's drawings.
     let reason = reason.lines().collect::<Vec<_>>().join(", ");
     if is_key { format!("{key}: {reason}") } else { reason }
+}
+
+/// The line of a byte, from 1.
+fn line_at(text: &[u8], at: usize) -> usize {
+    text[..at].split(|byte| *byte == b'\n').count()
 }
 
 /// The last line that has these words.
