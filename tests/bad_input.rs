@@ -297,7 +297,7 @@ fn flags_out_of_range() {
     let run = |flags: &[&str], code, words: &[&str]| {
         refused(&[&["run", "-m", model][..], flags].concat(), code, words);
     };
-    let cases: [(&[&str], &[&str]); 34] = [
+    let cases: [(&[&str], &[&str]); 40] = [
         (&["-n", "0", "hi"], &["-n must be at least 1"]),
         (&["-n", "-2", "hi"], &["-n must be at least 1, or -1"]),
         (&["-n", "x", "hi"], &["invalid value 'x' for '--predict <N>'", "see 'stonechat run --help'"]),
@@ -320,6 +320,12 @@ fn flags_out_of_range() {
         ),
         (&["--logprobs", "3", "hi"], &["--json"]),
         (&["--chat-template-kwargs", "[1]", "hi"], &["it must be a JSON object"]),
+        (&["--think", "-3", "hi"], &["unexpected argument '-3'"]),
+        (&["--think", "3", "--raw", "hi"], &["'--raw' cannot be used with '--think <N>'"]),
+        (&["--reasoning", "loud", "hi"], &["invalid value 'loud' for '--reasoning"]),
+        (&["--samples", "0", "hi"], &["--samples must be at least 1"]),
+        (&["--samples", "3", "hi"], &["--samples gives the same answer each time at temperature 0"]),
+        (&["--samples", "3", "--lookup", "hi"], &["'--samples <N>' cannot be used with '--lookup'"]),
         (
             &["-c", "513", "hi"],
             &["a context of 513 tokens is longer than the model's 512; ask for at most that"],
@@ -354,6 +360,23 @@ fn flags_out_of_range() {
     refused(&["perplexity", "-m", model, "-f", "no/text"], 1, &["there is no file no/text; check the path"]);
     refused(&["perplexity", "-m", model, "-f", model, "-c", "2"], 2, &["-c must be at least 4"]);
     refused(&["perplexity", "-m", model, "-f", model, "--chunks", "0"], 2, &["--chunks must be at least 1"]);
+}
+
+#[cfg(feature = "chat")]
+#[test]
+fn tools_that_are_declared_wrongly() {
+    let folder = Folder::new();
+    let refused = |text: &str, words: &[&str]| {
+        let path = folder.file("tools.toml", text.as_bytes());
+        refused(&["chat", "--tools", &path], 1, &[&[&path[..]], words].concat());
+    };
+    refused("[[tools]]\nname = 3", &[", line 2: name: invalid type: integer `3`"]);
+    refused("[[tools]]\nname = \"a\"\ncommand = []", &[", line 3: command: a command needs a program"]);
+    refused("[[tools]]\nname = \"a\"", &[", line 1: missing field"]);
+    refused("tools = []", &[": it declares no tool"]);
+    refused("[[tools]", &[", line 1: "]);
+    self::refused(&["chat", "--tools", "no/tools.toml"], 1, &["there is no file no/tools.toml"]);
+    self::refused(&["chat", "--yes"], 2, &["--tools <FILE>"]);
 }
 
 /// A golden llama under another architecture's name, with that architecture's keys, and with some more.

@@ -6,41 +6,11 @@ mod common;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Output;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// `stonechat chat` that keeps its files in `home`.
-fn chat(home: &Path, arguments: &[&str]) -> Command {
-    let mut command = common::stonechat();
-    command.arg("chat").arg("-m").arg(common::smollm2()).args(arguments).env("STONECHAT_HOME", home);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn spawn(command: &mut Command) -> Child {
-    command.spawn().expect("the program starts")
-}
-
-/// What comes of these lines.
-fn said(home: &Path, arguments: &[&str], lines: &str) -> Output {
-    let mut child = spawn(&mut chat(home, arguments));
-    // A program that refuses its arguments reads nothing.
-    let _ = child.stdin.take().expect("a pipe").write_all(lines.as_bytes());
-    child.wait_with_output().expect("it ends")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
-}
-
-/// What comes of these lines, which is to be answers.
-fn answers(home: &Path, arguments: &[&str], lines: &str) -> (String, String) {
-    let output = said(home, arguments, lines);
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{lines}: {err}");
-    (out, err)
-}
+use common::talk::{Terminal, answers, chat, said, spawn, text};
 
 /// The numbers of the line of `/stats`: tokens of the prompt, and how many were known.
 fn known(stderr: &str) -> (usize, usize) {
@@ -104,6 +74,26 @@ fn undo_and_retry_leave_a_conversation_as_it_would_have_been() {
     assert!(!again.trim().is_empty() && again != once, "{again}");
 }
 
+#[test]
+fn a_session_knows_what_was_done_to_it_and_the_command_line_its_system_prompt() {
+    let home = tempfile::tempdir().expect("a folder");
+    let session = home.path().join("a.chat");
+    let kept = [&SHORT[..], &["--session", session.to_str().expect("UTF-8")]].concat();
+    let turns = |lines: &str, more: &[&str]| {
+        let (_, err) = answers(home.path(), &[&kept[..], more].concat(), lines);
+        err
+    };
+    turns("Say a colour.\n", &["--system", "You are a cook."]);
+    turns("And a fruit?\n/undo\n", &[]);
+    assert!(turns("/context\n", &[]).contains("used by 2 turns"));
+    assert!(turns("/system\n", &[]).contains("You are a cook."));
+    assert!(turns("/system\n", &["--system", "You are a poet."]).contains("You are a poet."));
+    turns("/system You are a nurse.\n", &[]);
+    assert!(turns("/system\n", &[]).contains("You are a nurse."));
+    turns("/clear\n", &[]);
+    assert!(turns("/context\n", &[]).contains("used by 0 turns"));
+}
+
 /// Eight messages in a context that holds two.
 fn long(home: &Path, overflow: &str) -> Output {
     let messages = ["lions", "tea", "Rome", "snow", "chess", "bees", "trains", "salt"];
@@ -146,6 +136,7 @@ fn a_message_that_never_fits_is_refused_and_nothing_is_lost() {
     let output = said(home.path(), &arguments, &("word ".repeat(400) + "\n"));
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("context of 256"), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty(), "{:?}", text(&output.stdout));
     assert_eq!(fs::read(&session).expect("a session"), before);
 }
 
@@ -208,72 +199,12 @@ fn a_killed_program_leaves_a_whole_session() {
         child.wait().expect("it ends");
         assert!(turns(home.path()).contains("tokens used"), "after kill {kill}");
     }
-    let left: Vec<_> = fs::read_dir(home.path()).expect("a folder").filter_map(Result::ok).collect();
-    assert!(left.iter().any(|entry| entry.path() == session));
-}
-
-/// A terminal: `script` gives the program one.
-struct Terminal {
-    child: Child,
-    seen: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
-}
-
-impl Terminal {
-    fn start(home: &Path, arguments: &str) -> Self {
-        let line = format!(
-            "exec '{}' chat -m '{}' {arguments}",
-            env!("CARGO_BIN_EXE_stonechat"),
-            common::smollm2().display()
-        );
-        let mut command = Command::new("script");
-        command.args(["-qefc", &line, "/dev/null"]).env("STONECHAT_HOME", home).env("TERM", "xterm");
-        let mut child = spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()));
-        let seen = std::sync::Arc::default();
-        let (mut out, into): (_, std::sync::Arc<std::sync::Mutex<Vec<u8>>>) =
-            (child.stdout.take().expect("a pipe"), std::sync::Arc::clone(&seen));
-        thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(len @ 1..) = out.read(&mut bytes) {
-                into.lock().expect("no panic").extend(&bytes[..len]);
-            }
-        });
-        Self { child, seen }
-    }
-
-    fn keys(&mut self, keys: &str) {
-        self.child.stdin.as_mut().expect("a pipe").write_all(keys.as_bytes()).expect("it reads");
-    }
-
-    fn screen(&self) -> String {
-        String::from_utf8_lossy(&self.seen.lock().expect("no panic")).into_owned()
-    }
-
-    /// Waits until the program has ended, and well. Its input stays open until then: `script` takes the end of its own as a
-    /// reason to end what it runs.
-    fn ends(&mut self) {
-        let start = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                break status;
-            }
-            assert!(start.elapsed() < Duration::from_mins(2), "it does not end: {:?}", self.screen());
-            thread::sleep(Duration::from_millis(10));
-        };
-        assert!(status.success(), "{status}: {:?}", self.screen());
-    }
-
-    /// Waits until the screen after the first `from` bytes shows `text`; returns where that ends.
-    fn wait_for(&self, text: &str, from: usize) -> usize {
-        let start = Instant::now();
-        loop {
-            let screen = self.screen();
-            if let Some(found) = screen.get(from..).and_then(|screen| screen.find(text)) {
-                return from + found + text.len();
-            }
-            assert!(start.elapsed() < Duration::from_mins(2), "no {text:?} in {screen:?}");
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
+    // What they left goes when the session is saved again.
+    answers(home.path(), &arguments, "Go on.\n");
+    let left = fs::read_dir(home.path()).expect("a folder").filter_map(Result::ok);
+    let left: Vec<_> = left.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    assert!(left.iter().any(|name| name == "a.chat"), "{left:?}");
+    assert!(!left.iter().any(|name| name.starts_with(".unfinished-a.chat")), "{left:?}");
 }
 
 #[test]

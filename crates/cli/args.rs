@@ -156,6 +156,35 @@ pub struct PromptArgs {
     pub ids: Vec<u32>,
 }
 
+/// How a conversation becomes a prompt, and what becomes of the thoughts in an answer.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Template and thoughts")]
+pub struct TemplateArgs {
+    /// A file with the chat template to use in place of the model's own, or 'chatml'
+    #[arg(long, value_name = "FILE|chatml")]
+    pub chat_template: Option<PathBuf>,
+    /// Variables for the chat template as JSON, for instance '{"date": "today"}'
+    #[arg(long, value_name = "JSON", value_parser = crate::prompt::variables)]
+    pub chat_template_kwargs: Option<crate::prompt::Variables>,
+    /// Tokens that a model may think before it answers, if it is one that thinks; 0 for no thought
+    #[arg(long, visible_alias = "reasoning-budget", value_name = "N")]
+    pub think: Option<usize>,
+    /// Whether thoughts are seen (on stderr): auto for only at a terminal, where they are dimmed
+    #[arg(long, value_name = "WHAT", default_value = "auto")]
+    pub reasoning: Reasoning,
+}
+
+/// See [`TemplateArgs::reasoning`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Reasoning {
+    /// At a terminal
+    Auto,
+    /// Always
+    Show,
+    /// Never
+    Hide,
+}
+
 /// What guesses the next tokens.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Guessing ahead (faster, and the same text)")]
@@ -282,14 +311,8 @@ pub struct RunArgs {
     #[command(flatten)]
     pub prompt: PromptArgs,
     /// Take the prompt as it is, without the model's chat template
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["chat_template", "chat_template_kwargs", "think"])]
     pub raw: bool,
-    /// A file with the chat template to use in place of the model's own, or 'chatml'
-    #[arg(long, value_name = "FILE|chatml", conflicts_with = "raw")]
-    pub chat_template: Option<PathBuf>,
-    /// Variables for the chat template as JSON, for instance '{"date": "today"}'
-    #[arg(long, value_name = "JSON", value_parser = crate::prompt::variables, conflicts_with = "raw")]
-    pub chat_template_kwargs: Option<crate::prompt::Variables>,
     /// Tokens to generate at most; by default, or with -1, until the answer or the context ends
     #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
     pub predict: Option<i64>,
@@ -302,12 +325,29 @@ pub struct RunArgs {
     /// With --json, say how likely the model held each token, and the N most likely ones in its place
     #[arg(long, value_name = "N", requires = "json", conflicts_with_all = ["lookup", "model_draft"])]
     pub logprobs: Option<usize>,
+    /// Answers to write, with seeds that follow each other; one of them is chosen, and with --json all are told
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with_all = ["lookup", "model_draft", "logprobs"])]
+    pub samples: usize,
+    /// Which of several answers is chosen
+    #[arg(long, value_name = "HOW", default_value = "majority")]
+    pub choose: Choose,
+    #[command(flatten)]
+    pub template: TemplateArgs,
     #[command(flatten)]
     pub engine: EngineArgs,
     #[command(flatten)]
     pub draft: DraftArgs,
     #[command(flatten)]
     pub sampling: SamplingArgs,
+}
+
+/// See [`RunArgs::choose`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Choose {
+    /// The one that most agree on, or else the likeliest
+    Majority,
+    /// The one whose tokens the model held most likely, on average
+    Logprob,
 }
 
 /// `stonechat chat`.
@@ -337,6 +377,14 @@ pub struct ChatArgs {
     /// Disk space for beginnings of conversations, which are then never computed twice; 0 for none
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = cache_size)]
     pub prompt_cache: CacheSize,
+    /// Let the model call the local commands that this file (TOML or JSON) declares, each after asking
+    #[arg(long, value_name = "FILE")]
+    pub tools: Option<PathBuf>,
+    /// Run them without asking
+    #[arg(long, requires = "tools")]
+    pub yes: bool,
+    #[command(flatten)]
+    pub template: TemplateArgs,
     #[command(flatten)]
     pub engine: EngineArgs,
     #[command(flatten)]

@@ -5,28 +5,31 @@
 
 mod command;
 mod input;
+mod tools;
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use stonechat_core::Sampler;
 use stonechat_kernels::LevelName;
 use stonechat_runtime::chat::{Answer, ChatOptions, Ending, Piece};
+use stonechat_runtime::tools::{Tool, ToolCall};
 use stonechat_runtime::{Chat, Engine, Error, Home, Interrupt, PromptCache};
 
-use crate::args::{CacheSize, ChatArgs};
+use crate::args::{CacheSize, ChatArgs, Reasoning};
 use crate::engine;
 use crate::failure::Failure;
 use crate::sampling::Prepared;
-use crate::terminal::{Reading, harmless};
+use crate::terminal::{News, Thoughts, harmless};
 use command::{Command, HELP};
 use input::{Input, Line};
+use tools::{MOST_ROUNDS, Tools};
 
 /// Runs the verb.
 pub fn run(args: &ChatArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
     let sampling = args.sampling.settings()?;
     let predict = args.predict()?;
+    let list = args.tools.as_deref().map(stonechat_runtime::tools::read).transpose()?.unwrap_or_default();
     let (engine, generator) =
         engine::load_with_draft(args.model.model.as_deref(), &args.engine, &args.draft, cpu)?;
     let interrupt = Interrupt::catch()?;
@@ -34,16 +37,22 @@ pub fn run(args: &ChatArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
     let sampler = prepared.sampler(engine.vocabulary())?;
     let options = ChatOptions {
         system: args.system.clone(),
+        template: args.template.template()?,
+        variables: args.template.variables(),
+        think: args.template.think,
+        tools: list.iter().map(Tool::definition).collect(),
         overflow: args.overflow.into(),
         stop: args.stop.clone(),
         predict,
         cache: prompt_cache(args.prompt_cache, &engine),
     };
     let talk = Talk {
-        chat: Chat::new(engine, generator, sampler.clone(), options)?,
+        chat: Chat::new(engine, generator, sampler, options)?,
         interrupt,
         session: args.session.as_deref(),
-        sampler,
+        system: args.system.as_deref(),
+        reasoning: args.template.reasoning,
+        tools: Tools { list, yes: args.yes },
         last: None,
     };
     talk.hold()
@@ -63,8 +72,19 @@ struct Talk<'a> {
     interrupt: Interrupt,
     /// Where it is kept.
     session: Option<&'a Path>,
-    sampler: Sampler<'a>,
+    /// The system prompt of the command line, which wins over that of a session.
+    system: Option<&'a str>,
+    reasoning: Reasoning,
+    tools: Tools,
     last: Option<Statistics>,
+}
+
+/// An answer that was written out.
+struct Written {
+    ending: Ending,
+    /// The tools that it calls.
+    calls: Vec<ToolCall>,
+    statistics: Statistics,
 }
 
 /// What an answer took.
@@ -81,6 +101,9 @@ impl Talk<'_> {
         let mut input = Input::new()?;
         if let Some(path) = self.session.filter(|path| path.exists()) {
             self.chat.load(path)?;
+            if let Some(system) = self.system {
+                self.chat.set_system(Some(system.to_owned()));
+            }
             if input.is_terminal() {
                 eprintln!("going on with {}: {} turns", path.display(), self.chat.turns().len());
             }
@@ -96,8 +119,8 @@ impl Talk<'_> {
             };
             let done = match Command::parse(&line) {
                 None if line.trim().is_empty() => Ok(true),
-                None => self.say(line.trim_end_matches('\n')),
-                Some(Ok(command)) => self.obey(&command),
+                None => self.say(line.trim_end_matches('\n'), &mut input),
+                Some(Ok(command)) => self.obey(&command, &mut input),
                 Some(Err(reason)) => Err(Failure::Usage(reason)),
             };
             match done {
@@ -112,15 +135,34 @@ impl Talk<'_> {
         }
     }
 
-    fn say(&mut self, text: &str) -> Result<bool, Failure> {
-        let answer = self.chat.say(text)?;
-        let (ending, statistics) = write_out(answer, &self.interrupt)?;
-        self.after(ending, statistics)
+    fn say(&mut self, text: &str, input: &mut Input) -> Result<bool, Failure> {
+        let written = write_out(self.chat.say(text), &self.interrupt, self.reasoning)?;
+        self.after(written, input)
     }
 
-    /// What follows an answer: it is kept, and its end explained.
-    fn after(&mut self, ending: Ending, statistics: Statistics) -> Result<bool, Failure> {
-        self.last = Some(statistics);
+    /// What follows an answer: tools run that it calls, and the model goes on with what they gave.
+    fn after(&mut self, mut written: Written, input: &mut Input) -> Result<bool, Failure> {
+        for round in 0.. {
+            if written.ending != Ending::Calls {
+                break;
+            }
+            if round == MOST_ROUNDS {
+                self.chat.undo();
+                return Err(Failure::Failed(format!(
+                    "the model called tools {MOST_ROUNDS} times without an answer, and the message was taken back; ask \
+                     otherwise"
+                )));
+            }
+            let results = self.tools.answer(&written.calls, input, &self.interrupt)?;
+            written = write_out(self.chat.answer_calls(results), &self.interrupt, self.reasoning)?;
+        }
+        self.explain(written)
+    }
+
+    /// An answer is kept, and its end explained.
+    fn explain(&mut self, written: Written) -> Result<bool, Failure> {
+        let ending = written.ending;
+        self.last = Some(written.statistics);
         let terminal = stderr().is_terminal();
         match ending {
             Ending::Context if terminal => {
@@ -129,23 +171,30 @@ impl Talk<'_> {
             Ending::Length if terminal => eprintln!("(as long as -n allows)"),
             _ => (),
         }
-        if let Some(path) = self.session {
-            self.chat.save(path)?;
-        }
+        self.keep()?;
         if ending == Ending::Abandoned && !std::io::stdin().is_terminal() {
             return Err(Failure::Interrupted(None));
         }
         Ok(true)
     }
 
+    /// Saves the conversation, where a file is given.
+    fn keep(&self) -> Result<(), Failure> {
+        if let Some(path) = self.session {
+            self.chat.save(path)?;
+        }
+        Ok(())
+    }
+
     /// Does what a command says; whether the conversation goes on.
-    fn obey(&mut self, command: &Command) -> Result<bool, Failure> {
+    fn obey(&mut self, command: &Command, input: &mut Input) -> Result<bool, Failure> {
         match command {
             Command::Help => eprintln!("{HELP}"),
             Command::Quit => return Ok(false),
             Command::System(None) => eprintln!("{}", self.chat.system().unwrap_or("(no system prompt)")),
             Command::System(Some(text)) => {
                 self.chat.set_system(Some(text.clone()).filter(|text| !text.is_empty()));
+                self.keep()?;
             }
             Command::Save(path) => {
                 let bytes = self.chat.save(path)?;
@@ -156,25 +205,30 @@ impl Talk<'_> {
                 for turn in self.chat.turns() {
                     eprintln!("{}: {}", turn.role, harmless(&turn.content));
                 }
+                self.keep()?;
             }
             Command::Undo => {
                 if !self.chat.undo() {
                     eprintln!("there is nothing to undo");
                 }
+                self.keep()?;
             }
             Command::Retry => {
                 // Another seed, or the answer would be the same.
-                let seed = self.sampler.sampling().seed.wrapping_add(1);
-                self.sampler = self.sampler.clone().with_seed(seed);
-                self.chat.set_sampler(self.sampler.clone());
+                let sampler = self.chat.sampler().clone();
+                let seed = sampler.sampling().seed.wrapping_add(1);
+                self.chat.set_sampler(sampler.with_seed(seed));
                 let Some(answer) = self.chat.retry() else {
                     eprintln!("there is nothing to answer again");
                     return Ok(true);
                 };
-                let (ending, statistics) = write_out(answer?, &self.interrupt)?;
-                return self.after(ending, statistics);
+                let written = write_out(answer, &self.interrupt, self.reasoning)?;
+                return self.after(written, input);
             }
-            Command::Clear => self.chat.clear(),
+            Command::Clear => {
+                self.chat.clear();
+                self.keep()?;
+            }
             Command::Context => {
                 let used = self.chat.context();
                 eprintln!(
@@ -225,35 +279,58 @@ impl Statistics {
 }
 
 /// Writes an answer to stdout as it comes.
-fn write_out(mut answer: Answer<'_, '_>, interrupt: &Interrupt) -> Result<(Ending, Statistics), Failure> {
-    let (prompt, known) = answer.prompt_tokens();
+fn write_out(
+    mut answer: Answer<'_, '_>,
+    interrupt: &Interrupt,
+    reasoning: Reasoning,
+) -> Result<Written, Failure> {
     let terminal = stdout().is_terminal();
-    let mut progress = Reading::begin();
+    let (mut news, mut thoughts) = (News::begin(), Thoughts::new(reasoning));
     let start = Instant::now();
     let mut reading = None;
-    let mut failed: Option<Error> = None;
+    let (mut calls, mut failed): (_, Option<Error>) = (Vec::new(), None);
     while !interrupt.is_raised() {
         match answer.next() {
             None => break,
-            Some(Ok(Piece::Reading { done, total })) => progress.show(done, total),
+            Some(Ok(Piece::Reading { done, total })) if done == total => reading = Some(start.elapsed()),
+            Some(Ok(Piece::Reading { done, total })) => {
+                news.show(format_args!("reading {done}/{total} tokens"));
+            }
+            Some(Ok(Piece::MakingRoom { done, total })) => {
+                news.show(format_args!(" (making room: {done}/{total} tokens)"));
+            }
+            Some(Ok(Piece::Thought(text))) => {
+                if thoughts.is_visible() {
+                    news.end();
+                    thoughts.show(&text);
+                } else {
+                    news.show(format_args!("thinking: {} tokens", answer.tokens().len()));
+                }
+            }
             Some(Ok(Piece::Text(text))) => {
-                progress.end();
-                reading.get_or_insert_with(|| start.elapsed());
+                news.end();
+                thoughts.end();
                 let text = if terminal { harmless(&text) } else { text.as_str().into() };
                 stdout().write_all(text.as_bytes())?;
                 stdout().flush()?;
             }
+            Some(Ok(Piece::Call(call))) => calls.push(call),
             Some(Err(error)) => failed = Some(error),
         }
     }
-    progress.end();
+    news.end();
+    thoughts.end();
+    let (prompt, known) = answer.prompt_tokens();
     let (written, reading) = (answer.tokens().len(), reading.unwrap_or_else(|| start.elapsed()));
     let ending = answer.ending().unwrap_or(Ending::Abandoned);
+    let is_line_open = !answer.text().is_empty();
     drop(answer);
-    writeln!(stdout())?;
+    if is_line_open || failed.is_none() && ending != Ending::Calls {
+        writeln!(stdout())?;
+    }
     if let Some(error) = failed {
         return Err(error.into());
     }
     let writing = start.elapsed().saturating_sub(reading);
-    Ok((ending, Statistics { prompt, known, reading, written, writing }))
+    Ok(Written { ending, calls, statistics: Statistics { prompt, known, reading, written, writing } })
 }

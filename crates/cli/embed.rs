@@ -7,16 +7,16 @@ use std::io::{IsTerminal, Read, Write, stderr, stdin, stdout};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use stonechat_core::vocabulary::{self, Encode};
+use stonechat_core::vocabulary;
 use stonechat_core::{Model, Plan, Pooling, Vocabulary, embedding};
 use stonechat_kernels::LevelName;
 use stonechat_runtime::engine::Options;
+use stonechat_runtime::prompt::encode_raw;
 use stonechat_runtime::{Arena, Engine, Interrupt, MappedFile};
 
 use crate::args::{self, EmbedArgs};
 use crate::engine;
 use crate::failure::Failure;
-use crate::prompt;
 
 /// What the model is asked for: the tokens of each text, and how their vectors are pooled.
 struct Work {
@@ -165,8 +165,7 @@ fn prepare(
             return Err(Failure::at(file.path().display(), error));
         }
         for text in &texts.texts {
-            let mut tokens =
-                prompt::encode(&vocabulary, text, Encode { bos: first.is_some(), special: false })?;
+            let mut tokens = encode_raw(&vocabulary, text)?;
             tokens.extend(vocabulary.ending());
             work.texts.push(tokens);
         }

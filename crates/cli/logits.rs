@@ -17,7 +17,7 @@ const OUTPUTS: usize = 16;
 pub fn run(args: &LogitsArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
     let outputs = if args.all { OUTPUTS } else { 1 };
     let mut engine = engine::load(args.model.model.as_deref(), &args.engine, outputs, cpu)?;
-    let tokens = prompt::raw(engine.vocabulary(), &args.prompt, None)?;
+    let tokens = prompt::raw(&engine, &args.prompt, None)?;
     let from = if args.all { 0 } else { tokens.len().saturating_sub(1) };
     let mut hash = Sha256::new();
     let mut rows: Vec<Vec<f32>> = Vec::new();

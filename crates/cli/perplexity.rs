@@ -6,13 +6,12 @@
 use std::io::{IsTerminal, Write, stderr, stdout};
 
 use serde_json::json;
-use stonechat_core::vocabulary::Encode;
 use stonechat_kernels::LevelName;
 use stonechat_runtime::{Interrupt, MappedFile};
 
 use crate::args::{EngineArgs, PerplexityArgs};
+use crate::engine;
 use crate::failure::Failure;
-use crate::{engine, prompt};
 
 /// Positions whose logits are computed together.
 const OUTPUTS: usize = 16;
@@ -38,9 +37,8 @@ pub fn run(args: &PerplexityArgs, cpu: Option<LevelName>) -> Result<(), Failure>
     let mut engine = engine::load(args.model.model.as_deref(), &options, OUTPUTS, cpu)?;
     let interrupt = Interrupt::catch()?;
     let vocabulary = engine.vocabulary();
-    let bos = vocabulary.add_bos();
-    let first = vocabulary.bos().filter(|_| bos);
-    let tokens = prompt::encode(vocabulary, &text, Encode { bos, special: false })?;
+    let first = vocabulary.bos().filter(|_| vocabulary.add_bos());
+    let tokens = engine.encode_raw(&text)?;
     text.check()?;
     let there = tokens.len() / args.ctx;
     if there == 0 {

@@ -1,8 +1,11 @@
 //! What a person sees.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
+
+use crate::args::Reasoning;
 
 /// Whether a character would steer a terminal: what a model writes must not move the cursor or rename the window.
 fn steers(c: char) -> bool {
@@ -14,31 +17,86 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
     if text.contains(steers) { text.replace(steers, "\u{fffd}").into() } else { text.into() }
 }
 
-/// How much of a prompt has been read, as soon as that takes longer than a moment.
-pub struct Reading {
+/// What is being done while nothing is written, as soon as that takes longer than a moment. It stands where the cursor
+/// is, be that behind other text, and leaves the cursor there.
+pub struct News {
     start: Instant,
     visible: bool,
     shown: bool,
 }
 
-impl Reading {
+impl News {
     /// Begins now; shows nothing where stderr is no terminal.
     pub fn begin() -> Self {
         Self { start: Instant::now(), visible: stderr().is_terminal(), shown: false }
     }
 
-    /// So many tokens of so many have been read.
-    pub fn show(&mut self, done: usize, total: usize) {
-        if self.visible && self.start.elapsed() > Duration::from_millis(500) && done < total {
-            let _ = write!(stderr(), "\rreading {done}/{total} tokens");
+    /// Shows this in place of what stands there.
+    pub fn show(&mut self, news: impl Display) {
+        if self.visible && self.start.elapsed() > Duration::from_millis(500) {
+            // The cursor is kept; what does not fit into the line is not shown, since a line more could move the screen.
+            let _ = write!(stderr(), "\x1b7\x1b[?7l{news}\x1b[K\x1b[?7h\x1b8");
             self.shown = true;
         }
     }
 
-    /// Takes it away.
+    /// Takes it away: something is written, and the next wait begins.
     pub fn end(&mut self) {
         if std::mem::take(&mut self.shown) {
-            let _ = write!(stderr(), "\r\x1b[K");
+            let _ = write!(stderr(), "\x1b[K");
         }
+        self.start = Instant::now();
+    }
+}
+
+/// Where thoughts go: to stderr, dimmed at a terminal, or nowhere; never to stdout, where the answer is.
+pub struct Thoughts {
+    visible: bool,
+    dims: bool,
+    /// Text of a thought stands there, and whether it ends a line.
+    open: Option<bool>,
+}
+
+impl Thoughts {
+    /// As a person asks for it.
+    pub fn new(reasoning: Reasoning) -> Self {
+        let terminal = stderr().is_terminal();
+        let visible = match reasoning {
+            Reasoning::Auto => terminal,
+            Reasoning::Show => true,
+            Reasoning::Hide => false,
+        };
+        let colourless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { visible, dims: terminal && !colourless, open: None }
+    }
+
+    /// Whether anybody sees them.
+    pub const fn is_visible(&self) -> bool {
+        self.visible
+    }
+
+    /// Shows a part of a thought.
+    pub fn show(&mut self, text: &str) {
+        if self.visible {
+            let dim = if self.dims && self.open.is_none() { "\x1b[2m" } else { "" };
+            let _ = write!(stderr(), "{dim}{}", harmless(text));
+            self.open = Some(text.ends_with('\n'));
+        }
+    }
+
+    /// The thought has ended, or the answer begins.
+    pub fn end(&mut self) {
+        if let Some(ends_line) = self.open.take() {
+            let plain = if self.dims { "\x1b[0m" } else { "" };
+            let line = if ends_line { "" } else { "\n" };
+            let _ = writeln!(stderr(), "{plain}{line}");
+        }
+    }
+}
+
+impl Drop for Thoughts {
+    /// A terminal must not stay dim.
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -11,11 +11,12 @@ use stonechat_core::vocabulary::Encode;
 use stonechat_core::vocabulary::Error;
 #[cfg(feature = "tokenizer-json")]
 use stonechat_runtime::TokenizerJson;
+use stonechat_runtime::prompt::encode;
 use stonechat_runtime::{Arena, MappedFile};
 
 use crate::args::TokenizeArgs;
+use crate::engine;
 use crate::failure::Failure;
-use crate::{engine, prompt};
 
 /// Runs the verb.
 pub fn run(args: &TokenizeArgs) -> Result<(), Failure> {
@@ -39,7 +40,7 @@ pub fn run(args: &TokenizeArgs) -> Result<(), Failure> {
     let mut arena = Arena::new(memory)?;
     let vocabulary = Vocabulary::new(&gguf, arena.as_mut_slice()).map_err(at_file)?;
     let text = text(args)?;
-    let tokens = prompt::encode(&vocabulary, &text, Encode { bos: args.bos, special: args.special })?;
+    let tokens = encode(&vocabulary, &text, Encode { bos: args.bos, special: args.special })?;
     let mut buffer = vec![0; vocabulary.max_piece_len()];
     answer(args, &tokens, |token| {
         let piece = vocabulary.piece(token, true, &mut buffer)?;

@@ -1,6 +1,9 @@
 //! The program under test, and the model that it answers with by default.
 #![allow(dead_code, reason = "each test target uses a part")]
 
+#[cfg(unix)]
+pub mod talk;
+
 use std::ffi::OsStr;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};

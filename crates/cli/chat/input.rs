@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{Completer, Config, Editor, Helper, Highlighter, Hinter};
+use rustyline::{Completer, Config, DefaultEditor, Editor, Helper, Highlighter, Hinter};
 use stonechat_runtime::Home;
 
 use crate::failure::Failure;
@@ -20,6 +20,15 @@ pub enum Line {
     /// Ctrl-C.
     Interrupted,
     End,
+}
+
+/// Whether a person allows something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Permission {
+    Given,
+    Refused,
+    /// There is a pipe where a person could be.
+    NobodyThere,
 }
 
 /// A line that ends with a backslash goes on.
@@ -90,6 +99,23 @@ impl Input {
                     Err(error) => Err(Failure::at("stdin", error)),
                 }
             }
+        }
+    }
+
+    /// Asks a person, who must say yes.
+    pub fn may(&self, question: &str) -> Result<Permission, Failure> {
+        if !self.is_terminal() {
+            return Ok(Permission::NobodyThere);
+        }
+        let failed = |error| Failure::Failed(format!("cannot use the terminal: {error}"));
+        // An editor of its own: answers are not remembered among the lines.
+        let mut editor = DefaultEditor::new().map_err(failed)?;
+        match editor.readline(&format!("{question} [y/N] ")) {
+            Ok(answer) if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") => {
+                Ok(Permission::Given)
+            }
+            Ok(_) | Err(ReadlineError::Interrupted | ReadlineError::Eof) => Ok(Permission::Refused),
+            Err(error) => Err(failed(error)),
         }
     }
 }

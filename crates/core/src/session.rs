@@ -11,7 +11,7 @@ mod weights;
 use stonechat_kernels::{Level, Line, Workers};
 
 use crate::arena::Carver;
-use crate::forward::{self, Buffers, ExpertBuffers, Input, KvBuffer, KvCache};
+use crate::forward::{self, At, Buffers, ExpertBuffers, Input, KvBuffer, KvCache};
 use crate::model::Weight;
 use crate::sampler::{Candidate, Sampler};
 use crate::{Error, Model, Place, Plan, Vocabulary};
@@ -36,6 +36,14 @@ pub struct Session<'a> {
     context: usize,
     /// Which row of the logits is that of the last position.
     last: usize,
+}
+
+/// A KV head of a layer that keeps keys and values of its own, and where these lie in the cache.
+struct CachedHead {
+    layer: usize,
+    head: usize,
+    keys: At,
+    values: At,
 }
 
 impl<'a> Session<'a> {
@@ -265,6 +273,17 @@ impl<'a> Session<'a> {
             }
         }
         Ok(())
+    }
+
+    /// All heads of the cache, layer after layer.
+    fn cached_heads(&self) -> impl Iterator<Item = CachedHead> + use<'a> {
+        let (weights, layers) = (self.weights, 0..self.model.hyperparameters().layers);
+        let owners = layers.map(move |number| (number, weights.layer(number)));
+        // A layer that attends to another one's keys and values has none.
+        owners.filter(|(_, layer)| layer.source().is_none()).flat_map(move |(number, layer)| {
+            let [keys, values] = At::of(&layer, weights.cache(number));
+            (0..layer.kv_heads()).map(move |head| CachedHead { layer: number, head, keys, values })
+        })
     }
 
     /// Refuses tokens that cannot be fed from `position` on.

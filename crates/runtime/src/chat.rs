@@ -5,23 +5,31 @@
 //! it the engine has not been fed yet is read. When the context is full, [`Overflow`] says what gives way. A conversation
 //! is saved with the state of the engine, so that going on with it reads nothing again.
 
+mod align;
 mod answer;
 mod fit;
+mod keep;
 mod stop;
+mod summary;
+mod talk;
 
-use std::ops::ControlFlow;
-use std::path::Path;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
 use stonechat_core::Sampler;
 use stonechat_core::vocabulary::Encode;
 
-use crate::output::Durability;
-use crate::state::{self, Keep, Kept, Key, Problem};
-use crate::template::{ChatTemplate, Message, Options};
+use crate::pace::Pace;
+use crate::prompt::Prompt;
+use crate::speech::{Manner, Speech};
+use crate::template::{ChatTemplate, ENABLE_THINKING, Options};
 use crate::{Engine, Error, Generator, PromptCache};
 
+use talk::Talk;
+
 pub use answer::{Answer, Ending, Piece};
+pub use talk::Turn;
 
 /// What gives way when the context is full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -41,29 +49,33 @@ pub enum Overflow {
 pub struct ChatOptions {
     /// What the model is told before all else.
     pub system: Option<String>,
+    /// The template that writes the conversation out; by default the model file's own.
+    pub template: Option<ChatTemplate>,
+    /// Further variables for the template.
+    pub variables: Map<String, Json>,
+    /// Tools that the model may call, as OpenAI's interface defines functions.
+    pub tools: Vec<Json>,
+    /// Tokens of a thought at most, after which it is closed and the answer begins; with 0 the model does not think.
+    pub think: Option<usize>,
     /// What gives way when the context is full.
     pub overflow: Overflow,
     /// Texts that end an answer, and are not part of it.
     pub stop: Vec<String>,
-    /// Tokens of an answer at most.
+    /// Tokens of an answer at most, its thoughts included.
     pub predict: Option<usize>,
     /// Where beginnings that were computed once are found.
     pub cache: Option<PromptCache>,
 }
 
-/// Who said something, and what.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Turn {
-    /// `system`, `user` or `assistant`.
-    pub role: String,
-    /// What was said.
+/// What a tool that was called gave.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CallResult {
+    /// The call's id.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// What the model is told.
     pub content: String,
-}
-
-impl Turn {
-    fn new(role: &str, content: impl Into<String>) -> Self {
-        Self { role: role.to_owned(), content: content.into() }
-    }
 }
 
 /// A conversation. See the [module](self).
@@ -72,32 +84,19 @@ pub struct Chat<'s> {
     engine: Engine,
     generator: Generator,
     sampler: Sampler<'s>,
+    /// Mirostat's limit where nothing has been said.
+    start_limit: f32,
     template: ChatTemplate,
+    variables: Map<String, Json>,
     options: ChatOptions,
     talk: Talk,
     /// The tokens that the engine has been fed, and the last one that was picked, if it has not.
     tokens: Vec<u32>,
-    /// Whether the engine's state is what feeding `tokens` alone would give: not after a shift.
-    pure: bool,
-}
-
-/// What is known of a conversation, and saved with it.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-struct Talk {
-    /// All turns but the system prompt.
-    turns: Vec<Turn>,
-    /// The first of them that is in the context.
-    first: usize,
-    /// What the model wrote of those before it.
-    summary: Option<String>,
-    system: Option<String>,
-}
-
-/// What a saved conversation says beside its tokens.
-#[derive(Serialize, Deserialize)]
-struct Note {
-    talk: Talk,
-    pure: bool,
+    /// The first token from which on the engine's state remembers turns that gave way.
+    shifted: Option<usize>,
+    /// The turn with which these tokens begin; none where they are not, or no longer, those of this conversation.
+    begins: Option<usize>,
+    pace: Pace,
 }
 
 /// How full the context is.
@@ -119,58 +118,100 @@ impl<'s> Chat<'s> {
         engine: Engine,
         generator: Generator,
         sampler: Sampler<'s>,
-        options: ChatOptions,
+        mut options: ChatOptions,
     ) -> Result<Self, Error> {
-        let source = engine.model().gguf().opt_str("tokenizer.chat_template");
-        let source = source.map_err(|error| engine.failed(error))?;
-        let template = ChatTemplate::new_or_chatml(source.filter(|source| !source.trim().is_empty()))?;
-        let talk = Talk { system: options.system.clone(), ..Talk::default() };
-        Ok(Self { engine, generator, sampler, template, options, talk, tokens: Vec::new(), pure: true })
-    }
-
-    /// Says something; the answer comes as it is asked for.
-    pub fn say(&mut self, text: impl Into<String>) -> Result<Answer<'_, 's>, Error> {
-        self.talk.turns.push(Turn::new("user", text));
-        // What leaves no room for an answer was not said.
-        if let Err(error) = self.fitted(&[]) {
-            self.talk.turns.pop();
-            return Err(error);
+        let template = options.template.take().map_or_else(|| ChatTemplate::of_model(&engine), Ok)?;
+        if !options.tools.is_empty() && (!template.knows_tools() || template.manner().calls.is_none()) {
+            return Err(Error::NoTools { template: template.name() });
         }
-        Answer::begin(self)
+        let mut variables = std::mem::take(&mut options.variables);
+        template.let_think(options.think, &mut variables);
+        Ok(Self {
+            start_limit: sampler.mirostat_limit(),
+            talk: Talk::new(options.system.take()),
+            engine,
+            generator,
+            sampler,
+            template,
+            variables,
+            options,
+            tokens: Vec::new(),
+            shifted: None,
+            begins: None,
+            pace: Pace::default(),
+        })
     }
 
-    /// Answers the last thing said once more. Nothing where nothing has been said.
+    /// Says something; the answer comes as it is asked for, and nothing is computed before. Where nothing comes of it, because of
+    /// an error or because the answer is dropped before its first word, nothing was said.
+    pub fn say(&mut self, text: impl Into<String>) -> Answer<'_, 's> {
+        let before = self.talk.clone();
+        let limit = self.sampler.mirostat_limit();
+        self.talk.say(text.into(), limit);
+        Answer::new(self, before, limit)
+    }
+
+    /// Answers the last thing said once more. Nothing where nothing has been said. Where nothing comes of it, the
+    /// answer that was there stays.
     ///
     /// The same seed gives the same answer: a sampler of another seed is to be [set](Self::set_sampler) first.
-    pub fn retry(&mut self) -> Option<Result<Answer<'_, 's>, Error>> {
-        let said = self.talk.turns.iter().rposition(|turn| turn.role == "user")?;
-        self.talk.turns.truncate(said + 1);
-        Some(Answer::begin(self))
+    pub fn retry(&mut self) -> Option<Answer<'_, 's>> {
+        let (before, limit_now) = (self.talk.clone(), self.sampler.mirostat_limit());
+        let (said, limit) = self.talk.take_back()?;
+        self.talk.say(said.content, limit);
+        self.sampler.set_mirostat_limit(limit);
+        // Turns that gave way to the answer come back.
+        if self.talk.first != before.first {
+            self.part_ways();
+        }
+        Some(Answer::new(self, before, limit_now))
+    }
+
+    /// Tells the model what the tools gave that it called, and lets it go on. Where nothing comes of it, what led to the
+    /// calls was not said: a call without a result would confuse the model.
+    pub fn answer_calls(&mut self, results: impl IntoIterator<Item = CallResult>) -> Answer<'_, 's> {
+        let mut before = self.talk.clone();
+        let limit = before.take_back().map_or(self.start_limit, |(_, limit)| limit);
+        self.talk.turns.extend(
+            results.into_iter().map(|result| Turn {
+                of: Some((result.id, result.name)),
+                ..Turn::new("tool", result.content)
+            }),
+        );
+        Answer::new(self, before, limit)
     }
 
     /// Takes back the last thing said and its answer. Whether there was one.
     pub fn undo(&mut self) -> bool {
-        let said = self.talk.turns.iter().rposition(|turn| turn.role == "user");
-        if let Some(said) = said {
-            self.talk.turns.truncate(said);
-            self.talk.first = self.talk.first.min(said);
-        }
-        said.is_some()
+        let Some((_, limit)) = self.talk.take_back() else { return false };
+        self.sampler.set_mirostat_limit(limit);
+        self.part_ways();
+        true
     }
 
     /// Forgets all turns.
     pub fn clear(&mut self) {
-        self.talk = Talk { system: self.talk.system.take(), ..Talk::default() };
+        self.talk = Talk::new(self.talk.system.take());
+        self.sampler.set_mirostat_limit(self.start_limit);
+        self.part_ways();
     }
 
     /// Replaces the system prompt; the turns stay.
     pub fn set_system(&mut self, system: Option<String>) {
-        self.talk.system = system;
+        if self.talk.system != system {
+            self.talk.system = system;
+            self.part_ways();
+        }
     }
 
     /// Picks tokens by another sampler from now on.
     pub fn set_sampler(&mut self, sampler: Sampler<'s>) {
         self.sampler = sampler;
+    }
+
+    /// The sampler.
+    pub const fn sampler(&self) -> &Sampler<'s> {
+        &self.sampler
     }
 
     /// The system prompt.
@@ -208,100 +249,62 @@ impl<'s> Chat<'s> {
         }
     }
 
-    /// Saves the conversation with the engine's state, whole or not at all. Returns the length of the file in bytes.
-    #[allow(clippy::missing_panics_doc, reason = "text is always JSON")]
-    pub fn save(&self, path: &Path) -> Result<u64, Error> {
-        let session = self.engine.session();
-        let note = Note { talk: self.talk.clone(), pure: self.pure };
-        let note = serde_json::to_vec(&note).expect("a conversation is text");
-        let fed = &self.tokens[..session.position()];
-        let keep = Keep { key: Key::of(session), position: 0, tokens: fed, note: &note };
-        state::write(path, &keep, session, Durability::Synced)
+    /// The tools, where there are any.
+    fn tools(&self) -> Option<&[Json]> {
+        Some(&self.options.tools[..]).filter(|tools| !tools.is_empty())
     }
 
-    /// Takes up a conversation that was saved, in place of this one. On an error this one goes on, though its
-    /// tokens may have to be read again.
-    pub fn load(&mut self, path: &Path) -> Result<(), Error> {
-        let kept = Kept::open(path, &Key::of(self.engine.session()))?;
-        let damaged = || Error::State { path: path.to_path_buf(), problem: Problem::Damaged };
-        let note: Note = serde_json::from_slice(kept.note()).map_err(|_| damaged())?;
-        if note.talk.first > note.talk.turns.len() {
-            return Err(damaged());
-        }
-        // A longer conversation than this context holds is read anew, as far as it fits.
-        let tokens = kept.tokens().to_vec();
-        self.tokens.clear();
-        self.pure = true;
-        self.engine.wind_back(0);
-        if tokens.len() < self.engine.session().context() {
-            let taken = tokens.len();
-            self.engine.with_session(|session| kept.restore(session, taken))?;
-            self.tokens = tokens;
-            self.pure = note.pure;
-        }
-        self.talk = note.talk;
+    /// Turns as the model reads them, ready for its own.
+    fn encode_turns(
+        &self,
+        turns: &[&Turn],
+        variables: &Map<String, Json>,
+        tools: Option<&[Json]>,
+    ) -> Result<Prompt, Error> {
+        let messages: Vec<Json> = turns.iter().map(|turn| turn.message()).collect();
+        let options = Options { more: Some(variables), tools, ..Options::default() };
+        self.engine.encode_chat(&self.template, &messages, options)
+    }
+
+    /// What reads the answer to a prompt.
+    fn speech(&self, prompt: &Prompt, manner: Manner) -> Speech {
+        let thinking = manner.thoughts.is_some_and(|tags| tags.is_open_at_end_of(&prompt.text));
+        Speech::new(self.engine.vocabulary(), manner, thinking)
+    }
+
+    /// The tokens that end a thought for which there are no more than `budget`; none where none is at its end.
+    fn closing(&self, speech: &Speech, budget: Option<usize>) -> Result<Vec<u32>, Error> {
+        let closing = speech.closing(budget).unwrap_or_default();
+        self.engine.encode(closing.as_bytes(), Encode { bos: false, special: true })
+    }
+
+    /// Feeds the next piece of `target`, with whose beginning the engine's tokens agree.
+    fn read(&mut self, target: &[u32]) -> Result<(), Error> {
+        let from = self.tokens.len();
+        let most = self.engine.plan().limits().batch.min(target.len() - from);
+        let piece = &target[from..from + self.pace.next(most)];
+        let start = Instant::now();
+        self.engine.feed(piece)?;
+        self.pace.note(piece.len(), start.elapsed());
+        self.tokens.extend(piece);
         Ok(())
-    }
-
-    /// The conversation from turn `first` on as tokens, ready for the model's turn.
-    fn written(&self, first: usize, summary: Option<&str>) -> Result<Vec<u32>, Error> {
-        let system = match (self.talk.system.as_deref(), summary) {
-            (system, None) => system.map(str::to_owned),
-            (system, Some(summary)) => {
-                let before = system.map(|system| format!("{system}\n\n")).unwrap_or_default();
-                Some(format!("{before}Summary of the conversation so far: {summary}"))
-            }
-        };
-        let system = system.map(|content| Turn::new("system", content));
-        let turns: Vec<&Turn> = system.iter().chain(&self.talk.turns[first..]).collect();
-        self.encode_turns(&turns)
-    }
-
-    /// Turns as tokens, ready for the model's.
-    fn encode_turns(&self, turns: &[&Turn]) -> Result<Vec<u32>, Error> {
-        let vocabulary = self.engine.vocabulary();
-        let spelled = |token: Option<u32>| {
-            let token = token.and_then(|token| vocabulary.token(token));
-            token.map(|token| String::from_utf8_lossy(token.text).into_owned()).unwrap_or_default()
-        };
-        let (bos, eos) = (spelled(vocabulary.bos()), spelled(vocabulary.eos()));
-        let messages: Vec<_> =
-            turns.iter().map(|turn| Message { role: &turn.role, content: &turn.content }).collect();
-        let options = Options { add_generation_prompt: true, bos: &bos, eos: &eos, ..Options::default() };
-        let text = self.template.render(&messages, options)?;
-        // A template that writes BOS itself must not get a second one.
-        let add_bos = vocabulary.add_bos() && (bos.is_empty() || !text.starts_with(&bos));
-        self.engine.encode(text.as_bytes(), Encode { bos: add_bos, special: true })
     }
 }
 
-impl Engine {
-    /// The bytes of a token; none for control tokens.
-    fn piece(&self, token: u32) -> Result<Vec<u8>, Error> {
-        let mut buffer = vec![0; self.vocabulary().max_piece_len()];
-        let piece = self.vocabulary().piece(token, false, &mut buffer).map(<[u8]>::to_vec);
-        piece.map_err(|error| self.failed(error))
+impl ChatTemplate {
+    /// The template of the engine's model, or [`chatml`](Self::chatml) where its file has none.
+    pub fn of_model(engine: &Engine) -> Result<Self, Error> {
+        let own = engine.model().gguf().opt_str("tokenizer.chat_template");
+        let own = own.map_err(|error| engine.failed(error))?;
+        // An empty one would make every prompt empty.
+        Self::new_or_chatml(own.filter(|own| !own.trim().is_empty()))
     }
 
-    /// The text of tokens.
-    fn text(&self, tokens: &[u32]) -> Result<String, Error> {
-        let mut bytes = Vec::new();
-        for token in tokens {
-            bytes.extend(self.piece(*token)?);
+    /// Sets the variable by which a template lets a model think, if it knows it and nobody has: not where there are no tokens
+    /// for thoughts.
+    pub fn let_think(&self, budget: Option<usize>, variables: &mut Map<String, Json>) {
+        if let Some(budget) = budget.filter(|_| self.knows_thinking()) {
+            variables.entry(ENABLE_THINKING).or_insert_with(|| (budget > 0).into());
         }
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    /// The tokens of `text`.
-    pub fn encode(&self, text: &[u8], options: Encode) -> Result<Vec<u32>, Error> {
-        let vocabulary = self.vocabulary();
-        let mut scratch = vec![0; vocabulary.scratch_for(text, options)];
-        let mut tokens = Vec::new();
-        let encoded = vocabulary.encode(text, options, &mut scratch, &mut |token| {
-            tokens.push(token);
-            ControlFlow::Continue(())
-        });
-        encoded.map_err(|error| self.failed(error))?;
-        Ok(tokens)
     }
 }

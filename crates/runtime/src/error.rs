@@ -117,6 +117,20 @@ pub enum Error {
         /// The file that was to be.
         path: PathBuf,
     },
+    /// Tools are given to a model that is told of none.
+    NoTools {
+        /// The template's name.
+        template: &'static str,
+    },
+    /// A file of tools has a mistake.
+    Tools {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: Option<usize>,
+        /// The key, where one is to blame, and what is wrong.
+        reason: String,
+    },
     /// A conversation leaves no room for an answer.
     ContextFull {
         /// Its tokens.
@@ -333,6 +347,15 @@ impl fmt::Display for Error {
                 f,
                 "the conversation has {tokens} tokens, which leaves no room for an answer of {room} in the context of \
                  {context}; say less, begin anew, or ask for a longer context (-c)"
+            ),
+            Self::Tools { path, line, reason } => {
+                let line = line.map(|line| format!(", line {line}")).unwrap_or_default();
+                write!(f, "{}{line}: {reason}", path.display())
+            }
+            Self::NoTools { template } => write!(
+                f,
+                "the {template} tells a model of no tools; give a model that was trained to call them, or a template that \
+                 does (--chat-template FILE)"
             ),
             Self::DraftVocabulary { draft, model } => write!(
                 f,

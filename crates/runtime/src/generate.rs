@@ -92,6 +92,14 @@ impl Generator {
         engine.wind_back(tokens.len());
     }
 
+    /// Adds tokens that the model did not pick, and feeds all.
+    pub fn force(&mut self, engine: &mut Engine, tokens: &mut Vec<u32>, forced: &[u32]) -> Result<(), Error> {
+        self.take_back(engine, tokens);
+        tokens.extend(forced);
+        let fed = engine.position();
+        engine.feed(&tokens[fed..])
+    }
+
     /// Picks at least one token.
     fn compute(
         &mut self,

@@ -37,14 +37,17 @@ pub mod interrupt;
 pub mod manifest;
 pub mod map;
 pub mod output;
+pub mod pace;
 pub mod pack;
 pub mod pool;
+pub mod prompt;
 #[cfg(feature = "pull")]
 pub mod pull;
 #[cfg(feature = "quantize")]
 pub mod quantize;
 #[cfg(feature = "quantize")]
 pub mod safetensors;
+pub mod speech;
 pub mod state;
 pub mod system;
 mod tags;

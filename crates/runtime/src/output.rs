@@ -1,6 +1,7 @@
 //! A file that appears under its name once it is whole, and not at all otherwise: a full disk, a killed process or a power cut
 //! leave what was there before.
 
+use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
@@ -8,8 +9,10 @@ use tempfile::{Builder, NamedTempFile};
 
 use crate::Error;
 
-/// What the names of unfinished files begin with.
+/// What the names of unfinished files begin with. The name that a file shall have follows, and something random.
 pub(crate) const UNFINISHED: &str = ".unfinished-";
+/// Of a name, so many characters: with what stands around them they are still a name.
+const MOST_NAME: usize = 50;
 
 /// How sure it must be that a file outlives a power cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,7 +46,10 @@ impl<'p> Output<'p> {
     fn with_mode(path: &'p Path, mode: u32) -> Result<Self, Error> {
         let folder = folder(path);
         let mut builder = Builder::new();
-        builder.prefix(UNFINISHED);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let prefix = format!("{UNFINISHED}{}-", name.chars().take(MOST_NAME).collect::<String>());
+        remove_abandoned(folder, &prefix);
+        builder.prefix(&prefix);
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
         let part = builder.tempfile_in(folder).map_err(|source| match source.kind() {
@@ -51,6 +57,8 @@ impl<'p> Output<'p> {
             io::ErrorKind::NotFound => Error::Io { action: "create a file in", path: folder.into(), source },
             _ => Error::from_io("create a file in", folder, source),
         })?;
+        // Held until the file has its name: what nobody holds has no writer. Where files cannot be locked, nothing is removed.
+        let _ = part.as_file().try_lock();
         Ok(Self { out: BufWriter::with_capacity(1 << 20, part), path, written: 0 })
     }
 
@@ -80,9 +88,22 @@ impl<'p> Output<'p> {
         #[cfg(unix)]
         if durability == Durability::Synced {
             // The name is on the disk once the folder is; where folders cannot be synced, the old or the new name stands.
-            let _ = std::fs::File::open(folder(self.path)).and_then(|folder| folder.sync_all());
+            let _ = File::open(folder(self.path)).and_then(|folder| folder.sync_all());
         }
         Ok(self.written)
+    }
+}
+
+/// Removes what killed writers left of a file: unfinished ones of its name whose lock nobody holds.
+fn remove_abandoned(folder: &Path, prefix: &str) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.filter_map(Result::ok) {
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            let path = entry.path();
+            if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
     }
 }
 
@@ -114,6 +135,26 @@ mod tests {
         out.pad(2).unwrap();
         assert_eq!(out.finish(Durability::Cached).unwrap(), 5);
         assert_eq!(fs::read(&path).unwrap(), b"new\0\0");
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = folder.path().join(".unfinished-a.chat-xyz");
+        let other = folder.path().join(".unfinished-b.chat-xyz");
+        fs::write(&left, b"half").unwrap();
+        fs::write(&other, b"half").unwrap();
+        let path = folder.path().join("a.chat");
+        let (mut first, second) = (Output::create(&path).unwrap(), Output::create(&path).unwrap());
+        assert!(!left.exists() && other.exists());
+        drop(second);
+        first.write(b"whole").unwrap();
+        first.finish(Durability::Synced).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        // A name of which only a part finds room.
+        let path = folder.path().join("é".repeat(120));
+        Output::create(&path).unwrap().finish(Durability::Cached).unwrap();
+        assert!(path.exists());
     }
 
     #[test]

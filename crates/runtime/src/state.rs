@@ -84,6 +84,8 @@ pub enum Problem {
     OtherModel,
     /// Its checksum does not fit its bytes, or it was cut short.
     Damaged,
+    /// It is whole, but says what no session says.
+    Impossible(&'static str),
 }
 
 impl fmt::Display for Problem {
@@ -97,6 +99,7 @@ impl fmt::Display for Problem {
                 "was made with another model file, KV format or rope; give the same ones, or begin a new session",
             ),
             Self::Damaged => f.write_str("is damaged: its checksum is wrong; begin a new session"),
+            Self::Impossible(why) => write!(f, "is no session of this program: {why}; begin a new session"),
         }
     }
 }

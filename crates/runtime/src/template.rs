@@ -14,10 +14,13 @@ use std::time::SystemTime;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, context};
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 use serde_json::Value as Json;
 
 use crate::Error;
+use crate::speech::Manner;
+use crate::thinking::ThoughtTags;
+use crate::tools::CallFormat;
 
 mod helpers;
 mod python;
@@ -30,14 +33,8 @@ const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['
     + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}\
     {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
-/// One message of a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Message<'a> {
-    /// Who speaks: `system`, `user` or `assistant`; templates may know others.
-    pub role: &'a str,
-    /// What was said.
-    pub content: &'a str,
-}
+/// The variable by which many templates let a model think or not.
+pub const ENABLE_THINKING: &str = "enable_thinking";
 
 /// What a template is given beside the messages.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,6 +61,9 @@ pub struct Options<'a> {
 pub struct ChatTemplate {
     environment: Environment<'static>,
     name: &'static str,
+    manner: Manner,
+    knows_tools: bool,
+    knows_thinking: bool,
 }
 
 impl ChatTemplate {
@@ -107,7 +107,10 @@ impl ChatTemplate {
         environment
             .add_template_owned(name, helpers::without_generation_tags(source))
             .map_err(|error| broken(name, &error))?;
-        Ok(Self { environment, name })
+        let manner =
+            Manner { thoughts: ThoughtTags::of_template(source), calls: CallFormat::of_template(source) };
+        let knows_tools = source.contains("tools");
+        Ok(Self { environment, name, manner, knows_tools, knows_thinking: source.contains(ENABLE_THINKING) })
     }
 
     /// Which template this is: `chat template` for the file's own, else the fallback's name, `chatml`.
@@ -115,20 +118,26 @@ impl ChatTemplate {
         self.name
     }
 
-    /// The prompt for a conversation of plain messages. What the template itself objects to (`raise_exception`) is an error
-    /// with the template's words.
-    pub fn render(&self, messages: &[Message<'_>], options: Options<'_>) -> Result<String, Error> {
-        let messages = messages.iter().map(|m| context! { role => m.role, content => m.content });
-        self.render_values(messages.collect(), options)
+    /// How answers to this template's prompts mark thoughts and calls.
+    pub const fn manner(&self) -> Manner {
+        self.manner
     }
 
-    /// The prompt for any conversation: messages with calls of tools and their results, thoughts, or parts.
-    pub fn render_json(&self, messages: &[Json], options: Options<'_>) -> Result<String, Error> {
-        let messages = messages.iter().map(|message| value(&with_reasoning(message.clone())));
-        self.render_values(messages.collect(), options)
+    /// Whether it shows a model the tools that it may call.
+    pub const fn knows_tools(&self) -> bool {
+        self.knows_tools
     }
 
-    fn render_values(&self, messages: Vec<Value>, options: Options<'_>) -> Result<String, Error> {
+    /// Whether the variable [`ENABLE_THINKING`] lets a model think or not.
+    pub const fn knows_thinking(&self) -> bool {
+        self.knows_thinking
+    }
+
+    /// The prompt for a conversation. What the template itself objects to (`raise_exception`) is an error with the template's
+    /// words.
+    pub fn render(&self, messages: &[Json], options: Options<'_>) -> Result<String, Error> {
+        let messages: Vec<Value> =
+            messages.iter().map(|message| value(&with_reasoning(message.clone()))).collect();
         // Named by transformers in every rendering, so templates compare them with none.
         let list = |list: Option<&[Json]>| {
             list.map_or_else(|| Value::from(()), |list| list.iter().map(value).collect())

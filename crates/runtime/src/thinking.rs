@@ -13,23 +13,30 @@ pub struct ThoughtTags {
     pub open: &'static str,
     /// Ends it.
     pub close: &'static str,
+    /// What the model itself writes between its last thought and its first word: by this a thought can be cut short.
+    pub ending: &'static str,
 }
 
 impl ThoughtTags {
     /// Those of Qwen, DeepSeek, SmolLM 3 and many others.
-    pub const THINK: Self = Self { open: "<think>", close: "</think>" };
+    pub const THINK: Self = Self { open: "<think>", close: "</think>", ending: "\n</think>\n\n" };
     /// Those of gpt-oss.
-    pub const GPT_OSS: Self = Self { open: "<|channel|>analysis<|message|>", close: "<|end|>" };
+    pub const GPT_OSS: Self = Self {
+        open: "<|channel|>analysis<|message|>",
+        close: "<|end|>",
+        ending: "<|end|><|start|>assistant<|channel|>final<|message|>",
+    };
     /// Those of Gemma 4.
-    pub const GEMMA: Self = Self { open: "<|channel>thought", close: "<channel|>" };
+    pub const GEMMA: Self = Self { open: "<|channel>thought", close: "<channel|>", ending: "\n<channel|>" };
     /// Those of Command R.
-    pub const COMMAND: Self = Self { open: "<|START_THINKING|>", close: "<|END_THINKING|>" };
+    pub const COMMAND: Self =
+        Self { open: "<|START_THINKING|>", close: "<|END_THINKING|>", ending: "<|END_THINKING|>" };
     /// Those of Mistral.
-    pub const MISTRAL: Self = Self { open: "[THINK]", close: "[/THINK]" };
+    pub const MISTRAL: Self = Self { open: "[THINK]", close: "[/THINK]", ending: "[/THINK]" };
     /// Those of Seed-OSS.
-    pub const SEED: Self = Self { open: "<seed:think>", close: "</seed:think>" };
+    pub const SEED: Self = Self { open: "<seed:think>", close: "</seed:think>", ending: "</seed:think>" };
     /// Those of EXAONE Deep.
-    pub const THOUGHT: Self = Self { open: "<thought>", close: "</thought>" };
+    pub const THOUGHT: Self = Self { open: "<thought>", close: "</thought>", ending: "\n</thought>\n\n" };
 
     /// All, with the words by which a template shows that it knows them.
     const ALL: [(Self, &'static str); 7] = [
@@ -47,9 +54,10 @@ impl ThoughtTags {
         Self::ALL.iter().find(|(_, words)| template.contains(words)).map(|(tags, _)| *tags)
     }
 
-    /// Whether a prompt ends within a thought, so that the model begins in one.
+    /// Whether a prompt ends with the beginning of a thought, so that the model goes on in one. A tag further up is somebody's
+    /// words.
     pub fn is_open_at_end_of(self, prompt: &str) -> bool {
-        prompt.rfind(self.open).is_some_and(|at| !prompt[at..].contains(self.close))
+        prompt.trim_end().ends_with(self.open)
     }
 }
 
@@ -181,6 +189,7 @@ mod tests {
         assert!(ThoughtTags::THINK.is_open_at_end_of("a<think>b</think><think>\n"));
         assert!(!ThoughtTags::THINK.is_open_at_end_of("<think>\n\n</think>\n\n"));
         assert!(!ThoughtTags::THINK.is_open_at_end_of("Hi"));
+        assert!(!ThoughtTags::THINK.is_open_at_end_of("What is <think>?<|im_start|>assistant\n"));
     }
 
     proptest! {

@@ -11,8 +11,7 @@ use core::ops::Range;
 use stonechat_kernels::elementwise;
 use stonechat_kernels::kv::{self, GROUP};
 
-use super::Session;
-use crate::forward::At;
+use super::{CachedHead, Session};
 use crate::{Error, Place, rope};
 
 impl Session<'_> {
@@ -43,19 +42,12 @@ impl Session<'_> {
         // From here on the cache is neither what it was nor what it shall be; an error leaves what stands before.
         self.position = dropped.start;
         self.turn(by);
-        for number in 0..self.model.hyperparameters().layers {
-            let layer = self.weights.layer(number);
-            if layer.source().is_some() {
-                continue;
-            }
-            let [_, at] = At::of(&layer, self.weights.cache(number));
-            for head in 0..layer.kv_heads() {
-                self.move_keys(number, head, dropped.end..end, by)
-                    .map_err(|elementwise::NotFinite| Error::NotFinite(Place::Heads(number)))?;
-                let values = self.cache.values.stretch_mut(at, head, 0..end);
-                let row = values.len() / end.next_multiple_of(GROUP);
-                values.copy_within(dropped.end * row..end * row, dropped.start * row);
-            }
+        for cached in self.cached_heads() {
+            self.move_keys(&cached, dropped.end..end, by)
+                .map_err(|elementwise::NotFinite| Error::NotFinite(Place::Heads(cached.layer)))?;
+            let values = self.cache.values.stretch_mut(cached.values, cached.head, 0..end);
+            let row = values.len() / end.next_multiple_of(GROUP);
+            values.copy_within(dropped.end * row..end * row, dropped.start * row);
         }
         self.position = end - by;
         Ok(())
@@ -76,18 +68,16 @@ impl Session<'_> {
     /// Moves the keys of a head down, turned.
     fn move_keys(
         &mut self,
-        number: usize,
-        head: usize,
+        cached: &CachedHead,
         keys: Range<usize>,
         by: usize,
     ) -> Result<(), elementwise::NotFinite> {
-        let layer = self.weights.layer(number);
-        let [at, _] = At::of(&layer, self.weights.cache(number));
+        let layer = self.weights.layer(cached.layer);
         let (format, rotation) = (self.cache.keys.format, self.model.spec().rotation);
         let ropes = self.model.hyperparameters().ropes.map(|rope| rope.dims / 2);
         let first = |rope: usize| if rope == 0 { 0 } else { ropes[0] };
         let angles = layer.rope().map(|rope| first(rope)..first(rope) + ropes[rope]);
-        let bytes = self.cache.keys.stretch_mut(at, head, 0..keys.end);
+        let bytes = self.cache.keys.stretch_mut(cached.keys, cached.head, 0..keys.end);
         let group = bytes.len() / keys.end.div_ceil(GROUP);
         let key = &mut self.buffers.wide[..layer.head_dim()];
         // What rotates of a latent key lies behind the rest.

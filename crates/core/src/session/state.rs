@@ -9,8 +9,7 @@ use core::ops::Range;
 
 use stonechat_kernels::kv::GROUP;
 
-use super::Session;
-use crate::forward::At;
+use super::{CachedHead, Session};
 use crate::plan::ActivationMode;
 
 /// Positions whose state is one piece: ranges begin at a multiple of it.
@@ -31,16 +30,9 @@ impl Session<'_> {
         assert!(positions.start.is_multiple_of(STATE_UNIT), "whole pieces");
         let all = 0..self.position;
         assert!(self.state.is_empty() || positions == all, "a recurrent state knows all tokens");
-        for number in 0..self.model.hyperparameters().layers {
-            let layer = self.weights.layer(number);
-            if layer.source().is_some() {
-                continue;
-            }
-            let [keys, values] = At::of(&layer, self.weights.cache(number));
-            for head in 0..layer.kv_heads() {
-                write(self.cache.keys.stretch(keys, head, positions.clone()))?;
-                write(self.cache.values.stretch(values, head, positions.clone()))?;
-            }
+        for CachedHead { head, keys, values, .. } in self.cached_heads() {
+            write(self.cache.keys.stretch(keys, head, positions.clone()))?;
+            write(self.cache.values.stretch(values, head, positions.clone()))?;
         }
         // On the targets that there are, numbers lie in memory as in files.
         const { assert!(cfg!(target_endian = "little")) };
@@ -64,16 +56,9 @@ impl Session<'_> {
             "what follows the last token fed, in whole pieces"
         );
         assert!(positions.end <= self.context, "positions of the context");
-        for number in 0..self.model.hyperparameters().layers {
-            let layer = self.weights.layer(number);
-            if layer.source().is_some() {
-                continue;
-            }
-            let [keys, values] = At::of(&layer, self.weights.cache(number));
-            for head in 0..layer.kv_heads() {
-                read(self.cache.keys.stretch_mut(keys, head, positions.clone()))?;
-                read(self.cache.values.stretch_mut(values, head, positions.clone()))?;
-            }
+        for CachedHead { head, keys, values, .. } in self.cached_heads() {
+            read(self.cache.keys.stretch_mut(keys, head, positions.clone()))?;
+            read(self.cache.values.stretch_mut(values, head, positions.clone()))?;
         }
         if !self.state.is_empty() {
             read(bytemuck::cast_slice_mut(self.state))?;

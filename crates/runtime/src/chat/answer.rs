@@ -3,11 +3,17 @@
 //! In: a conversation whose last turn waits for one. Out: news of the reading, then pieces of text. Dropping the iterator ends
 //! the answer where it stands, and the conversation goes on from there.
 
-use stonechat_core::vocabulary::Utf8Stream;
+use std::collections::VecDeque;
 
+use super::align::common;
 use super::stop::Stop;
+use super::summary::Summary;
+use super::talk::Talk;
 use super::{Chat, Overflow, Turn};
 use crate::Error;
+use crate::prompt::Prompt;
+use crate::speech::{Manner, Speech, Spoken};
+use crate::tools::ToolCall;
 
 /// What comes of an answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,8 +25,19 @@ pub enum Piece {
         /// To read in all.
         total: usize,
     },
+    /// The context was full. So many tokens of what that costs are done: of a summary, or of what is read anew.
+    MakingRoom {
+        /// Done so far.
+        done: usize,
+        /// To do at most.
+        total: usize,
+    },
+    /// The next words of a thought. Never half a character.
+    Thought(String),
     /// The next words. Never half a character.
     Text(String),
+    /// A tool that the model wants to be called: see [`Ending::Calls`].
+    Call(ToolCall),
 }
 
 /// Why an answer ended.
@@ -28,6 +45,8 @@ pub enum Piece {
 pub enum Ending {
     /// The model said so.
     End,
+    /// The model waits for what the tools give that it called: see [`Chat::answer_calls`].
+    Calls,
     /// A stop text came.
     Stop,
     /// It is as long as it may be.
@@ -38,52 +57,69 @@ pub enum Ending {
     Abandoned,
 }
 
-impl Ending {
-    /// A word for programs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::End => "end",
-            Self::Stop => "stop",
-            Self::Length => "length",
-            Self::Context => "context",
-            Self::Abandoned => "interrupt",
-        }
-    }
+/// What is done next.
+#[derive(Debug)]
+enum Phase {
+    /// Finding out which turns find room.
+    Fitting,
+    Summarising(Box<Summary>),
+    /// Reading what the engine has not been fed of `target`.
+    Reading,
+    Writing,
 }
 
 /// An answer as it comes: an iterator of [pieces](Piece).
 #[derive(Debug)]
 pub struct Answer<'c, 's> {
     chat: &'c mut Chat<'s>,
-    /// The whole prompt.
-    prompt: Vec<u32>,
-    /// How many tokens of it were known when the answer began.
+    /// What the conversation is again where nothing comes of this, and mirostat's limit.
+    before: Talk,
+    limit: f32,
+    phase: Phase,
+    /// The tokens to be read: the prompt, and in a full context what stays of the answer.
+    target: Vec<u32>,
+    /// How many of them were known.
     known: usize,
+    /// The length of the first prompt, and how many tokens of it were known.
+    prompt: (usize, usize),
     /// Tokens of the answer.
     answered: Vec<u32>,
-    text: String,
-    stream: Utf8Stream,
+    /// The first of them that is in the context.
+    kept: usize,
+    speech: Speech,
     stop: Stop,
+    thought: String,
+    text: String,
+    calls: Vec<ToolCall>,
+    ready: VecDeque<Piece>,
     ending: Option<Ending>,
 }
 
 impl<'c, 's> Answer<'c, 's> {
-    pub(super) fn begin(chat: &'c mut Chat<'s>) -> Result<Self, Error> {
-        let prompt = chat.fitted(&[])?;
-        chat.align(&prompt)?;
-        // The last token's logits are wanted even where all of them are known.
-        if chat.tokens.len() == prompt.len() {
-            let before = chat.engine.wind_back(prompt.len() - 1);
-            chat.tokens.truncate(before);
+    pub(super) fn new(chat: &'c mut Chat<'s>, before: Talk, limit: f32) -> Self {
+        Self {
+            stop: Stop::new(&chat.options.stop),
+            speech: Speech::new(chat.engine.vocabulary(), Manner::default(), false),
+            chat,
+            before,
+            limit,
+            phase: Phase::Fitting,
+            target: Vec::new(),
+            known: 0,
+            prompt: (0, 0),
+            answered: Vec::new(),
+            kept: 0,
+            thought: String::new(),
+            text: String::new(),
+            calls: Vec::new(),
+            ready: VecDeque::new(),
+            ending: None,
         }
-        let (known, stop) = (chat.tokens.len(), Stop::new(&chat.options.stop));
-        let (answered, text, stream) = (Vec::new(), String::new(), Utf8Stream::new());
-        Ok(Self { chat, prompt, known, answered, text, stream, stop, ending: None })
     }
 
-    /// The tokens of the prompt, and how many of them did not have to be read.
-    pub fn prompt_tokens(&self) -> (usize, usize) {
-        (self.prompt.len(), self.known)
+    /// The tokens of the prompt, and how many of them did not have to be read. Both are 0 before the first piece.
+    pub const fn prompt_tokens(&self) -> (usize, usize) {
+        self.prompt
     }
 
     /// The tokens of the answer so far.
@@ -91,7 +127,7 @@ impl<'c, 's> Answer<'c, 's> {
         &self.answered
     }
 
-    /// The text so far.
+    /// The text so far, without thoughts.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -101,111 +137,219 @@ impl<'c, 's> Answer<'c, 's> {
         self.ending
     }
 
-    /// A batch of the prompt.
-    fn read(&mut self) -> Result<Piece, Error> {
-        let chat = &mut *self.chat;
-        let batch = chat.engine.plan().limits().batch;
-        let from = chat.tokens.len();
-        let tokens = &self.prompt[from..self.prompt.len().min(from + batch)];
-        chat.engine.feed(tokens)?;
-        chat.tokens.extend(tokens);
-        Ok(Piece::Reading { done: chat.tokens.len() - self.known, total: self.prompt.len() - self.known })
-    }
-
-    /// The next text; nothing at the end.
-    fn write(&mut self) -> Result<Option<Piece>, Error> {
-        loop {
-            if self.chat.options.predict.is_some_and(|most| self.answered.len() >= most) {
-                return Ok(self.end(Ending::Length));
-            }
-            // The next token must be fed before the one after it can be picked.
-            if self.chat.tokens.len() >= self.chat.engine.session().context() && !self.make_room()? {
-                return Ok(self.end(Ending::Context));
-            }
-            let chat = &mut *self.chat;
-            let token = chat.generator.next(&mut chat.engine, &chat.sampler, &mut chat.tokens)?;
-            if chat.engine.vocabulary().is_end_of_generation(token) {
-                chat.tokens.pop();
-                return Ok(self.end(Ending::End));
-            }
-            self.answered.push(token);
-            let (mut out, mut stopped) = (String::new(), false);
-            let piece = chat.engine.piece(token)?;
-            let stop = &mut self.stop;
-            self.stream.push(&piece, &mut |part| {
-                if !stopped {
-                    stopped = stop.push(part, &mut out);
+    fn step(&mut self) -> Result<(), Error> {
+        match &mut self.phase {
+            Phase::Fitting => self.fit(),
+            Phase::Summarising(summary) => {
+                if let Some(text) = summary.step(self.chat)? {
+                    (self.chat.talk.summary, self.chat.talk.first) = (Some(text), summary.first);
+                    self.phase = Phase::Fitting;
+                    // A summary that leaves no room is worth less than the answer.
+                    let kept = self.answered.len() - self.kept;
+                    if matches!(self.chat.fitted(kept), Err(Error::ContextFull { .. })) {
+                        self.chat.talk.summary = None;
+                    }
+                } else {
+                    let (done, total) = summary.progress(self.chat);
+                    self.ready.push_back(Piece::MakingRoom { done, total });
                 }
-            });
-            self.text.push_str(&out);
-            if stopped {
-                self.ending = Some(Ending::Stop);
-                self.settle();
+                Ok(())
             }
-            if !out.is_empty() {
-                return Ok(Some(Piece::Text(out)));
-            }
-            if stopped {
-                return Ok(None);
-            }
+            Phase::Reading => self.read(),
+            Phase::Writing => self.write(),
         }
     }
 
-    /// Lets turns give way in the middle of the answer, or else the older half of the answer. Whether there is room
-    /// now.
-    fn make_room(&mut self) -> Result<bool, Error> {
-        if self.chat.options.overflow == Overflow::Stop {
-            return Ok(false);
-        }
-        let target = match self.chat.fitted(&self.answered) {
-            Ok(target) => target,
-            Err(Error::ContextFull { .. }) => {
-                let prompt = self.chat.written(self.chat.talk.first, self.chat.talk.summary.as_deref())?;
-                let later = &self.answered[self.answered.len() / 2..];
-                if prompt.len() + later.len() >= self.chat.engine.session().context() {
-                    return Ok(false);
-                }
-                [&prompt[..], later].concat()
-            }
+    /// Finds the turns that fit, which then are to be read.
+    fn fit(&mut self) -> Result<(), Error> {
+        let kept = self.answered.len() - self.kept;
+        let fitted = match self.chat.fitted(kept) {
+            Ok(fitted) => fitted,
+            // In the middle of an answer, it is the answer that gives way.
+            Err(Error::ContextFull { .. }) if kept > 0 => return self.halve(),
             Err(error) => return Err(error),
         };
-        self.chat.align(&target)?;
-        // What could not be moved is read anew, in one piece: this is rare.
-        let (chat, last) = (&mut *self.chat, target.len() - 1);
-        if chat.tokens.len() < last {
-            chat.engine.feed(&target[chat.tokens.len()..last])?;
+        if fitted.first > self.chat.talk.first && self.chat.options.overflow == Overflow::Summarise {
+            self.phase = Phase::Summarising(Box::new(Summary::begin(self.chat, fitted.first)?));
+            return Ok(());
         }
-        chat.tokens = target;
-        chat.engine.wind_back(last);
-        Ok(true)
+        self.chat.talk.first = fitted.first;
+        let gave_way = self.chat.begins.is_some_and(|first| first < fitted.first);
+        self.aim(fitted.prompt, gave_way)
+    }
+
+    /// Lets the older half of the answer give way, or as much as it takes.
+    fn halve(&mut self) -> Result<(), Error> {
+        let (context, room) = (self.chat.engine.session().context(), self.chat.room());
+        let fitted = self.chat.written(self.chat.talk.first)?;
+        while self.answered.len() - self.kept > 1 {
+            self.kept += (self.answered.len() - self.kept) / 2;
+            if fitted.prompt.tokens.len() + (self.answered.len() - self.kept) + room <= context {
+                return self.aim(fitted.prompt, self.chat.begins.is_some());
+            }
+        }
+        self.end(Ending::Context);
+        Ok(())
+    }
+
+    /// The prompt, and what is kept of the answer, are to be in the engine. With `shift` something has just given way.
+    fn aim(&mut self, prompt: Prompt, shift: bool) -> Result<(), Error> {
+        if self.answered.is_empty() {
+            let manner = self.chat.template.manner();
+            let manner = if self.chat.tools().is_some() { manner } else { manner.without_tools() };
+            self.speech = self.chat.speech(&prompt, manner);
+            self.prompt.0 = prompt.tokens.len();
+        }
+        self.target = prompt.tokens;
+        self.target.extend(&self.answered[self.kept..]);
+        self.chat.align(&self.target, shift)?;
+        self.chat.begins = Some(self.chat.talk.first);
+        // The last token's logits are wanted even where all of them are known.
+        self.chat.wind_back(self.target.len() - 1);
+        self.known = self.chat.tokens.len();
+        if self.answered.is_empty() {
+            self.prompt.1 = self.known;
+        }
+        self.phase = Phase::Reading;
+        Ok(())
+    }
+
+    /// A piece of what is to be read.
+    fn read(&mut self) -> Result<(), Error> {
+        self.chat.read(&self.target)?;
+        let (done, total) = (self.chat.tokens.len() - self.known, self.target.len() - self.known);
+        self.ready.push_back(match self.answered[..] {
+            [] => Piece::Reading { done, total },
+            _ => Piece::MakingRoom { done, total },
+        });
+        if done == total {
+            self.phase = Phase::Writing;
+        }
+        Ok(())
+    }
+
+    /// The next token, or those that end a thought.
+    fn write(&mut self) -> Result<(), Error> {
+        if self.chat.options.predict.is_some_and(|most| self.answered.len() >= most) {
+            self.end(Ending::Length);
+            return Ok(());
+        }
+        let closing = self.chat.closing(&self.speech, self.chat.options.think)?;
+        // A token must be fed before the one after it can be picked.
+        if self.chat.tokens.len() + closing.len().max(1) > self.chat.engine.session().context() {
+            if self.chat.options.overflow == Overflow::Stop {
+                self.end(Ending::Context);
+            } else {
+                self.phase = Phase::Fitting;
+            }
+            return Ok(());
+        }
+        let chat = &mut *self.chat;
+        if !closing.is_empty() {
+            chat.generator.force(&mut chat.engine, &mut chat.tokens, &closing)?;
+            return closing.into_iter().try_for_each(|token| self.hear(token));
+        }
+        let token = chat.generator.next(&mut chat.engine, &chat.sampler, &mut chat.tokens)?;
+        if chat.engine.vocabulary().is_end_of_generation(token) {
+            chat.tokens.pop();
+            if self.speech.may_end() {
+                self.end(Ending::End);
+            }
+            return Ok(());
+        }
+        self.hear(token)
+    }
+
+    /// A token was written.
+    fn hear(&mut self, token: u32) -> Result<(), Error> {
+        self.answered.push(token);
+        let mut spoken = Vec::new();
+        let heard = self.speech.token(self.chat.engine.vocabulary(), token, &mut |part| spoken.push(part));
+        heard.map_err(|error| self.chat.engine.failed(error))?;
+        if self.note(spoken) {
+            self.ending = Some(Ending::Stop);
+            self.settle();
+        }
+        Ok(())
+    }
+
+    /// Takes parts. Whether a stop text is complete: then what follows does not count.
+    fn note(&mut self, parts: Vec<Spoken>) -> bool {
+        for part in parts {
+            match part {
+                Spoken::Thought(text) => {
+                    self.thought.push_str(&text);
+                    self.ready.push_back(Piece::Thought(text));
+                }
+                Spoken::Text(text) => {
+                    let mut out = String::new();
+                    let stopped = self.stop.push(&text, &mut out);
+                    self.say(out);
+                    if stopped {
+                        return true;
+                    }
+                }
+                Spoken::Call(call) => {
+                    self.calls.push(call.clone());
+                    self.ready.push_back(Piece::Call(call));
+                }
+            }
+        }
+        false
+    }
+
+    fn say(&mut self, text: String) {
+        self.text.push_str(&text);
+        if !text.is_empty() {
+            self.ready.push_back(Piece::Text(text));
+        }
     }
 
     /// Ends the answer, with what is left to say.
-    fn end(&mut self, ending: Ending) -> Option<Piece> {
-        let mut out = String::new();
-        let stop = &mut self.stop;
-        let mut stopped = false;
-        self.stream.finish(&mut |part| {
-            if !stopped {
-                stopped = stop.push(part, &mut out);
-            }
-        });
-        self.stop.finish(&mut out);
-        self.text.push_str(&out);
-        self.ending = Some(ending);
+    fn end(&mut self, ending: Ending) {
+        let mut parts = Vec::new();
+        self.speech.finish(&mut |part| parts.push(part));
+        if !self.note(parts) {
+            let mut out = String::new();
+            self.stop.finish(&mut out);
+            self.say(out);
+        }
+        let calls = ending == Ending::End && !self.calls.is_empty();
+        self.ending = Some(if calls { Ending::Calls } else { ending });
         self.settle();
-        (!out.is_empty()).then_some(Piece::Text(out))
     }
 
     /// Makes the answer a turn, and keeps what the prompt cost.
     fn settle(&mut self) {
         let chat = &mut *self.chat;
         chat.generator.take_back(&mut chat.engine, &chat.tokens);
-        chat.talk.turns.push(Turn::new("assistant", self.text.clone()));
-        if let Some(cache) = chat.options.cache.as_ref().filter(|_| chat.pure) {
-            let read = self.prompt.len().min(chat.engine.position());
+        let (content, reasoning) = (self.text.clone(), std::mem::take(&mut self.thought));
+        // Nobody will answer the calls of an answer that did not end.
+        let calls = if self.ending == Some(Ending::Calls) { self.calls.clone() } else { Vec::new() };
+        chat.talk.turns.push(Turn { reasoning, calls, ..Turn::new("assistant", content) });
+        if let Some(cache) = chat.options.cache.as_ref().filter(|_| chat.shifted.is_none()) {
+            let read = common(&chat.tokens, &self.target).min(chat.engine.position());
             // What is not kept is computed again: no reason to fail.
             let _ = cache.keep(chat.engine.session(), &chat.tokens[..read]);
+        }
+    }
+
+    /// Ends the answer where it stands. Where nothing was answered, nothing was said.
+    fn abandon(&mut self) {
+        self.ready.clear();
+        if self.text.is_empty() {
+            self.ending = Some(Ending::Abandoned);
+            let chat = &mut *self.chat;
+            chat.drop_ahead();
+            // Turns that gave way come back.
+            if chat.talk.first != self.before.first {
+                chat.part_ways();
+            }
+            chat.talk = std::mem::take(&mut self.before);
+            chat.sampler.set_mirostat_limit(self.limit);
+        } else {
+            self.end(Ending::Abandoned);
+            self.ready.clear();
         }
     }
 }
@@ -214,36 +358,25 @@ impl Iterator for Answer<'_, '_> {
     type Item = Result<Piece, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ending.is_some() {
-            return None;
+        loop {
+            if let Some(piece) = self.ready.pop_front() {
+                return Some(Ok(piece));
+            }
+            if self.ending.is_some() {
+                return None;
+            }
+            if let Err(error) = self.step() {
+                self.abandon();
+                return Some(Err(error));
+            }
         }
-        let piece = if self.answered.is_empty() && self.chat.tokens.len() < self.prompt.len() {
-            self.read().map(Some)
-        } else {
-            self.write()
-        };
-        if piece.is_err() {
-            self.ending = Some(Ending::Abandoned);
-        }
-        piece.transpose()
     }
 }
 
 impl Drop for Answer<'_, '_> {
     fn drop(&mut self) {
-        match self.ending {
-            None if self.answered.is_empty() => {
-                // Nothing was answered, so nothing was said.
-                self.chat.talk.turns.pop();
-            }
-            None => {
-                self.end(Ending::Abandoned);
-            }
-            Some(Ending::Abandoned) => {
-                self.chat.talk.turns.pop();
-                self.chat.generator.take_back(&mut self.chat.engine, &self.chat.tokens);
-            }
-            Some(_) => (),
+        if self.ending.is_none() {
+            self.abandon();
         }
     }
 }

@@ -3,15 +3,14 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{ChatTemplate, Message, Options};
+use super::{ChatTemplate, Options};
 use crate::Error;
 
-const USER: &[Message<'_>] = &[Message { role: "user", content: "Hi" }];
-
 fn render(source: &str) -> Result<String, Error> {
-    ChatTemplate::new(source)?.render(USER, Options::default())
+    let user = json!({ "role": "user", "content": "Hi" });
+    ChatTemplate::new(source)?.render(&[user], Options::default())
 }
 
 /// What transformers made of the conversations in a folder (`tests/golden/make/templates_golden.py`). Says how many cases
@@ -39,7 +38,7 @@ fn check(folder: &Path) -> usize {
         };
         let source = fs::read_to_string(folder.join(name)).unwrap();
         let rendered = ChatTemplate::new(&source)
-            .and_then(|template| template.render_json(messages.as_array().unwrap(), options));
+            .and_then(|template| template.render(messages.as_array().unwrap(), options));
         let same = match &rendered {
             Ok(text) => case["text"].as_str() == Some(text),
             Err(Error::Conversation { words }) => case["refused"].as_str() == Some(words),
@@ -53,7 +52,7 @@ fn check(folder: &Path) -> usize {
         if name == "chatml.jinja"
             && let Ok(rendered) = rendered
         {
-            let ours = ChatTemplate::chatml().render_json(messages.as_array().unwrap(), options);
+            let ours = ChatTemplate::chatml().render(messages.as_array().unwrap(), options);
             assert_eq!(ours.unwrap(), rendered);
         }
     }

@@ -5,16 +5,22 @@
 //! call and is none comes out as the text that it was.
 
 mod channels;
+mod command;
+mod declared;
 mod json;
 mod literal;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::tags::{Found, Pending};
 use channels::Channels;
 
+pub use command::{Outcome, Ran};
+pub use declared::{Tool, read};
+
 /// A model wants a function to be called.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ToolCall {
     /// Names the call, so that its result can be told apart: the model's own name, or else one of nine letters and
     /// digits, which every template takes.
@@ -80,6 +86,31 @@ impl CallFormat {
             Self::DeepSeek => &["<｜tool▁calls▁end｜>"],
             Self::Gemma => &["<tool_call|>", "<end_function_call>"],
             Self::Llama | Self::Mistral | Self::GptOss => &[],
+        }
+    }
+
+    /// The control tokens, or what holds them, that an answer with calls has.
+    pub(crate) const fn marks(self) -> &'static [&'static str] {
+        match self {
+            Self::Llama => &["<|python_tag|>"],
+            Self::Hermes => &["<tool_call>", "</tool_call>"],
+            Self::Mistral => &["[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"],
+            Self::DeepSeek => &[
+                "<｜tool▁calls▁begin｜>",
+                "<｜tool▁call▁begin｜>",
+                "<｜tool▁sep｜>",
+                "<｜tool▁call▁end｜>",
+                "<｜tool▁calls▁end｜>",
+            ],
+            Self::Gemma => &[
+                "<|tool_call>",
+                "<tool_call|>",
+                "<|\"|>",
+                "<start_function_call>",
+                "<end_function_call>",
+                "<escape>",
+            ],
+            Self::GptOss => Channels::MARKERS,
         }
     }
 

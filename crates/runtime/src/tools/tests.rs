@@ -152,8 +152,8 @@ fn calls_that_templates_write_are_read_again() {
         let user = json!({"role": "user", "content": "Hi"});
         let assistant = json!({"role": "assistant", "content": "", "tool_calls": [called]});
         let options = crate::template::Options::default();
-        let before = template.render_json(std::slice::from_ref(&user), options).unwrap();
-        let whole = template.render_json(&[user, assistant], options).unwrap();
+        let before = template.render(std::slice::from_ref(&user), options).unwrap();
+        let whole = template.render(&[user, assistant], options).unwrap();
         let answer = &whole[before.len()..];
         let parts = read(format, answer, &[]);
         let calls: Vec<_> =
