@@ -19,8 +19,11 @@ fn tokens_of_a_text() -> usize {
 }
 
 /// English that no model has learned by heart: what this repository says of itself.
-const TEXT: &str =
-    concat!(include_str!("../ARCHITECTURE.md"), include_str!("../CONTRIBUTING.md"), include_str!("../README.md"));
+const TEXT: &str = concat!(
+    include_str!("../ARCHITECTURE.md"),
+    include_str!("../CONTRIBUTING.md"),
+    include_str!("../README.md")
+);
 
 fn load() -> Engine {
     let options = Options { context: Some(CONTEXT), outputs: 64, ..Options::default() };
@@ -93,7 +96,8 @@ fn a_conversation_ten_times_as_long_as_its_context_takes_no_more_memory() {
     let mut command = common::stonechat();
     command.args(["chat", "-n", "96", "--temp", "0.8", "--prompt-cache", "0", "-m"]).arg(common::smollm2());
     command.args(["-c", &CONTEXT.to_string()]).env("STONECHAT_HOME", home.path());
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     let (mut stdin, stdout) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
     let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
     // Answers have lines of their own, so that each ends with what `/context` says, on stderr.
