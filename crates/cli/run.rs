@@ -20,11 +20,16 @@ use crate::terminal::{Reading, harmless};
 pub fn run(args: &RunArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
     let sampling = args.sampling.settings()?;
     predict(args.predict)?;
+    #[cfg(feature = "grammar")]
+    let grammar = args.grammar.read()?;
     if args.text.is_none() && args.prompt.prompt.is_none() && args.prompt.ids.is_empty() {
         return Err(Failure::Usage("there is no prompt; write one after 'run', or with -p or --ids".into()));
     }
-    let (engine, generator) =
+    #[allow(unused_mut, reason = "nothing changes it where there are no grammars")]
+    let (engine, mut generator) =
         engine::load_with_draft(args.model.model.as_deref(), &args.engine, &args.draft, cpu)?;
+    #[cfg(feature = "grammar")]
+    generator.set_constraint(grammar.map(|grammar| grammar.of(&engine)).transpose()?);
     answer(args, sampling, engine, generator)
 }
 
@@ -55,6 +60,7 @@ fn answer(
         .unwrap_or(usize::MAX)
         .min(engine.session().context().saturating_sub(prompt_tokens));
     tokens.reserve_exact(most);
+    generator.begin_answer(most)?;
 
     let mut prepared = Prepared::new(&args.sampling, sampling, engine.vocabulary())?;
     let sampler = prepared.sampler(engine.vocabulary())?;
@@ -86,6 +92,9 @@ fn answer(
             logprobs.note(engine.session(), token)?;
         }
         out.token(&engine, token)?;
+    }
+    if stop == "length" && generator.is_complete() {
+        stop = "end";
     }
     let generated_s = generating.elapsed().as_secs_f64();
     out.end()?;

@@ -19,7 +19,7 @@ use stonechat_core::vocabulary::Encode;
 use crate::output::Durability;
 use crate::state::{self, Keep, Kept, Key, Problem};
 use crate::template::{ChatTemplate, Message, Options};
-use crate::{Engine, Error, Generator, PromptCache};
+use crate::{Constraint, Engine, Error, Generator, PromptCache};
 
 pub use answer::{Answer, Ending, Piece};
 
@@ -171,6 +171,11 @@ impl<'s> Chat<'s> {
     /// Picks tokens by another sampler from now on.
     pub fn set_sampler(&mut self, sampler: Sampler<'s>) {
         self.sampler = sampler;
+    }
+
+    /// Lets answers be as `constraint` says, from the next one on, or as they come.
+    pub fn set_constraint(&mut self, constraint: Option<Box<dyn Constraint>>) {
+        self.generator.set_constraint(constraint);
     }
 
     /// The system prompt.

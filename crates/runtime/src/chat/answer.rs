@@ -76,6 +76,9 @@ impl<'c, 's> Answer<'c, 's> {
             let before = chat.engine.wind_back(prompt.len() - 1);
             chat.tokens.truncate(before);
         }
+        // A grammar ends the answer before the context is full.
+        let room = chat.engine.session().context().saturating_sub(prompt.len());
+        chat.generator.begin_answer(room.min(chat.options.predict.unwrap_or(usize::MAX)))?;
         let (known, stop) = (chat.tokens.len(), Stop::new(&chat.options.stop));
         let (answered, text, stream) = (Vec::new(), String::new(), Utf8Stream::new());
         Ok(Self { chat, prompt, known, answered, text, stream, stop, ending: None })
@@ -116,11 +119,11 @@ impl<'c, 's> Answer<'c, 's> {
     fn write(&mut self) -> Result<Option<Piece>, Error> {
         loop {
             if self.chat.options.predict.is_some_and(|most| self.answered.len() >= most) {
-                return Ok(self.end(Ending::Length));
+                return Ok(self.full(Ending::Length));
             }
             // The next token must be fed before the one after it can be picked.
             if self.chat.tokens.len() >= self.chat.engine.session().context() && !self.make_room()? {
-                return Ok(self.end(Ending::Context));
+                return Ok(self.full(Ending::Context));
             }
             let chat = &mut *self.chat;
             let token = chat.generator.next(&mut chat.engine, &chat.sampler, &mut chat.tokens)?;
@@ -154,7 +157,7 @@ impl<'c, 's> Answer<'c, 's> {
     /// Lets turns give way in the middle of the answer, or else the older half of the answer. Whether there is room
     /// now.
     fn make_room(&mut self) -> Result<bool, Error> {
-        if self.chat.options.overflow == Overflow::Stop {
+        if self.chat.options.overflow == Overflow::Stop || self.chat.generator.is_constrained() {
             return Ok(false);
         }
         let target = match self.chat.fitted(&self.answered) {
@@ -180,6 +183,12 @@ impl<'c, 's> Answer<'c, 's> {
         Ok(true)
     }
 
+    /// Ends the answer where there is no room for more of it: under a grammar it is complete.
+    fn full(&mut self, ending: Ending) -> Option<Piece> {
+        let ending = if self.chat.generator.is_complete() { Ending::End } else { ending };
+        self.end(ending)
+    }
+
     /// Ends the answer, with what is left to say.
     fn end(&mut self, ending: Ending) -> Option<Piece> {
         let mut out = String::new();
@@ -201,6 +210,7 @@ impl<'c, 's> Answer<'c, 's> {
     fn settle(&mut self) {
         let chat = &mut *self.chat;
         chat.generator.take_back(&mut chat.engine, &chat.tokens);
+        chat.generator.end_answer();
         chat.talk.turns.push(Turn::new("assistant", self.text.clone()));
         if let Some(cache) = chat.options.cache.as_ref().filter(|_| chat.pure) {
             let read = self.prompt.len().min(chat.engine.position());
@@ -233,6 +243,7 @@ impl Drop for Answer<'_, '_> {
     fn drop(&mut self) {
         match self.ending {
             None if self.answered.is_empty() => {
+                self.chat.generator.end_answer();
                 // Nothing was answered, so nothing was said.
                 self.chat.talk.turns.pop();
             }
@@ -242,6 +253,7 @@ impl Drop for Answer<'_, '_> {
             Some(Ending::Abandoned) => {
                 self.chat.talk.turns.pop();
                 self.chat.generator.take_back(&mut self.chat.engine, &self.chat.tokens);
+                self.chat.generator.end_answer();
             }
             Some(_) => (),
         }
