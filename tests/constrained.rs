@@ -5,17 +5,19 @@
 
 mod common;
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use stonechat_core::{Sampler, Sampling};
 use stonechat_runtime::draft::{Draft, Lookup};
 use stonechat_runtime::engine::Options;
 use stonechat_runtime::grammar::{Grammar, Grammars, Language};
-use stonechat_runtime::{Engine, Generator};
+use stonechat_runtime::{Constraint, Engine, Error, Generator};
 
 /// Tokens that an answer has at most.
-const MOST: usize = 200;
+const MOST: usize = 150;
 
 /// SmolLM2, and what grammars for it share. One at a time: two would share the cores.
 struct Model {
@@ -44,7 +46,7 @@ fn wild(seed: u64) -> Sampling {
 }
 
 impl Model {
-    /// An answer of at most `most` tokens: its ids, and how many were computed by the model.
+    /// An answer of at most `most` tokens.
     fn answer(
         &mut self,
         grammar: &Grammar,
@@ -188,6 +190,9 @@ fn whatever_is_sampled_is_json_that_the_schema_allows() {
         answers += 1;
         tokens += ids.len();
         cut += usize::from(ids.len() == most);
+        if answers % 100 == 0 {
+            println!("{answers} answers, {tokens} tokens");
+        }
     }
     println!(
         "{answers} answers of {tokens} tokens in all, {cut} of them as long as they could be: all valid"
@@ -240,7 +245,7 @@ fn a_draft_that_is_always_right_is_believed() {
             most: usize,
             _: &Sampler<'_>,
             out: &mut Vec<u32>,
-        ) -> Result<(), stonechat_runtime::Error> {
+        ) -> Result<(), Error> {
             out.extend(self.0[tokens.len()..].iter().take(most));
             Ok(())
         }
@@ -312,13 +317,14 @@ fn mistakes_are_named_with_their_place() {
         (Language::JsonSchema, r#"{"type": "integer", "minimum": 5, "maximum": 3}"#, "cannot be used"),
         (Language::JsonSchema, r#"{"type": "nonsense"}"#, "cannot be used"),
         (Language::JsonSchema, r#"{"enum": []}"#, "cannot be used"),
-        (Language::Regex, "a(b", "cannot be used"),
-        (Language::Regex, "[z-a]", "cannot be used"),
-        (Language::Lark, "start: \"a\" b\nb: (\"c\"\n", "line 3, column 1"),
+        (Language::Regex, "a(b", "line 1, column 2: unclosed group"),
+        (Language::Regex, "a\n[z-a]", "line 2, column 2"),
+        (Language::Regex, "(?=a)a", "line 1, column 1"),
+        (Language::Lark, "start: \"a\" b\nb: (\"c\"\n", "line 2, column 8"),
         (Language::Lark, "start: \"a\" nothing\n", "line 1, column"),
         (Language::Gbnf, "root ::= \"a\" b\n", "line 1, column 14: there is no rule 'b'"),
         (Language::Gbnf, "root ::= \"a\"\nb = \"c\"\n", "line 2, column 3: there is '=' in place of '::='"),
-        (Language::Gbnf, "root ::= [a-", "line 1, column 10: this class of characters is never closed"),
+        (Language::Gbnf, "root ::= [a", "line 1, column 10: this class of characters is never closed"),
         (Language::Gbnf, "root ::= (\"a\"\n| \"b\"\n", "line 1, column 10: this parenthesis is never closed"),
         (Language::Gbnf, "yes ::= \"a\"", "there is no rule 'root'"),
         (Language::Gbnf, "root ::= root \"a\"", "no text"),
@@ -328,4 +334,190 @@ fn mistakes_are_named_with_their_place() {
         println!("{said}");
         assert!(said.contains(part) && !said.contains('\n'), "{text:?}: {said}");
     }
+}
+
+/// What the program says with the default model and these arguments: its exit code, stdout, and stderr.
+fn program(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = common::stonechat();
+    command.arg("run").arg("-m").arg(common::smollm2()).args(["-c", "256"]).args(arguments);
+    let output = command.arg("Invent a person.").output().expect("the program starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8").trim_end_matches('\n').to_owned();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_program_answers_as_it_is_told_to_and_stops() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let schema = r#"{"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "maxLength": 9}}}"#;
+    let path = file("person.json", schema);
+    for arguments in [["-j", schema], ["--json-schema", &path], ["--json-schema-file", &path]] {
+        let (code, out, err) = program(&[&arguments[..], &["-n", "12", "--temp", "1", "--json"]].concat());
+        assert_eq!(code, Some(0), "{err}");
+        let report: Value = serde_json::from_str(&out).expect("a report");
+        assert_eq!(report["stop"], "end", "{report}");
+        let answer: Value = serde_json::from_str(report["text"].as_str().expect("text")).expect("JSON");
+        assert!(answer["name"].is_string(), "{answer}");
+    }
+    let gbnf = file("yes.gbnf", "root ::= \"yes\" | \"no\"\n");
+    let lark = file("yes.lark", "start: \"yes\" | \"no\"\n");
+    for arguments in
+        [["--regex", "yes|no"], ["--grammar", &gbnf], ["--grammar-file", &gbnf], ["--lark", &lark]]
+    {
+        let (code, out, err) = program(&arguments);
+        assert_eq!(code, Some(0), "{err}");
+        assert!(["yes", "no"].contains(&&out[..]), "{arguments:?}: {out}");
+    }
+
+    let (code, out, err) = program(&["-j", schema, "-n", "2"]);
+    assert_eq!((code, &out[..]), (Some(1), ""), "{err}");
+    assert!(err.contains("tokens, but there is room for 2; allow "), "{err}");
+    let broken = file("broken.gbnf", "root ::= \"yes\"\n  | oh-no\n");
+    let (code, _, err) = program(&["--grammar", &broken]);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(
+        err.contains(
+            "broken.gbnf: the GBNF grammar has a mistake at line 2, column 5: there is no rule 'oh-no'"
+        ),
+        "{err}"
+    );
+    let (code, _, err) = program(&["--regex", "a", "--lark", &lark]);
+    assert_eq!(code, Some(2), "{err}");
+    let (code, _, err) = program(&["-j", &format!("{path}.gone")]);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("person.json.gone") && err.lines().count() == 1, "{err}");
+}
+
+#[cfg(feature = "chat")]
+#[test]
+fn every_answer_of_a_conversation_is_held_to_the_grammar() {
+    use std::io::Write;
+    use std::process::Stdio;
+
+    let mut command = common::stonechat();
+    command.args([
+        "chat",
+        "-c",
+        "160",
+        "--prompt-cache",
+        "0",
+        "--regex",
+        "[A-Z][a-z]{2,8}, [0-9]{1,3}",
+        "-m",
+    ]);
+    command.arg(common::smollm2()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let lines = b"Who are you, and how old?\nAnd your brother?\nAnd your sister?\n";
+    child.stdin.take().expect("a pipe").write_all(lines).expect("it listens");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let out = String::from_utf8(output.stdout).expect("UTF-8");
+    let answers: Vec<&str> = out.lines().collect();
+    assert_eq!(answers.len(), 3, "{out}");
+    for answer in answers {
+        let (name, age) = answer.split_once(", ").expect("a comma");
+        assert!(
+            (3..=9).contains(&name.len()) && name.starts_with(|c: char| c.is_ascii_uppercase()),
+            "{answer}"
+        );
+        assert!(age.parse::<u32>().is_ok_and(|age| age < 1000), "{answer}");
+    }
+}
+
+/// A grammar, and the nanoseconds that it took.
+#[derive(Debug)]
+struct Timed(Grammar, Arc<AtomicU64>);
+
+impl Timed {
+    fn time<'t, T>(&'t mut self, work: impl FnOnce(&'t mut Grammar) -> T) -> T {
+        let start = Instant::now();
+        let done = work(&mut self.0);
+        self.1.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        done
+    }
+}
+
+impl Constraint for Timed {
+    fn begin(&mut self, most: usize) -> Result<(), Error> {
+        self.time(|grammar| grammar.begin(most))
+    }
+    fn forced(&mut self) -> Result<Option<u32>, Error> {
+        self.time(Constraint::forced)
+    }
+    fn allowed(&mut self) -> Result<Option<&[u32]>, Error> {
+        self.time(Constraint::allowed)
+    }
+    fn choose(&mut self, token: u32) -> Result<bool, Error> {
+        self.time(|grammar| grammar.choose(token))
+    }
+    fn shortest(&mut self) -> Result<u32, Error> {
+        self.time(Constraint::shortest)
+    }
+    fn possible(&mut self, tokens: &[u32]) -> Result<usize, Error> {
+        self.time(|grammar| grammar.possible(tokens))
+    }
+    fn take_back(&mut self, tokens: usize) {
+        self.time(|grammar| grammar.take_back(tokens));
+    }
+    fn is_complete(&mut self) -> bool {
+        self.time(Constraint::is_complete)
+    }
+}
+
+#[test]
+fn a_grammar_takes_little_of_the_time_of_a_token() {
+    let mut model = model();
+    let median = |mut times: Vec<Duration>| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    let schema = json!({
+        "type": "object", "required": ["title", "words", "count"],
+        "properties": {
+            "title": { "type": "string", "minLength": 100 },
+            "words": { "type": "array", "minItems": 8, "items": { "type": "string" } },
+            "count": { "type": "integer" },
+        },
+    });
+    let grammar = model.read(Language::JsonSchema, &schema.to_string());
+    let (mut plain, mut held, mut spent) = (Vec::new(), Vec::new(), Vec::new());
+    let Model { engine, prompt, .. } = &mut *model;
+    for seed in 0..4 {
+        for is_held in [false, true] {
+            let sampler = Sampler::new(wild(seed)).expect("sensible parameters");
+            let mut generator = Generator::new();
+            let nanoseconds = Arc::new(AtomicU64::new(0));
+            if is_held {
+                generator.set_constraint(Some(Box::new(Timed(grammar.clone(), nanoseconds.clone()))));
+                generator.begin_answer(150).expect("room");
+            }
+            let kept = engine.wind_back(prompt.len() - 1);
+            engine.feed(&prompt[kept..]).expect("a prompt");
+            let mut tokens = prompt.clone();
+            for _ in 0..60 {
+                let before = (nanoseconds.load(Ordering::Relaxed), engine.position());
+                let start = Instant::now();
+                let token = generator.next(engine, &sampler, &mut tokens).expect("a token");
+                let took = start.elapsed();
+                if engine.vocabulary().is_end_of_generation(token) {
+                    break;
+                }
+                // What was forced, or comes of the prompt, computed no token, and some are computed with those before.
+                if engine.position() == before.1 + 1 {
+                    if is_held { &mut held } else { &mut plain }.push(took);
+                    spent.extend(
+                        is_held.then(|| Duration::from_nanos(nanoseconds.load(Ordering::Relaxed) - before.0)),
+                    );
+                }
+            }
+        }
+    }
+    assert!(plain.len() > 100 && spent.len() > 60, "{} and {} tokens", plain.len(), spent.len());
+    let (plain, held, spent) = (median(plain), median(held), median(spent));
+    println!("a token takes {plain:?}, under a grammar {held:?}, of which the grammar takes {spent:?}");
+    assert!(spent * 20 <= plain, "{spent:?} of {plain:?} is more than 5 %");
 }

@@ -105,11 +105,9 @@ impl Generator {
         self.constrained
     }
 
-    /// Whether a constraint holds and the answer is what it asks for.
+    /// Whether a constraint holds and the answer, with what was computed ahead, is what it asks for.
     pub fn is_complete(&mut self) -> bool {
-        self.constrained
-            && self.ready.is_empty()
-            && self.constraint.as_mut().is_some_and(|it| it.is_complete())
+        self.constrained && self.constraint.as_mut().is_some_and(|constraint| constraint.is_complete())
     }
 
     /// The token that follows `tokens`, added to them. The engine must have been fed the beginning of `tokens`: all, or all

@@ -71,7 +71,19 @@ impl Language {
                 }
                 Ok(TopLevelGrammar::from_json_schema(schema))
             }
-            Self::Regex => Ok(TopLevelGrammar::from_regex(text)),
+            Self::Regex => match regex_syntax::parse(text) {
+                Ok(_) => Ok(TopLevelGrammar::from_regex(text)),
+                Err(error) => {
+                    let (span, reason) = match &error {
+                        regex_syntax::Error::Parse(error) => (Some(error.span()), error.kind().to_string()),
+                        regex_syntax::Error::Translate(error) => {
+                            (Some(error.span()), error.kind().to_string())
+                        }
+                        _ => (None, error.to_string()),
+                    };
+                    Err(self.mistake(span.map(|span| (span.start.line, span.start.column)), reason))
+                }
+            },
             Self::Lark => Ok(TopLevelGrammar::from_lark(text.to_owned())),
             Self::Gbnf => match gbnf::to_lark(text) {
                 Ok(lark) => Ok(TopLevelGrammar::from_lark(lark)),
@@ -82,34 +94,45 @@ impl Language {
 
     /// llguidance's words as one sentence: it writes where in front, and shows the place in further lines.
     fn complaint(self, text: &str, words: &str) -> Error {
-        let line = words.lines().next().unwrap_or_default();
-        let line = line.strip_suffix("<non-verbose/>").unwrap_or(line).trim();
-        let said = line.strip_prefix("at ").unwrap_or(line);
-        if self == Self::Lark {
-            let parse = || {
-                let (line, rest) = said.split_once('(')?;
-                let (column, rest) = rest.split_once("): ")?;
-                Some(((line.parse().ok()?, column.parse().ok()?), rest))
-            };
-            if let Some((place, reason)) = parse() {
-                return self.mistake(Some(place), reason);
-            }
-            if let Some(reason) = said.strip_prefix("EOF: ") {
-                let last = text.lines().last().unwrap_or_default();
-                let place = (text.lines().count().max(1), last.chars().count() + 1);
-                return self.mistake(Some(place), reason);
-            }
+        let said = first_line(words);
+        let said = said.strip_prefix("at ").unwrap_or(said);
+        if self == Self::Lark
+            && let Some(reason) = said.strip_prefix("EOF: ")
+        {
+            let last = text.lines().last().unwrap_or_default();
+            let place = (text.lines().count().max(1), last.chars().count() + 1);
+            return self.mistake(Some(place), lowercased(reason));
         }
-        // Of an expression that was wrapped into a grammar the place in it means nothing.
-        let said = match (self, said.split_once("): ")) {
-            (Self::Regex | Self::Gbnf, Some((place, rest)))
-                if place.starts_with(|c: char| c.is_ascii_digit()) =>
-            {
-                rest
-            }
-            _ => said,
+        let placed = || {
+            let (line, rest) = said.split_once('(')?;
+            let (column, reason) = rest.split_once("): ")?;
+            let reason = reason.split(" (at ").next().unwrap_or(reason);
+            Some(((line.parse().ok()?, column.parse().ok()?), reason))
         };
-        self.mistake(None, said)
+        match placed() {
+            Some((place, reason)) => {
+                // Of what was brought to Lark first the place there means nothing.
+                self.mistake(Some(place).filter(|_| self == Self::Lark), lowercased(reason))
+            }
+            None => self.mistake(None, lowercased(said)),
+        }
+    }
+}
+
+/// What llguidance says first; further lines are for those who look for mistakes in it.
+fn first_line(words: &str) -> &str {
+    let line = words.lines().next().unwrap_or_default();
+    line.strip_suffix("<non-verbose/>").unwrap_or(line).trim()
+}
+
+/// Words as the part of a sentence.
+fn lowercased(words: &str) -> String {
+    let mut chars = words.chars();
+    match (chars.next(), chars.next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => {
+            first.to_lowercase().collect::<String>() + &words[first.len_utf8()..]
+        }
+        _ => words.to_owned(),
     }
 }
 
@@ -189,8 +212,8 @@ pub struct Grammar {
     shortest: Shortest,
     /// The tokens that may come, if they are known.
     mask: Option<SimpleVob>,
-    /// The tokens that were chosen, and where `shortest` stood before each.
-    chosen: Vec<(u32, Mark)>,
+    /// The tokens that were chosen, and where `shortest` stood and how many were left before each.
+    chosen: Vec<(u32, Mark, usize)>,
     /// Tokens that must come.
     forced: VecDeque<u32>,
     /// How many tokens may still come.
@@ -255,7 +278,7 @@ impl Grammar {
     fn settle(&mut self) -> Result<(), Error> {
         if self.stale {
             self.matcher = self.fresh.clone();
-            for (token, _) in &self.chosen {
+            for (token, ..) in &self.chosen {
                 self.matcher.consume_token(*token).map_err(|error| self.failed(&error.to_string()))?;
             }
             self.stale = false;
@@ -286,7 +309,7 @@ impl Grammar {
 
     /// Ends the answer.
     fn choose_end(&mut self, token: u32) {
-        self.chosen.push((token, self.shortest.mark()));
+        self.chosen.push((token, self.shortest.mark(), self.left));
         self.left = self.left.saturating_sub(1);
         self.ended = true;
         self.mask = None;
@@ -357,7 +380,7 @@ impl Constraint for Grammar {
             return Ok(false);
         }
         self.matcher.consume_token(token).map_err(|error| self.failed(&error.to_string()))?;
-        self.chosen.push((token, mark));
+        self.chosen.push((token, mark, self.left));
         self.left = left;
         self.mask = None;
         Ok(true)
@@ -375,7 +398,7 @@ impl Constraint for Grammar {
         let mark = self.shortest.mark();
         self.shortest.read(self.lexicon.tok_trie().token(token));
         self.matcher.consume_token(token).map_err(|error| self.failed(&error.to_string()))?;
-        self.chosen.push((token, mark));
+        self.chosen.push((token, mark, self.left));
         self.left = self.left.saturating_sub(1);
         self.mask = None;
         Ok(token)
@@ -391,9 +414,9 @@ impl Constraint for Grammar {
 
     fn take_back(&mut self, tokens: usize) {
         for _ in 0..tokens {
-            let Some((_, mark)) = self.chosen.pop() else { break };
+            let Some((_, mark, left)) = self.chosen.pop() else { break };
             self.shortest.back_to(mark);
-            self.left += 1;
+            self.left = left;
             self.ended = false;
             self.stale = true;
             self.mask = None;

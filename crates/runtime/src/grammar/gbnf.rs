@@ -15,8 +15,8 @@ pub(super) struct Mistake {
     pub(super) reason: String,
 }
 
-/// Parentheses within parentheses, at most so many.
-const MOST_DEPTH: usize = 100;
+/// Parentheses within parentheses, at most so many: llguidance takes few more.
+const MOST_DEPTH: usize = 20;
 /// Repetitions that a number asks for, at most so many: llama.cpp has the same limit.
 const MOST_TIMES: u32 = 2000;
 
@@ -192,11 +192,17 @@ impl<'t> Reader<'t> {
     /// Sequences with `|` between them; newlines mean nothing within parentheses.
     fn choice(&mut self, nested: bool) -> Result<Choice, Mistake> {
         let mut choice = vec![self.sequence(nested)?];
-        while self.eat("|") {
+        loop {
+            // The next sequence may stand on the next line.
+            let end = self.at;
+            self.space(true);
+            if !self.eat("|") {
+                self.at = if nested { self.at } else { end };
+                return Ok(choice);
+            }
             self.space(true);
             choice.push(self.sequence(nested)?);
         }
-        Ok(choice)
     }
 
     fn sequence(&mut self, nested: bool) -> Result<Vec<Part>, Mistake> {
@@ -508,5 +514,65 @@ impl Writer<'_> {
             (least, Some(most)) => format!("{{{least},{most}}}"),
         };
         self.out.push_str(&times);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lark(text: &str) -> String {
+        to_lark(text).expect("a grammar")
+    }
+
+    #[test]
+    fn what_does_not_refer_to_itself_becomes_one_lexeme() {
+        assert_eq!(lark("root ::= \"a\" [b-d]+"), "start: R0\nR0: \"a\" /[\\x{62}-\\x{64}]/+\n");
+        assert_eq!(
+            lark("# sums\nroot ::= one (\" + \" root)?\none ::= [0-9]{1,3}\n"),
+            "start: r0\nr0: L0 (L1 r0 )?\nR1: /[\\x{30}-\\x{39}]/{1,3}\nL0: R1\nL1: \" + \"\n"
+        );
+    }
+
+    #[test]
+    fn lines_end_rules_unless_something_is_open() {
+        let same = lark("root ::= \"a\" | \"b\" \"c\"");
+        for text in [
+            "root ::=\n  \"a\" |\n  \"b\" \"c\"\n",
+            "root ::= \"a\"\n  | \"b\" \"c\" # or not\n\n",
+            "\nroot::=\"a\"|\"b\"\t\"c\"\r\n",
+        ] {
+            assert_eq!(lark(text), same, "{text}");
+        }
+        assert!(lark("root ::= (\n\"a\"\n\"b\"\n)*\n").contains("(\"a\" \"b\")*"));
+    }
+
+    #[test]
+    fn characters_are_escaped_as_in_llama_cpp() {
+        assert!(lark(r#"root ::= "\n\"\\\x41\u00e9\U0001F600""#).contains("\"\\n\\\"\\\\Aé😀\""));
+        assert!(lark(r#"root ::= [^"\\\x7F\]-]"#).contains(r"/[^\x{22}\x{5C}\x{7F}\x{5D}\x{2D}]/"));
+        assert!(lark("root ::= .").contains("/(?s:.)/"));
+    }
+
+    #[test]
+    fn mistakes_are_found_where_they_are() {
+        let cases = [
+            ("root ::= \"a", (1, 10)),
+            ("root ::= \"a\\q\"", (1, 12)),
+            ("root ::= *", (1, 10)),
+            ("root ::= \"a\"{3,2}", (1, 13)),
+            ("root ::= \"a\"{9999}", (1, 14)),
+            ("root ::= [z-a]", (1, 12)),
+            ("root ::= []", (1, 10)),
+            ("root ::= \"é\" %", (1, 14)),
+            ("root ::= \"a\"\nroot ::= \"b\"", (2, 1)),
+            ("root ::= <think>", (1, 10)),
+            ("root ::= (\"a\" }", (1, 15)),
+        ];
+        for (text, place) in cases {
+            let mistake = to_lark(text).expect_err(text);
+            assert_eq!(mistake.place, place, "{text}: {}", mistake.reason);
+        }
+        assert!(to_lark(&"root ::= ".chars().chain("(".repeat(5000).chars()).collect::<String>()).is_err());
     }
 }
