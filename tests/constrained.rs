@@ -201,6 +201,43 @@ fn whatever_is_sampled_is_json_that_the_schema_allows() {
 }
 
 #[test]
+fn formats_are_as_strict_as_their_judge() {
+    let judged = |format: &str, text: &str| {
+        let schema = json!({ "type": "string", "format": format });
+        let judge = jsonschema::options().should_validate_formats(true).build(&schema).expect("a schema");
+        judge.is_valid(&json!(text))
+    };
+    let mut model = model();
+    for (format, wrong) in [
+        ("date", "2023-02-29"),
+        ("date-time", "1900-02-29T00:00:00Z"),
+        ("date-time", "2024-02-29T12:00:60Z"),
+        ("time", "12:00:60Z"),
+        ("email", "a-local-part-of-more-than-sixty-four-characters-which-is-not-allowed@b.c"),
+        ("hostname", "a-label-of-more-than-sixty-three-characters-which-is-not-allowed-in-a-host.c"),
+    ] {
+        assert!(!judged(format, wrong), "{wrong} is no {format}");
+        // The whole text as forced guesses: they must not be possible to the end.
+        let schema = json!({ "type": "string", "format": format }).to_string();
+        let mut grammar = model.read(Language::JsonSchema, &schema);
+        grammar.begin(200).expect("room");
+        let text = format!("\"{wrong}\"");
+        let options = stonechat_core::vocabulary::Encode { bos: false, special: false };
+        let ids = model.engine.encode(text.as_bytes(), options).expect("tokens");
+        assert!(grammar.possible(&ids).expect("an answer") < ids.len(), "{text} is allowed");
+    }
+    for format in ["date", "date-time", "time", "email", "hostname", "ipv4", "ipv6", "uuid", "duration"] {
+        let schema = json!({ "type": "string", "format": format }).to_string();
+        let grammar = model.read(Language::JsonSchema, &schema);
+        for seed in 0..3 {
+            let ids = model.answer(&grammar, wild(seed), 60, None);
+            let text: String = serde_json::from_str(&model.text(&ids)).expect("a string");
+            assert!(judged(format, &text), "{text} is no {format}");
+        }
+    }
+}
+
+#[test]
 fn too_few_tokens_are_refused_and_the_fewest_are_enough() {
     let mut model = model();
     for schema in schemas() {

@@ -4,6 +4,7 @@
 //! llguidance says that, and `shortest` how few bytes complete an answer from where it stands: a token is only chosen
 //! if the tokens that are left spell these, so that an answer is complete however many tokens it may have.
 
+mod formats;
 mod gbnf;
 mod lexicon;
 mod shortest;
@@ -64,6 +65,7 @@ impl Language {
                     let reason = reason.split(" at line ").next().unwrap_or_default();
                     self.mistake(Some((error.line(), error.column())), reason)
                 })?;
+                formats::tighten(&mut schema);
                 if let Some(schema) = schema.as_object_mut()
                     && !schema.contains_key("x-guidance")
                 {
