@@ -477,13 +477,15 @@ impl Writer<'_> {
         }
         let mut rest = sequence;
         while !rest.is_empty() {
+            if rest.len() < sequence.len() {
+                self.out.push(' ');
+            }
             let run = rest.iter().take_while(|part| self.is_lexeme(part)).count();
             if run > 0 {
-                let _ = write!(self.out, "L{} ", self.named.len());
+                let _ = write!(self.out, "L{}", self.named.len());
                 self.named.push(rest[..run].to_vec());
             } else {
                 self.part(&rest[0], false);
-                self.out.push(' ');
             }
             rest = &rest[run.max(1)..];
         }
@@ -530,7 +532,7 @@ mod tests {
         assert_eq!(lark("root ::= \"a\" [b-d]+"), "start: R0\nR0: \"a\" /[\\x{62}-\\x{64}]/+\n");
         assert_eq!(
             lark("# sums\nroot ::= one (\" + \" root)?\none ::= [0-9]{1,3}\n"),
-            "start: r0\nr0: L0 (L1 r0 )?\nR1: /[\\x{30}-\\x{39}]/{1,3}\nL0: R1\nL1: \" + \"\n"
+            "start: r0\nr0: L0 (L1 r0)?\nR1: /[\\x{30}-\\x{39}]/{1,3}\nL0: R1\nL1: \" + \"\n"
         );
     }
 
