@@ -16,6 +16,10 @@ run prompt="What is the capital of France?":
 test *arguments:
     cargo test --workspace {{arguments}}
 
+# Answers under ten JSON schemas, judged: many more than ./test takes.
+schemas generations="1000":
+    STONECHAT_GENERATIONS={{generations}} cargo test --release --test constrained whatever_is_sampled -- --nocapture
+
 # Formats the code.
 fmt:
     cargo fmt --all

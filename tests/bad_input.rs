@@ -840,6 +840,29 @@ fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     bytes
 }
 
+#[cfg(feature = "grammar")]
+#[test]
+fn grammars_with_mistakes_and_schemas_that_nothing_fits() {
+    let model = golden(MODEL);
+    let model = model.to_str().expect("UTF-8");
+    let run = |flags: &[&str], code, words: &[&str]| {
+        refused(&[&["run", "-m", model], flags, &["hi"]].concat(), code, words);
+    };
+    run(&["-j", "{\"type\": "], 1, &["the JSON schema has a mistake at line 1, column 9"]);
+    run(&["-j", "{\"enum\": []}"], 1, &["the JSON schema cannot be used: unsatisfiable"]);
+    run(&["-j", "no-such.json"], 1, &["no-such.json: No such file"]);
+    run(&["-j", "no-such.json", "--regex", "a"], 2, &["cannot be used with"]);
+    run(&["--regex", "a("], 1, &["the regular expression has a mistake at line 1, column 2"]);
+    run(&["--regex", "a{300}", "-n", "3"], 1, &["the shortest answer", "has 300 tokens", "room for 3", "-n"]);
+    run(
+        &["--grammar", "root ::= \"a\" b"],
+        1,
+        &["the GBNF grammar has a mistake at line 1, column 14", "'b'"],
+    );
+    run(&["--grammar", "root ::= \"a\" root"], 1, &["the GBNF grammar cannot be used: no text"]);
+    run(&["--regex", "a", "--json", "--logprobs", "1"], 2, &["cannot be used with"]);
+}
+
 #[test]
 fn names_that_no_model_has() {
     refused(&["run", "-m", "smolm2-135m", "hi"], 1, &["'smolm2-135m'; did you mean smollm2-135m?"]);

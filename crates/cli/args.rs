@@ -200,6 +200,32 @@ pub struct DraftArgs {
     pub draft_max: usize,
 }
 
+/// What an answer must match. It is always complete, however few tokens -n allows.
+#[cfg(feature = "grammar")]
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+#[command(next_help_heading = "Form of the answer (one of these)")]
+pub struct GrammarArgs {
+    /// A JSON schema that the answer matches: a file, or the schema itself, which begins with {
+    #[arg(short = 'j', long, value_name = "FILE|SCHEMA")]
+    pub json_schema: Option<String>,
+    /// The file of a JSON schema
+    #[arg(long, visible_alias = "jf", value_name = "FILE")]
+    pub json_schema_file: Option<PathBuf>,
+    /// A grammar in llama.cpp's language (GBNF): a file, or the grammar itself, which has ::= in it
+    #[arg(long, value_name = "FILE|GRAMMAR")]
+    pub grammar: Option<String>,
+    /// The file of a grammar in llama.cpp's language
+    #[arg(long, value_name = "FILE")]
+    pub grammar_file: Option<PathBuf>,
+    /// The file of a grammar in Lark's language, as llguidance knows it
+    #[arg(long, value_name = "FILE")]
+    pub lark: Option<PathBuf>,
+    /// A regular expression that the whole answer matches
+    #[arg(long, value_name = "EXPRESSION")]
+    pub regex: Option<String>,
+}
+
 /// How the next token is chosen.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Sampling")]
@@ -324,9 +350,11 @@ pub struct RunArgs {
     pub json: bool,
     /// With --json, say how likely the model held each token, and the N most likely ones in its place
     #[arg(long, value_name = "N", requires = "json", conflicts_with_all = ["lookup", "model_draft"])]
+    #[cfg_attr(feature = "grammar", arg(conflicts_with = "GrammarArgs"))]
     pub logprobs: Option<usize>,
     /// Answers to write, with seeds that follow each other; one of them is chosen, and with --json all are told
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with_all = ["lookup", "model_draft", "logprobs"])]
+    #[cfg_attr(feature = "grammar", arg(conflicts_with = "GrammarArgs"))]
     pub samples: usize,
     /// Which of several answers is chosen
     #[arg(long, value_name = "HOW", default_value = "majority")]
@@ -337,6 +365,9 @@ pub struct RunArgs {
     pub engine: EngineArgs,
     #[command(flatten)]
     pub draft: DraftArgs,
+    #[cfg(feature = "grammar")]
+    #[command(flatten)]
+    pub grammar: GrammarArgs,
     #[command(flatten)]
     pub sampling: SamplingArgs,
 }
@@ -389,6 +420,9 @@ pub struct ChatArgs {
     pub engine: EngineArgs,
     #[command(flatten)]
     pub draft: DraftArgs,
+    #[cfg(feature = "grammar")]
+    #[command(flatten)]
+    pub grammar: GrammarArgs,
     #[command(flatten)]
     pub sampling: SamplingArgs,
 }

@@ -30,8 +30,13 @@ pub fn run(args: &ChatArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
     let sampling = args.sampling.settings()?;
     let predict = args.predict()?;
     let list = args.tools.as_deref().map(stonechat_runtime::tools::read).transpose()?.unwrap_or_default();
-    let (engine, generator) =
+    #[cfg(feature = "grammar")]
+    let grammar = args.grammar.read()?;
+    #[allow(unused_mut, reason = "nothing changes it where there are no grammars")]
+    let (engine, mut generator) =
         engine::load_with_draft(args.model.model.as_deref(), &args.engine, &args.draft, cpu)?;
+    #[cfg(feature = "grammar")]
+    generator.set_constraint(grammar.map(|grammar| grammar.of(&engine)).transpose()?);
     let interrupt = Interrupt::catch()?;
     let mut prepared = Prepared::new(&args.sampling, sampling, engine.vocabulary())?;
     let sampler = prepared.sampler(engine.vocabulary())?;

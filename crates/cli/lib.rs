@@ -11,6 +11,8 @@ mod chat;
 mod embed;
 mod engine;
 mod failure;
+#[cfg(feature = "grammar")]
+mod grammar;
 mod inspect;
 mod logits;
 #[cfg(feature = "manual")]

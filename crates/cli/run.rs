@@ -30,6 +30,8 @@ use samples::Sample;
 pub fn run(args: &RunArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
     let sampling = args.sampling.settings()?;
     predict(args.predict)?;
+    #[cfg(feature = "grammar")]
+    let grammar = args.grammar.read()?;
     if args.text.is_none() && args.prompt.prompt.is_none() && args.prompt.ids.is_empty() {
         return Err(Failure::Usage("there is no prompt; write one after 'run', or with -p or --ids".into()));
     }
@@ -40,8 +42,11 @@ pub fn run(args: &RunArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
         let error = "--samples gives the same answer each time at temperature 0; add for instance --temp 0.8";
         return Err(Failure::Usage(error.into()));
     }
-    let (engine, generator) =
+    #[allow(unused_mut, reason = "nothing changes it where there are no grammars")]
+    let (engine, mut generator) =
         engine::load_with_draft(args.model.model.as_deref(), &args.engine, &args.draft, cpu)?;
+    #[cfg(feature = "grammar")]
+    generator.set_constraint(grammar.map(|grammar| grammar.of(&engine)).transpose()?);
     answer(args, sampling, engine, generator)
 }
 
@@ -63,6 +68,10 @@ fn answer(
     let prompt_tokens = question.tokens.len();
     let room = engine.session().context().saturating_sub(prompt_tokens);
     let most = predict(args.predict)?.unwrap_or(usize::MAX).min(room);
+    // What is too short for a grammar is said before anything is computed.
+    if !question.thinking {
+        generator.begin_answer(most)?;
+    }
     let mut prepared = Prepared::new(&args.sampling, sampling, engine.vocabulary())?;
     let sampler = prepared.sampler(engine.vocabulary())?;
 

@@ -74,6 +74,9 @@ impl Writer<'_> {
                 closing.into_iter().try_for_each(|token| output.token(self.engine, token))?;
                 continue;
             }
+            if self.generator.awaits_answer() && !output.speech.is_thinking() {
+                self.generator.begin_answer(prompt.len() + self.most - tokens.len())?;
+            }
             let token = self.generator.next(self.engine, sampler, &mut tokens)?;
             first.get_or_insert_with(Instant::now);
             let ends = self.engine.vocabulary().is_end_of_generation(token);
@@ -88,6 +91,10 @@ impl Writer<'_> {
             }
             output.token(self.engine, token)?;
         }
+        if stop == "length" && self.generator.is_complete() {
+            stop = "end";
+        }
+        self.generator.end_answer();
         let seconds = begun.elapsed().as_secs_f64();
         output.end()?;
         Ok(Answer { ids: tokens.split_off(prompt.len()), stop, first, seconds })

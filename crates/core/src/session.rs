@@ -324,10 +324,25 @@ impl<'a> Session<'a> {
     /// # Panics
     /// If those logits were not computed, or not together with the last ones.
     pub fn pick_back(&mut self, back: usize, sampler: &Sampler, history: &[u32]) -> u32 {
+        self.pick_back_among(back, None, sampler, history)
+    }
+
+    /// Picks like [`pick_back`](Self::pick_back), but only tokens that a bit of `allowed` permits: see
+    /// [`Sampler::pick_among`].
+    ///
+    /// # Panics
+    /// If those logits were not computed, or not together with the last ones.
+    pub fn pick_back_among(
+        &mut self,
+        back: usize,
+        allowed: Option<&[u32]>,
+        sampler: &Sampler,
+        history: &[u32],
+    ) -> u32 {
         assert!(back <= self.last, "logits that are there");
         let len = self.model.hyperparameters().vocabulary;
-        let logits = &mut self.logits[(self.last - back) * len..][..len];
-        sampler.pick(logits, history, self.position - back, self.candidates)
+        let logits = &self.logits[(self.last - back) * len..][..len];
+        sampler.pick_among(logits, allowed, history, self.position - back, self.candidates)
     }
 }
 

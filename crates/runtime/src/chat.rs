@@ -24,7 +24,7 @@ use crate::pace::Pace;
 use crate::prompt::Prompt;
 use crate::speech::{Manner, Speech};
 use crate::template::{ChatTemplate, ENABLE_THINKING, Options};
-use crate::{Engine, Error, Generator, PromptCache};
+use crate::{Constraint, Engine, Error, Generator, PromptCache};
 
 use talk::Talk;
 
@@ -207,6 +207,11 @@ impl<'s> Chat<'s> {
     /// Picks tokens by another sampler from now on.
     pub fn set_sampler(&mut self, sampler: Sampler<'s>) {
         self.sampler = sampler;
+    }
+
+    /// Lets answers be as `constraint` says, from the next one on, or as they come.
+    pub fn set_constraint(&mut self, constraint: Option<Box<dyn Constraint>>) {
+        self.generator.set_constraint(constraint);
     }
 
     /// The sampler.

@@ -140,6 +140,30 @@ pub enum Error {
         /// The context.
         context: usize,
     },
+    /// A grammar, schema or expression that answers should match has a mistake, or no text matches it.
+    #[cfg(feature = "grammar")]
+    Grammar {
+        /// What it is: "JSON schema".
+        kind: &'static str,
+        /// The line and column of the mistake, from 1.
+        place: Option<(usize, usize)>,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// No answer that a grammar allows is as short as it has to be.
+    #[cfg(feature = "grammar")]
+    NoAnswerSoShort {
+        /// The tokens of the shortest.
+        fewest: usize,
+        /// The tokens that there may be.
+        most: usize,
+    },
+    /// A model whose answers never end cannot be held to a grammar.
+    #[cfg(feature = "grammar")]
+    NoEnd {
+        /// Its file.
+        path: PathBuf,
+    },
     /// A model cannot guess for another.
     DraftVocabulary {
         /// The file of the model that should guess.
@@ -356,6 +380,24 @@ impl fmt::Display for Error {
                 f,
                 "the {template} tells a model of no tools; give a model that was trained to call them, or a template that \
                  does (--chat-template FILE)"
+            ),
+            #[cfg(feature = "grammar")]
+            Self::Grammar { kind, place: Some((line, column)), reason } => {
+                write!(f, "the {kind} has a mistake at line {line}, column {column}: {reason}")
+            }
+            #[cfg(feature = "grammar")]
+            Self::Grammar { kind, place: None, reason } => write!(f, "the {kind} cannot be used: {reason}"),
+            #[cfg(feature = "grammar")]
+            Self::NoAnswerSoShort { fewest, most } => write!(
+                f,
+                "the shortest answer that the grammar allows has {fewest} tokens, but there is room for {most}; allow \
+                  {fewest} (-n), in a context that holds them (-c)"
+            ),
+            #[cfg(feature = "grammar")]
+            Self::NoEnd { path } => write!(
+                f,
+                "{} has no token that ends an answer, so that a grammar cannot end one; use another model",
+                path.display()
             ),
             Self::DraftVocabulary { draft, model } => write!(
                 f,

@@ -4,11 +4,15 @@
 //! are computed in one batch, and the guesses stand as far as plain decoding would have picked them: since bits do
 //! not depend on the batch, the text is exactly that of plain decoding, greedy or sampled. How many are guessed follows
 //! from how many stood.
+//!
+//! A [`Constraint`] says which tokens may be picked. Where it leaves no choice nothing is computed: tokens that had to come
+//! are fed together with the next one that has to be picked.
 
 use std::collections::VecDeque;
 
 use stonechat_core::Sampler;
 
+use crate::constraint::Constraint;
 use crate::draft::Draft;
 use crate::{Engine, Error};
 
@@ -27,6 +31,9 @@ pub struct Generator {
     /// Tokens that have been picked and not asked for yet.
     ready: VecDeque<u32>,
     counts: Counts,
+    constraint: Option<Box<dyn Constraint>>,
+    /// Whether the constraint holds now.
+    constrained: bool,
 }
 
 /// What guessing brought.
@@ -40,6 +47,8 @@ pub struct Counts {
 
 /// Guesses that were all wrong are followed by so many tokens without one.
 const PAUSE: usize = 4;
+/// After so many tokens that would leave no room to complete an answer, the completion begins.
+const TRIES: usize = 8;
 
 impl Generator {
     /// Plain decoding.
@@ -52,6 +61,8 @@ impl Generator {
             guesses: Vec::new(),
             ready: VecDeque::new(),
             counts: Counts::default(),
+            constraint: None,
+            constrained: false,
         }
     }
 
@@ -68,10 +79,47 @@ impl Generator {
         self.counts
     }
 
-    /// The token that follows `tokens`, added to them. All but the last of `tokens` must have been fed to the engine, or all.
+    /// Lets answers be as `constraint` says, or as they come. It holds from [`begin_answer`](Self::begin_answer) on.
+    pub fn set_constraint(&mut self, constraint: Option<Box<dyn Constraint>>) {
+        self.constraint = constraint;
+        self.constrained = false;
+    }
+
+    /// Lets the constraint hold from the next token on, for an answer of at most `most` tokens. An error where no answer that
+    /// it allows is so short. Nothing happens where there is no constraint.
+    pub fn begin_answer(&mut self, most: usize) -> Result<(), Error> {
+        if let Some(constraint) = &mut self.constraint {
+            constraint.begin(most)?;
+            self.constrained = true;
+        }
+        Ok(())
+    }
+
+    /// Lets the constraint hold no longer.
+    pub fn end_answer(&mut self) {
+        self.constrained = false;
+    }
+
+    /// Whether there is a constraint that does not hold yet.
+    pub const fn awaits_answer(&self) -> bool {
+        self.constraint.is_some() && !self.constrained
+    }
+
+    /// Whether a constraint holds.
+    pub const fn is_constrained(&self) -> bool {
+        self.constrained
+    }
+
+    /// Whether a constraint holds and the answer, with what was computed ahead, is what it asks for.
+    pub fn is_complete(&mut self) -> bool {
+        self.constrained && self.constraint.as_mut().is_some_and(|constraint| constraint.is_complete())
+    }
+
+    /// The token that follows `tokens`, added to them. The engine must have been fed the beginning of `tokens`: all, or all
+    /// but the last, or all but those that a constraint forced since.
     ///
     /// # Panics
-    /// If others have been fed.
+    /// If it has been fed more than `tokens`.
     pub fn next(
         &mut self,
         engine: &mut Engine,
@@ -86,8 +134,12 @@ impl Generator {
         Ok(token)
     }
 
-    /// Forgets what was computed ahead: afterwards the engine has been fed `tokens`, or all but the last of them.
+    /// Forgets what was computed ahead: afterwards the engine has been fed `tokens`, or all but the last of them, or less where
+    /// a constraint forced them.
     pub fn take_back(&mut self, engine: &mut Engine, tokens: &[u32]) {
+        if let Some(constraint) = self.constraint.as_mut().filter(|_| self.constrained) {
+            constraint.take_back(self.ready.len());
+        }
         self.ready.clear();
         engine.wind_back(tokens.len());
     }
@@ -107,33 +159,70 @@ impl Generator {
         sampler: &Sampler<'_>,
         tokens: &mut Vec<u32>,
     ) -> Result<(), Error> {
-        let fed = engine.position();
-        assert!(tokens.len() <= fed + 1 && fed <= tokens.len(), "all tokens but the last have been fed");
-        if fed == tokens.len() {
-            self.ready.push_back(engine.pick(sampler, tokens));
+        let (fed, written) = (engine.position(), tokens.len());
+        assert!(fed <= written, "a beginning of the tokens has been fed");
+        if let Some(constraint) = self.constraint.as_mut().filter(|_| self.constrained)
+            && let Some(token) = constraint.forced()?
+        {
+            self.ready.push_back(token);
+            return Ok(());
+        }
+        if fed == written {
+            let token = self.choose(engine, 0, sampler, tokens)?;
+            self.ready.push_back(token);
             return Ok(());
         }
         self.guess(engine, sampler, tokens)?;
-        let (written, drafted) = (tokens.len(), self.guesses.len());
+        let drafted = self.guesses.len();
         tokens.extend(&self.guesses);
         // The logits after each guess are wanted, too.
-        let fed = engine.feed_each(&tokens[written - 1..], 0, &mut |_, _| ());
+        let computed = engine.feed_each(&tokens[fed..], written - fed - 1, &mut |_, _| ());
         tokens.truncate(written);
-        fed?;
+        computed?;
         let mut accepted = 0;
-        loop {
-            let token = engine.with_session(|session| session.pick_back(drafted - accepted, sampler, tokens));
+        let chosen = loop {
+            let token = match self.choose(engine, drafted - accepted, sampler, tokens) {
+                Ok(token) => token,
+                Err(error) => break Err(error),
+            };
             self.ready.push_back(token);
             if self.guesses.get(accepted) != Some(&token) {
-                break;
+                break Ok(());
             }
             tokens.push(token);
             accepted += 1;
-        }
+        };
         tokens.truncate(written);
         engine.wind_back(written + accepted);
         self.learn(drafted, accepted);
-        Ok(())
+        chosen
+    }
+
+    /// Chooses the token that follows the one `back` places before the last that was fed, `tokens` being those up to it.
+    fn choose(
+        &mut self,
+        engine: &mut Engine,
+        back: usize,
+        sampler: &Sampler<'_>,
+        tokens: &[u32],
+    ) -> Result<u32, Error> {
+        let Some(constraint) = self.constraint.as_mut().filter(|_| self.constrained) else {
+            return Ok(engine.with_session(|session| session.pick_back(back, sampler, tokens)));
+        };
+        if let Some(token) = constraint.forced()? {
+            return Ok(token);
+        }
+        let limit = sampler.mirostat_limit();
+        for _ in 0..TRIES {
+            let Some(allowed) = constraint.allowed()? else { break };
+            let token =
+                engine.with_session(|session| session.pick_back_among(back, Some(allowed), sampler, tokens));
+            if constraint.choose(token)? {
+                return Ok(token);
+            }
+            sampler.set_mirostat_limit(limit);
+        }
+        constraint.shortest()
     }
 
     /// Fills `guesses`, with as many as seem worth it.
@@ -147,12 +236,18 @@ impl Generator {
         }
         let limits = engine.plan().limits();
         let room = engine.session().context().saturating_sub(tokens.len());
-        let most = self.now.min(limits.outputs.min(limits.batch) - 1).min(room);
+        // All logits that are wanted are computed together, with the last of the tokens that were not fed yet.
+        let waiting = tokens.len() - engine.position();
+        let most = self.now.min(limits.outputs - 1).min(limits.batch.saturating_sub(waiting)).min(room);
         if most == 0 {
             return Ok(());
         }
         draft.draft(tokens, most, sampler, &mut self.guesses)?;
         self.guesses.truncate(most);
+        if let Some(constraint) = self.constraint.as_mut().filter(|_| self.constrained) {
+            let possible = constraint.possible(&self.guesses)?;
+            self.guesses.truncate(possible);
+        }
         Ok(())
     }
 

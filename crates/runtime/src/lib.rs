@@ -7,6 +7,8 @@
 //! - [`MappedFile`]: a model file as `&[u8]`, never copied, that survives being cut short;
 //! - [`Engine`]: a model that is ready to compute, with all that it stands on;
 //! - [`Generator`]: token after token, several at once where a [`draft`] guesses them;
+//! - [`Constraint`]: what answers must be like; with the feature `grammar`, `Grammar`: a JSON schema, a regular expression
+//!   or a grammar that they must match;
 //! - [`Chat`]: a conversation;
 //! - [`Arena`]: the one block of memory in which a session lives;
 //! - [`Pool`]: the threads;
@@ -26,12 +28,15 @@
 
 pub mod arena;
 pub mod chat;
+pub mod constraint;
 #[cfg(feature = "quantize")]
 pub mod convert;
 pub mod draft;
 pub mod engine;
 pub mod error;
 pub mod generate;
+#[cfg(feature = "grammar")]
+pub mod grammar;
 pub mod home;
 pub mod interrupt;
 pub mod manifest;
@@ -59,9 +64,12 @@ pub mod tools;
 
 pub use arena::Arena;
 pub use chat::Chat;
+pub use constraint::Constraint;
 pub use engine::Engine;
 pub use error::Error;
 pub use generate::Generator;
+#[cfg(feature = "grammar")]
+pub use grammar::Grammar;
 pub use home::Home;
 pub use interrupt::Interrupt;
 pub use map::MappedFile;

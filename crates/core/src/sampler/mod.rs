@@ -132,8 +132,10 @@ impl<'a> Sampler<'a> {
         position: usize,
         memory: &mut [Candidate],
     ) -> u32 {
-        if allowed.is_none() && self.is_plainly_greedy() {
-            return most_likely(logits);
+        if self.is_plainly_greedy() {
+            return allowed
+                .and_then(|allowed| most_likely_among(logits, allowed))
+                .unwrap_or_else(|| most_likely(logits));
         }
         let candidates = self.candidates(logits, allowed, history, position, memory);
         let stream = if self.sampling.mirostat.is_some() { Stream::Mirostat } else { Stream::Token };
@@ -239,6 +241,23 @@ pub fn most_likely(logits: &[f32]) -> u32 {
         }
     }
     best as u32
+}
+
+/// The token with the highest logit of those that a bit permits, the lowest of several; none where no bit does.
+fn most_likely_among(logits: &[f32], allowed: &[u32]) -> Option<u32> {
+    let mut best: Option<usize> = None;
+    for (word, (bits, logits_of_word)) in allowed.iter().zip(logits.chunks(32)).enumerate() {
+        let mut bits = *bits;
+        while bits != 0 {
+            let bit = bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            let Some(logit) = logits_of_word.get(bit) else { break };
+            if best.is_none_or(|best| *logit > logits[best]) {
+                best = Some(word * 32 + bit);
+            }
+        }
+    }
+    best.map(|token| token as u32)
 }
 
 #[cfg(test)]

@@ -199,6 +199,8 @@ impl<'c, 's> Answer<'c, 's> {
             let manner = if self.chat.tools().is_some() { manner } else { manner.without_tools() };
             self.speech = self.chat.speech(&prompt, manner);
             self.prompt.0 = prompt.tokens.len();
+            // What is too short for a grammar is said before anything is computed.
+            self.constrain(prompt.tokens.len())?;
         }
         self.target = prompt.tokens;
         self.target.extend(&self.answered[self.kept..]);
@@ -231,14 +233,16 @@ impl<'c, 's> Answer<'c, 's> {
     /// The next token, or those that end a thought.
     fn write(&mut self) -> Result<(), Error> {
         if self.chat.options.predict.is_some_and(|most| self.answered.len() >= most) {
-            self.end(Ending::Length);
+            self.full(Ending::Length);
             return Ok(());
         }
+        self.constrain(self.chat.tokens.len())?;
         let closing = self.chat.closing(&self.speech, self.chat.options.think)?;
         // A token must be fed before the one after it can be picked.
         if self.chat.tokens.len() + closing.len().max(1) > self.chat.engine.session().context() {
-            if self.chat.options.overflow == Overflow::Stop {
-                self.end(Ending::Context);
+            // What a constraint has seen of the answer cannot give way.
+            if self.chat.options.overflow == Overflow::Stop || self.chat.generator.is_constrained() {
+                self.full(Ending::Context);
             } else {
                 self.phase = Phase::Fitting;
             }
@@ -305,6 +309,22 @@ impl<'c, 's> Answer<'c, 's> {
         }
     }
 
+    /// Ends the answer where there is no room for more of it: under a constraint it is complete.
+    fn full(&mut self, ending: Ending) {
+        let ending = if self.chat.generator.is_complete() { Ending::End } else { ending };
+        self.end(ending);
+    }
+
+    /// Lets a constraint hold where thoughts end, with `fed` tokens in the context by then.
+    fn constrain(&mut self, fed: usize) -> Result<(), Error> {
+        let Chat { generator, options, engine, .. } = &mut *self.chat;
+        if !generator.awaits_answer() || self.speech.is_thinking() {
+            return Ok(());
+        }
+        let left = options.predict.map_or(usize::MAX, |most| most.saturating_sub(self.answered.len()));
+        generator.begin_answer(left.min(engine.session().context().saturating_sub(fed)))
+    }
+
     /// Ends the answer, with what is left to say.
     fn end(&mut self, ending: Ending) {
         let mut parts = Vec::new();
@@ -323,6 +343,7 @@ impl<'c, 's> Answer<'c, 's> {
     fn settle(&mut self) {
         let chat = &mut *self.chat;
         chat.generator.take_back(&mut chat.engine, &chat.tokens);
+        chat.generator.end_answer();
         let (content, reasoning) = (self.text.clone(), std::mem::take(&mut self.thought));
         // Nobody will answer the calls of an answer that did not end.
         let calls = if self.ending == Some(Ending::Calls) { self.calls.clone() } else { Vec::new() };
@@ -341,6 +362,7 @@ impl<'c, 's> Answer<'c, 's> {
             self.ending = Some(Ending::Abandoned);
             let chat = &mut *self.chat;
             chat.drop_ahead();
+            chat.generator.end_answer();
             // Turns that gave way come back.
             if chat.talk.first != self.before.first {
                 chat.part_ways();
