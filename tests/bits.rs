@@ -5,8 +5,16 @@
 
 mod common;
 
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io::Write;
+use std::sync::Mutex;
+
 use common::ARCHITECTURE_IDS;
-use stonechat_kernels::Level;
+use stonechat_gguf::writer::Writer;
+use stonechat_gguf::{Gguf, TensorType};
+use stonechat_kernels::{Format, Level};
+use tempfile::NamedTempFile;
 
 /// A golden model, the ids of a prompt, and the hash of the logits that follow it, for int8 activations.
 const RECORD: [(&str, &str, &str); 9] = [
@@ -125,16 +133,47 @@ fn a_real_model_gives_the_recorded_bits_at_every_level_with_any_threads_and_batc
     assert_eq!(hash_of_smollm2(&["-t", "3", "-b", "3"]), SMOLLM2, "the level that is detected");
 }
 
-/// Every architecture, with its windows, experts, norms and activations, and those of the folder of further goldens.
+/// Of every architecture, with its windows, experts, norms and activations, the hash of the logits of [`ARCHITECTURE_IDS`]:
+/// a line for each model of that folder.
+const ARCHITECTURES: &str = include_str!("golden/architectures/bits.txt");
+
+/// Natively at every level and emulated, in whatever way the work is shared out.
+#[test]
+fn every_architecture_gives_the_recorded_bits() {
+    let recorded: HashMap<&str, &str> =
+        ARCHITECTURES.lines().filter_map(|line| line.split_once(' ')).collect();
+    let ways: &[_] = if common::is_emulated() { &SHARED[1..2] } else { &SHARED };
+    let models = common::architectures();
+    let wrong = Mutex::new(Vec::new());
+    common::for_each(&models, |model| {
+        let name = model.file_stem().and_then(OsStr::to_str).expect("a name in UTF-8");
+        for level in common::levels() {
+            for (threads, batch) in ways {
+                let arguments = ["--cpu", level.name().as_str(), "-t", threads, "-b", batch];
+                let found = hash(&format!("architectures/{name}.gguf"), ARCHITECTURE_IDS, &arguments);
+                if recorded.get(name) != Some(&found.as_str()) {
+                    wrong.lock().expect("no panic").push(format!("{name} {found} with {arguments:?}"));
+                }
+            }
+        }
+    });
+    let wrong = wrong.into_inner().expect("no panic");
+    assert!(
+        wrong.is_empty(),
+        "other bits than tests/golden/architectures/bits.txt says:\n{}",
+        wrong.join("\n")
+    );
+    assert_eq!(recorded.len(), models.len(), "a line for each model");
+}
+
+/// Those of the folder of further goldens, held to the reference.
 #[test]
 fn no_architecture_makes_bits_depend_on_level_threads_or_batch() {
     let ways: &[_] = if common::is_emulated() { &SHARED[1..2] } else { &SHARED };
-    let own = common::architectures().into_iter().map(|model| (model, ARCHITECTURE_IDS));
-    let models: Vec<_> = own.chain(common::further_models().into_iter().map(|model| (model, IDS))).collect();
-    common::for_each(&models, |(model, ids)| {
+    common::for_each(&common::further_models(), |model| {
         let hash = |arguments: &[&str]| {
             let model = model.to_str().expect("a path in UTF-8");
-            common::stdout([&["logits", "--hash", "--all", "--ids", ids, "-m", model], arguments].concat())
+            common::stdout([&["logits", "--hash", "--all", "--ids", IDS, "-m", model], arguments].concat())
         };
         let expected = hash(&["--cpu", "reference", "-t", "1", "-b", "1"]);
         for level in common::levels() {
@@ -146,9 +185,93 @@ fn no_architecture_makes_bits_depend_on_level_threads_or_batch() {
     });
 }
 
+/// A llama whose nine matrices have nine formats, until each format was there: the hashes of the logits of [`IDS`].
+const FORMATS: [&str; 3] = [
+    "958c728e3fa1b22b2183b27def77d7dd73739a64087fa62df72c1ae87e30a201",
+    "da12ca8e6d9978bd799743bc3d0bec57aabf029ce866fa13e593b7a046a84be8",
+    "6a12cbdcaa12046a1c069713ecf711f73d0681379cbfda37df9aa6b11d54d18d",
+];
+
+/// A copy of a golden with other matrices: random weights, each in the next of some formats.
+fn with_formats(golden: &str, formats: &[Format], seed: u64) -> NamedTempFile {
+    let bytes = std::fs::read(common::golden(golden)).expect("a model");
+    let gguf = Gguf::parse(&bytes).expect("a GGUF file");
+    let mut writer = Writer::new();
+    for (key, value) in gguf.metadata() {
+        writer.metadata(key, value).expect("what the file had");
+    }
+    let mut formats = formats.iter().cycle();
+    let mut state = seed;
+    let tensors: Vec<_> = gguf
+        .tensors()
+        .map(|tensor| {
+            if tensor.dims.as_slice().len() < 2 {
+                return (tensor, tensor.ty, tensor.data.to_vec());
+            }
+            let format = *formats.next().expect("one of them");
+            let weights = random_weights(format, tensor.dims.elements().expect("few") as usize, &mut state);
+            (tensor, TensorType::from_id(format.ggml_id()).expect("a type"), weights)
+        })
+        .collect();
+    for (tensor, ty, data) in &tensors {
+        writer.tensor(tensor.name, &tensor.dims, *ty, data).expect("what the file had");
+    }
+    let mut file = NamedTempFile::with_suffix(".gguf").expect("a file");
+    file.write_all(&writer.finish().expect("a GGUF file")).expect("room");
+    file
+}
+
+/// Random integers, and scales that are neither large nor infinite.
+fn random_weights(format: Format, count: usize, state: &mut u64) -> Vec<u8> {
+    let mut next = || {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*state >> 33) as u32
+    };
+    let mut bytes = vec![0; count / format.block_len() * format.block_bytes()];
+    bytes.iter_mut().for_each(|byte| *byte = next() as u8);
+    for block in bytes.chunks_exact_mut(format.block_bytes()) {
+        match format {
+            // A number between 2^-7 and 2^-6, of either sign.
+            Format::F16 => block[1] = block[1] & 0x83 | 0x20,
+            Format::BF16 => {
+                block[0] &= 0x7f;
+                block[1] = block[1] & 0x80 | 0x3c;
+            }
+            // Powers of two and E4M3 about there; of IQ1_M, four of the bits of a half.
+            Format::MXFP4 => block[0] = 118 + block[0] % 4,
+            Format::NVFP4 => block[..4].iter_mut().for_each(|scale| *scale = 8 + *scale % 16),
+            Format::IQ1_M => block[55] = block[55] & 0x8f | 0x10,
+            _ => {}
+        }
+        for at in format.halves() {
+            block[*at..at + 2].copy_from_slice(&(0x1400 + (next() as u16 & 0x87ff)).to_le_bytes());
+        }
+    }
+    bytes
+}
+
+#[test]
+fn every_format_gives_the_recorded_bits() {
+    let formats: Vec<Format> = Format::ALL.into_iter().filter(|format| *format != Format::F32).collect();
+    let groups: Vec<_> = formats.chunks(9).zip(FORMATS).zip(1..).collect();
+    assert_eq!(formats.len().div_ceil(9), groups.len(), "a hash for every nine formats");
+    common::for_each(&groups, |((formats, recorded), seed)| {
+        let file = with_formats("models/llama_k/llama_k-Q8_0.gguf", formats, *seed);
+        let model = file.path().to_str().expect("a path in UTF-8");
+        for level in common::levels() {
+            for (threads, batch) in [("1", "1"), ("2", "7")] {
+                let arguments = ["--cpu", level.name().as_str(), "-t", threads, "-b", batch];
+                let basic = ["logits", "--hash", "--all", "--ids", IDS, "-m", model];
+                let found = common::stdout([&basic[..], &arguments].concat());
+                assert_eq!(found, *recorded, "{formats:?} with {arguments:?}");
+            }
+        }
+    });
+}
+
 /// Models that embed, and the hash of the vectors of [`IDS`] and of [`LONG`] tokens.
 #[cfg(feature = "embed")]
-const EMBEDDINGS: [(&str, &str, &str); 8] = [
+const EMBEDDINGS: [(&str, &str, &str); 9] = [
     (
         "bert",
         "49f06354a23b97228d68551566ce7bb724cb4b98fe4704e1189f9d8e6f499c83",
@@ -188,6 +311,11 @@ const EMBEDDINGS: [(&str, &str, &str); 8] = [
         "embedding_gemma",
         "ea08c5c1bb06f6341a982ebfe41da2e6c2eabdf9bb4e78bf1cf06b0d10a7b4e0",
         "2130ba3cd88cfc72dfa6e92cf8328c240be5c3393e66e62e3096e9b53b8b080d",
+    ),
+    (
+        "llama_embed",
+        "f221a22cb28bb21483b5dea43ea4f0a18930e1b41b0e2beb91a108a63b75919a",
+        "adcc24ccf67fdef396d7f919e736aba5b72211b29e62d55a6b85358f1b60ab2b",
     ),
 ];
 

@@ -158,9 +158,17 @@ fn compare_greedy_by_logits(name: &str, model: &Path, golden: &Value) {
 /// Models in which a router chooses experts. Where two experts are all but equal, the least difference turns the choice
 /// round and moves the logits of that position by a multiple: chance, which a median leaves out.
 const ROUTED: [&str; 3] = ["gpt_oss", "mixtral", "qwen3_moe"];
-/// How much further from the exact logits than llama.cpp's those of one tiny model may be: both quantize activations alike,
-/// and over 24 positions their distances differ by chance.
-const MOST_OF_ONE: f64 = 1.25;
+/// How much further from the exact logits than llama.cpp's those of one tiny model may be. Both quantize activations in blocks
+/// of 32 for the formats that these files have, and llama.cpp rounds the scales to f16 besides; over 24 positions the distances
+/// differ by chance. How much chance there is was measured by changing the weights of norms by a thousandth, twelve times for
+/// each file, which turns round nothing but roundings: of llama.cpp's distance, ours is then 1.12 with a deviation of 0.09 (from
+/// 1.00 to 1.30) for phi3-Q8_0, 1.09 with 0.06 (1.02 to 1.20) for gemma3-Q8_0, 0.97 with 0.07 (0.88 to 1.08) for gpt2-Q8_0.
+/// llama.cpp's is one such draw, too. So files are at 1.15, 1.10 and 1.10, 0.85 and 0.92, and what tells is the mean of all.
+const MOST_OF_ONE: f64 = 1.16;
+/// The same where a router chooses: a median of ours beside llama.cpp's distance over all positions. By the same changes it goes
+/// from 0.99 to 1.33 for gpt_oss-MXFP4_MOE, which is at 1.23; the distance over all positions goes from 0.9 to 5.8 for
+/// qwen3_moe-Q8_0.
+const MOST_OF_ONE_ROUTED: f64 = 1.25;
 /// The same of all models, in geometric mean.
 const MOST_OF_ALL: f64 = 1.0;
 
@@ -204,19 +212,19 @@ fn the_goldens_of_the_named_folder_hold() {
             compare(name, &exact, &quant["logits_last_dequant_f32"], tolerance + table);
             // The golden's figure is over all positions, with the KV cache in f32.
             let int8 = rows(&model, prompt, &["--kv", "f32"]);
-            let distance = if ROUTED.iter().any(|routed| name.starts_with(routed)) {
-                median_rms(&int8, &exact)
+            let (distance, most) = if ROUTED.iter().any(|routed| name.starts_with(routed)) {
+                (median_rms(&int8, &exact), MOST_OF_ONE_ROUTED)
             } else {
-                rms(&int8, &exact)
+                (rms(&int8, &exact), MOST_OF_ONE)
             };
-            ratios.push((name.to_owned(), distance / quant["rms"].as_f64().expect("a float")));
+            ratios.push((name.to_owned(), distance / quant["rms"].as_f64().expect("a float"), most));
         }
     }
     assert!(models > 0, "the folder has no models");
     let (mut product, count) = (1.0, ratios.len());
-    for (name, ratio) in ratios {
+    for (name, ratio, most) in ratios {
         println!("{name}: int8 is off by {ratio:.3} of what it is in llama.cpp");
-        assert!(ratio <= MOST_OF_ONE, "{name}: {ratio} times as far from the exact logits as llama.cpp's");
+        assert!(ratio <= most, "{name}: {ratio} times as far from the exact logits as llama.cpp's");
         product *= ratio;
     }
     let mean = f64::powf(product, 1.0 / count as f64);

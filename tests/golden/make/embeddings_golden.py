@@ -1,12 +1,15 @@
 """Writes ../models/ for models that embed: seeded tiny ones as GGUF, and what transformers (float32, eager) answers.
 
-For each `<name>/<name>-BF16.gguf` and `<name>/<name>.json`. All have one WordPiece vocabulary of this script's making, whose
-ids come from the library `tokenizers`. Two that transformers does not have are others with parts put in: Jina's second BERT
-is its BERT with a gate and with ALiBi on both sides given as the mask, Nomic's with experts is Nomic's without a gate, its
-second layer with experts. EmbeddingGemma's dense layers are two products here.
+    embeddings_golden.py [NAME...]
+
+All, or those named: for each `<name>/<name>-BF16.gguf` and `<name>/<name>.json`. All have one WordPiece vocabulary of this
+script's making, whose ids come from the library `tokenizers`. Two that transformers does not have are others with parts
+put in: Jina's second BERT is its BERT with a gate and with ALiBi on both sides given as the mask, Nomic's with experts is
+Nomic's without a gate, its second layer with experts. EmbeddingGemma's dense layers are two products here.
 """
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +53,8 @@ class Golden:
     dense: bool = False
     alibi: bool = False
     experts: bool = False
+    # A decoder of transformers, whose tokens are let see those behind them; pairs that rotate lie side by side in its file.
+    looks_ahead: bool = False
 
 
 common = {
@@ -214,6 +219,17 @@ MODELS = [
         {"embed_tokens": "token_embd", "norm": "output_norm"},
         has_pooler=False,
     ),
+    Golden(
+        "llama_embed",
+        "llama-embed",
+        "Llama itself that looks ahead: rows of q and k reordered",
+        transformers.LlamaConfig(num_hidden_layers=2, rms_norm_eps=EPSILON, num_key_value_heads=2, **common),
+        transformers.LlamaModel,
+        ATTENTION | GATED | {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"},
+        {"embed_tokens": "token_embd", "norm": "output_norm"},
+        has_pooler=False,
+        looks_ahead=True,
+    ),
 ]
 
 
@@ -305,6 +321,8 @@ def vectors(golden, model, ids):
         slopes = 2.0 ** (-8 * np.arange(1, HEADS + 1) / HEADS)
         mask = torch.from_numpy((-slopes[:, None, None] * distance).astype(np.float32))
         more["attention_mask"] = mask[None]
+    if golden.looks_ahead:
+        more["attention_mask"] = torch.zeros(1, 1, len(ids), len(ids))
     return model(torch.tensor([ids]), **more).last_hidden_state[0].float().numpy()
 
 
@@ -342,6 +360,9 @@ def tensors(golden, model, dense):
             raise ValueError(name)
         if golden.dense and "norm" in tensor:
             rows = rows + np.float32(1)
+        if golden.looks_ahead and tensor.endswith(("attn_q", "attn_k")):
+            halves = rows.reshape(-1, 2, HIDDEN // HEADS // 2, HIDDEN)
+            rows = halves.swapaxes(1, 2).reshape(rows.shape)
         yield f"{tensor}.{kind}", rows
     for number, matrix in enumerate(dense, 2):
         yield f"dense_{number}.weight", matrix
@@ -446,7 +467,8 @@ def main():
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
     for seed, golden in enumerate(MODELS, 1):
-        make(seed, golden)
+        if len(sys.argv) == 1 or golden.name in sys.argv[1:]:
+            make(seed, golden)
 
 
 if __name__ == "__main__":

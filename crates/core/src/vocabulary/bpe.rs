@@ -82,11 +82,17 @@ impl Bpe<'_> {
     }
 }
 
-/// The two texts that a merge joins, written with a space between them.
-pub(super) fn split_merge(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    // The first character may be a space itself where vocabularies are not written in bytes' alphabet.
-    let space = text.iter().skip(1).position(|&byte| byte == b' ')? + 1;
-    Some((&text[..space], &text[space + 1..]))
+/// The two texts that a merge joins, written with a space between them, and the hash of the first.
+pub(super) fn split_merge(text: &[u8]) -> Option<((&[u8], &[u8]), Hash)> {
+    let mut hash = Hash::EMPTY;
+    for (at, &byte) in text.iter().enumerate() {
+        // The first character may be a space itself where vocabularies are not written in bytes' alphabet.
+        if byte == b' ' && at > 0 {
+            return Some(((&text[..at], &text[at + 1..]), hash));
+        }
+        hash = hash.with(&[byte]);
+    }
+    None
 }
 
 /// The hash of `piece` as it is written in a vocabulary.

@@ -64,6 +64,28 @@ const fn scale(hash: u64, slots: usize) -> usize {
     (((hash >> 32) * slots as u64) >> 32) as usize
 }
 
+/// Whether two texts are the same. Most are so short that a call would cost more than the look itself.
+#[inline]
+pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    // Beginning and end, which overlap where the text is not as long as both.
+    if let (Some(a_first), Some(a_last), Some(b_first), Some(b_last)) =
+        (a.first_chunk(), a.last_chunk(), b.first_chunk(), b.last_chunk())
+    {
+        let differ = |a: &[u8; 8], b: &[u8; 8]| u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b);
+        return differ(a_first, b_first) | differ(a_last, b_last) == 0 && (a.len() <= 16 || a == b);
+    }
+    if let (Some(a_first), Some(a_last), Some(b_first), Some(b_last)) =
+        (a.first_chunk(), a.last_chunk(), b.first_chunk(), b.last_chunk())
+    {
+        let differ = |a: &[u8; 4], b: &[u8; 4]| u32::from_ne_bytes(*a) ^ u32::from_ne_bytes(*b);
+        return differ(a_first, b_first) | differ(a_last, b_last) == 0;
+    }
+    a.iter().zip(b).all(|(a, b)| a == b)
+}
+
 /// Walks over slots from `first` on, around the end, and gives up after [`limits::MAX_PROBES`].
 #[inline]
 fn probe(first: usize, slots: usize) -> impl Iterator<Item = usize> {
@@ -213,8 +235,8 @@ impl<'a> MergeIndex<'a> {
 
     /// Begins an index of this number of merges in memory of [`words`](Self::words).
     pub(super) fn build(words: &'a mut [u32], merges: usize) -> MergeIndexBuilder<'a> {
-        words.fill(EMPTY);
         let (slots, list) = words.split_at_mut(slots(merges));
+        slots.fill(EMPTY);
         MergeIndexBuilder { slots, merges: list.as_chunks_mut().0 }
     }
 

@@ -5,7 +5,7 @@ use stonechat_gguf::{Array, Gguf, Name, ValueType};
 use super::bpe::{Bpe, split_merge};
 use super::charsmap::Charsmap;
 use super::error::Error;
-use super::index::{Hash, MergeIndex, Prefixes, TokenIndex};
+use super::index::{Hash, MergeIndex, Prefixes, TokenIndex, same};
 use super::merge::NO_TOKEN;
 use super::pretokenize::{Bos, PreTokenizer, Spelling};
 use super::special::{END_OF_MESSAGE, END_OF_TURN, MAX_NAMED, Named, OTHERS, SpecialTokens, Strips};
@@ -136,7 +136,7 @@ pub(super) fn load<'a>(gguf: &Gguf<'a>, memory: &'a mut [u8]) -> Result<Vocabula
     let max_len = fill_offsets(&layout.tokens, offsets)?;
     let tokens = Tokens { texts: layout.tokens, offsets, kinds: layout.kinds, scores: layout.scores };
     let index = index_tokens(&tokens, slots)?;
-    let find = |text: &[u8]| index.find(Hash::EMPTY.with(text), |id| tokens.text(id) == text);
+    let find = |text: &[u8]| index.find(Hash::EMPTY.with(text), |id| same(tokens.text(id), text));
 
     let is_plain = |id: &u32| tokens.is_plain(*id);
     let ids = || (0..count as u32).filter(is_plain);
@@ -243,7 +243,7 @@ fn index_tokens<'a>(tokens: &Tokens<'a>, slots: &'a mut [u32]) -> Result<TokenIn
         }
         builder.touch(batch.iter().map(|&(.., hash)| hash));
         for &(id, text, hash) in &batch {
-            builder.insert(id, hash, |other| tokens.text(other) == text)?;
+            builder.insert(id, hash, |other| same(tokens.text(other), text))?;
         }
     }
 }
@@ -265,10 +265,9 @@ fn index_merges<'a>(
     loop {
         let mut batch = heapless::Vec::<_, TOGETHER>::new();
         for (rank, (_, text)) in (first_rank..).zip(texts.by_ref().take(TOGETHER)) {
-            let parts = split_merge(text).ok_or(Error::BadMerge { rank })?;
-            let hashes = [Hash::EMPTY.with(parts.0), Hash::EMPTY.with(parts.1)];
+            let (parts, hash) = split_merge(text).ok_or(Error::BadMerge { rank })?;
             // There is room: no more were taken.
-            let _ = batch.push((parts, hashes));
+            let _ = batch.push((parts, [hash, Hash::EMPTY.with(parts.1)]));
         }
         if batch.is_empty() {
             return Ok(builder.finish());
@@ -283,14 +282,17 @@ fn index_merges<'a>(
         for (rank, ((left, right), hashes)) in (first_rank..).zip(&batch) {
             let at = pairs.len();
             let find = |text: &[u8], side: usize| {
-                if texts_of[at][side] == text && !text.is_empty() {
+                if same(texts_of[at][side], text) && !text.is_empty() {
                     return Some(ids[at][side]);
                 }
-                index.find(hashes[side], |id| tokens.text(id) == text)
+                index.find(hashes[side], |id| same(tokens.text(id), text))
             };
-            // Lists are in the order of the tokens that they give, as a rule.
-            let is_it = |id: u32| tokens.text(id).strip_prefix(*left) == Some(*right);
-            let merged = [last, last + 1].into_iter().find(|&id| is_it(id));
+            // Lists are in the order of the tokens that they give, as a rule, each of which has one merge or several.
+            let is_it = |id: u32| {
+                let parts = tokens.text(id).split_at_checked(left.len());
+                parts.is_some_and(|parts| same(parts.1, right) && same(parts.0, left))
+            };
+            let merged = [last + 1, last].into_iter().find(|&id| is_it(id));
             let merged = merged.or_else(|| index.find(hashes[0].with(right), is_it));
             let (left, right) = (find(left, 0), find(right, 1));
             let (Some(left), Some(right), Some(merged)) = (left, right, merged) else {

@@ -284,7 +284,7 @@ impl<'a> Vocabulary<'a> {
 
     /// The token with this text, written as the vocabulary writes it.
     pub fn find(&self, text: &[u8]) -> Option<u32> {
-        self.index.find(Hash::EMPTY.with(text), |id| self.tokens.text(id) == text)
+        self.index.find(Hash::EMPTY.with(text), |id| index::same(self.tokens.text(id), text))
     }
 
     /// The longest text of a token in bytes: with a buffer of this length [`piece`](Self::piece) always succeeds.
