@@ -9,9 +9,9 @@ use stonechat_core::Vocabulary;
 use stonechat_core::vocabulary::Encode;
 #[cfg(feature = "tokenizer-json")]
 use stonechat_core::vocabulary::Error;
+use stonechat_runtime::Arena;
 #[cfg(feature = "tokenizer-json")]
 use stonechat_runtime::TokenizerJson;
-use stonechat_runtime::{Arena, MappedFile};
 
 use crate::args::TokenizeArgs;
 use crate::failure::Failure;
@@ -23,7 +23,7 @@ pub fn run(args: &TokenizeArgs) -> Result<(), Failure> {
     if let Some(path) = args.model.model.as_deref().and_then(|model| TokenizerJson::locate(model.as_ref())) {
         return run_json(args, &path);
     }
-    let file = MappedFile::open(engine::locate(args.model.model.as_deref())?)?;
+    let file = engine::file(args.model.model.as_deref())?;
     let gguf = engine::open(&file)?;
     let at_file = |error| Failure::in_model(file.path(), error);
     let memory = match Vocabulary::memory(&gguf) {
