@@ -28,9 +28,9 @@ fmt:
 lint:
     ./test setup format scripts lint setup_cross lint_aarch64
 
-# Tests for aarch64 under qemu, as an A53 (NEON), an A76 (+ dotprod) and with all that qemu knows; and the builds without an OS.
+# Tests for aarch64 under qemu, as an A53 (NEON), an A76 (+ dotprod) and with all that qemu knows; and boards without an OS.
 cross:
-    ./test setup_cross bare cross_build cross_cortex_a53 cross_cortex_a76 cross_max
+    ./test setup_cross boards cross_build cross_cortex_a53 cross_cortex_a76 cross_max
 
 # Boots Stonechat on emulated Cortex-M4, M7 and M33 without an OS, and compares a story with this machine's.
 cortex-m prompt="Once upon a time":

@@ -4,6 +4,7 @@
 //! model or a plan that does not fit stops the build in one sentence.
 
 use std::env;
+use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 use std::process::exit;
@@ -68,10 +69,7 @@ fn main() {
         ));
     }
     let limits = Limits { context, batch: BATCH, ..Limits::default() };
-    let planned = Gguf::parse(&bytes)
-        .map_err(stonechat_core::Error::Gguf)
-        .and_then(|gguf| Plan::new(&Model::from_gguf(&gguf)?, limits));
-    let plan = match planned {
+    let plan = match plan(&bytes, limits) {
         Ok(plan) => plan,
         Err(error) => refuse(&format!("{}: {error}", path.display())),
     };
@@ -99,6 +97,10 @@ fn main() {
     );
     fs::write(out.join("memory.x"), memory).unwrap();
     println!("cargo:rustc-link-search={}", out.display());
+}
+
+fn plan(bytes: &[u8], limits: Limits) -> Result<Plan, Box<dyn Error>> {
+    Ok(Plan::new(&Model::from_gguf(&Gguf::parse(bytes)?)?, limits)?)
 }
 
 /// Stops the build with this sentence.
