@@ -25,14 +25,24 @@ fmt:
     cargo fmt --all
     cargo fmt --manifest-path fuzz/Cargo.toml
     cargo fmt --manifest-path benches/peers/candle/Cargo.toml
+    cargo fmt --manifest-path targets/cortex-m/Cargo.toml
+    cargo fmt --manifest-path targets/raspberry-pi-bare-metal/Cargo.toml
 
 # Format check, shell scripts and clippy, natively and for aarch64.
 lint:
     ./test setup format scripts lint setup_cross lint_aarch64
 
-# Tests for aarch64 under qemu, as an A53 (NEON), an A76 (+ dotprod) and with all that qemu knows; and the builds without an OS.
+# Tests for aarch64 under qemu, as an A53 (NEON), an A76 (+ dotprod) and with all that qemu knows; and boards without an OS.
 cross:
-    ./test setup_cross bare cross_build cross_cortex_a53 cross_cortex_a76 cross_max
+    ./test setup_cross boards cross_build cross_cortex_a53 cross_cortex_a76 cross_max
+
+# Boots Stonechat on emulated Cortex-M4, M7 and M33 without an OS, and compares a story with this machine's.
+cortex-m prompt="Once upon a time":
+    scripts/board.sh cortex-m "{{prompt}}"
+
+# The same on an emulated Raspberry Pi 3 with four cores.
+pi3 prompt="Once upon a time":
+    scripts/board.sh pi3 "{{prompt}}"
 
 # Counts the instructions of a step on emulated ARM CPUs: `just count-instructions model.gguf`, or with `--record` into benches/record.
 count-instructions *arguments:

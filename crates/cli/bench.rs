@@ -21,7 +21,7 @@ mod work;
 use stonechat_core::Model;
 use stonechat_kernels::{Level, LevelName};
 use stonechat_runtime::system::{self, Cpu};
-use stonechat_runtime::{Interrupt, MappedFile, default_threads, manifest};
+use stonechat_runtime::{Interrupt, default_threads, manifest};
 
 use args::BenchArgs;
 use facts::ModelFacts;
@@ -113,8 +113,8 @@ fn measure_all(
 
 /// Opens a model and makes the plan of each test, without taking the memory.
 fn check(args: &BenchArgs, name: &str, tests: &[Test]) -> Result<(String, ModelFacts), Failure> {
-    let path = engine::locate(Some(name))?;
-    let file = MappedFile::open(&path)?;
+    let file = engine::file(Some(name))?;
+    let path = file.path();
     let gguf = engine::open(&file)?;
     let at_file = |error| Failure::at(path.display(), error);
     let model = Model::from_gguf(&gguf).map_err(at_file)?;
@@ -130,7 +130,7 @@ fn check(args: &BenchArgs, name: &str, tests: &[Test]) -> Result<(String, ModelF
             )));
         }
         let options = test.engine_args(args).options(1, Some(test.level))?;
-        let plan = options.plan(&path, &model)?;
+        let plan = options.plan(path, &model)?;
         check_memory(&path.display().to_string(), test, file.len(), plan.bytes())?;
     }
     Ok((path.to_string_lossy().into_owned(), facts))

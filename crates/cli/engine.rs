@@ -1,5 +1,7 @@
 //! From flags to a running model.
 
+#[cfg(feature = "built-in")]
+use std::io::{Write, stderr};
 use std::path::PathBuf;
 
 use stonechat_core::plan::{ActivationMode, KvFormat};
@@ -7,29 +9,64 @@ use stonechat_core::plan::{ActivationMode, KvFormat};
 use stonechat_core::{Model, Plan};
 use stonechat_gguf::Gguf;
 use stonechat_kernels::{Level, LevelName};
+#[cfg(feature = "built-in")]
+use stonechat_runtime::built_in;
 use stonechat_runtime::draft::{DraftModel, Lookup};
 use stonechat_runtime::engine::{Engine, Options, Threads};
 use stonechat_runtime::generate::MOST_DRAFTED;
+use stonechat_runtime::manifest::Manifest;
 use stonechat_runtime::{Generator, Home, MappedFile, Pool, default_threads, manifest};
 
 use crate::args::{Activations, DraftArgs, EngineArgs, Kv};
 use crate::failure::Failure;
+#[cfg(feature = "built-in")]
+use crate::failure::harmless;
 
-/// The path of a model: an existing file, or one pulled by name.
-pub fn locate(model: Option<&str>) -> Result<PathBuf, Failure> {
+/// The file of a model: one that exists, the built-in one, or one pulled by name.
+pub fn file(model: Option<&str>) -> Result<MappedFile, Failure> {
     let manifest = match model {
         Some(text) => {
             let path = PathBuf::from(text);
             let is_path = text.contains(['/', '\\']) || text.to_ascii_lowercase().ends_with(".gguf");
             if is_path || path.exists() {
-                return Ok(path);
+                return Ok(MappedFile::open(path)?);
+            }
+            #[cfg(feature = "built-in")]
+            if text.eq_ignore_ascii_case(built_in::NAME) {
+                return Ok(built_in::file());
             }
             manifest::find(text)?
         }
         None => manifest::default_model(),
     };
+    Ok(MappedFile::open(pulled(manifest)?)?)
+}
+
+/// The path of a model with a name, which is pulled unless it is there.
+fn pulled(manifest: &Manifest) -> Result<PathBuf, Failure> {
     let home = Home::locate()?;
     home.pulled(manifest).map_or_else(|| crate::pull::fetch(manifest, &home), Ok)
+}
+
+/// The file of a model to answer with: where none was asked for and the default one cannot be had, the built-in one does.
+fn answering(model: Option<&str>) -> Result<MappedFile, Failure> {
+    #[cfg(feature = "built-in")]
+    if model.is_none() {
+        return match pulled(manifest::default_model()) {
+            Ok(path) => Ok(MappedFile::open(path)?),
+            Err(Failure::NoModel(reason)) => {
+                // A notice that nobody may be there to read.
+                let _ = writeln!(
+                    stderr(),
+                    "stonechat: {}; the built-in model 'tiny' answers instead, which only tells simple stories",
+                    harmless(&reason)
+                );
+                Ok(built_in::file())
+            }
+            Err(failure) => Err(failure),
+        };
+    }
+    file(model)
 }
 
 /// The level to compute with.
@@ -113,7 +150,9 @@ pub fn load_with_draft(
     if draft.draft_max == 0 || draft.draft_max > MOST_DRAFTED {
         return Err(Failure::Usage(format!("--draft-max must be between 1 and {MOST_DRAFTED}")));
     }
-    let engine = load(model, args, if guesses { draft.draft_max + 1 } else { 1 }, cpu)?;
+    // What is asked wrongly is said before anything is fetched.
+    let options = args.options(if guesses { draft.draft_max + 1 } else { 1 }, cpu)?;
+    let engine = Engine::load_file(answering(model)?, &options)?;
     let generator = match &draft.model_draft {
         Some(model) => {
             let small = load(Some(model), args, 1, cpu)?;
@@ -133,7 +172,7 @@ pub fn load(
     cpu: Option<LevelName>,
 ) -> Result<Engine, Failure> {
     let options = args.options(outputs, cpu)?;
-    Ok(Engine::load(locate(model)?, &options)?)
+    Ok(Engine::load_file(file(model)?, &options)?)
 }
 
 /// Loads a model, with what `plan` found out while it made the plan.
@@ -143,5 +182,5 @@ pub fn planned<P>(
     options: &Options,
     plan: impl FnOnce(&MappedFile, &Model<'_>) -> Result<(Plan, P), Failure>,
 ) -> Result<(Engine, P), Failure> {
-    Engine::load_planned(locate(model)?, options.level, options.threads, plan)
+    Engine::load_planned(file(model)?, options.level, options.threads, plan)
 }

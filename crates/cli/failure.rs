@@ -15,6 +15,8 @@ use crate::args::Program;
 pub enum Failure {
     /// It could not: exit code 1.
     Failed(String),
+    /// A model is not here and cannot be fetched: exit code 1, where nothing else answers.
+    NoModel(String),
     /// It was asked for something that makes no sense: exit code 2.
     Usage(String),
     /// Ctrl-C: exit code 130, and nothing to say unless something was kept.
@@ -51,7 +53,7 @@ impl Failure {
     /// Says it, and gives the exit code.
     pub fn report(&self) -> ExitCode {
         let (sentence, code) = match self {
-            Self::Failed(sentence) => (Some(sentence), 1),
+            Self::Failed(sentence) | Self::NoModel(sentence) => (Some(sentence), 1),
             Self::Usage(sentence) => (Some(sentence), 2),
             Self::Interrupted(sentence) => (sentence.as_ref(), 130),
             Self::ReaderGone => (None, 0),
@@ -93,7 +95,7 @@ fn is_damage(error: &stonechat_core::Error) -> bool {
 }
 
 /// The sentence on one line, without what would steer a terminal: parts of it come from files and from templates.
-fn harmless(sentence: &str) -> String {
+pub fn harmless(sentence: &str) -> String {
     let mut line = String::with_capacity(sentence.len());
     for c in sentence.chars() {
         if c.is_control() {
@@ -145,6 +147,7 @@ impl From<stonechat_runtime::Error> for Failure {
             error @ (stonechat_runtime::Error::Stopped { .. }
             | stonechat_runtime::Error::Abandoned { .. }) => Self::Interrupted(Some(error.to_string())),
             stonechat_runtime::Error::Model { path, error } => Self::in_model(&path, *error),
+            error @ stonechat_runtime::Error::NoSource { .. } => Self::NoModel(error.to_string()),
             error => Self::Failed(error.to_string()),
         }
     }

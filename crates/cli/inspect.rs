@@ -21,7 +21,7 @@ const TEXT: usize = 72;
 /// Runs the verb.
 pub fn run(args: &InspectArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
     let level = engine::level(cpu)?;
-    let file = MappedFile::open(engine::locate(Some(&args.file))?)?;
+    let file = engine::file(Some(&args.file))?;
     let gguf = engine::open(&file)?;
     let out = &mut stdout().lock();
     if args.json {

@@ -2,7 +2,7 @@
 
 use std::io::{Write, stdout};
 
-use stonechat_runtime::{Interrupt, MappedFile, pack};
+use stonechat_runtime::{Interrupt, pack};
 
 use crate::args::PackArgs;
 use crate::engine;
@@ -12,7 +12,7 @@ use crate::progress::Progress;
 
 /// Runs the verb.
 pub fn run(args: &PackArgs) -> Result<(), Failure> {
-    let file = MappedFile::open(engine::locate(Some(&args.input))?)?;
+    let file = engine::file(Some(&args.input))?;
     let gguf = engine::open(&file)?;
     output::check(&args.output, [file.path()])?;
     let interrupt = Interrupt::catch()?;

@@ -5,7 +5,6 @@ use std::io::{Write, stdout};
 use serde_json::json;
 use stonechat_core::Model;
 use stonechat_kernels::LevelName;
-use stonechat_runtime::MappedFile;
 
 use crate::args::PlanArgs;
 use crate::engine;
@@ -13,7 +12,7 @@ use crate::failure::Failure;
 
 /// Runs the verb.
 pub fn run(args: &PlanArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
-    let file = MappedFile::open(engine::locate(Some(&args.file))?)?;
+    let file = engine::file(Some(&args.file))?;
     let gguf = engine::open(&file)?;
     let model = Model::from_gguf(&gguf).map_err(|error| Failure::in_model(file.path(), error))?;
     // What cannot continue a text gives embeddings alone.

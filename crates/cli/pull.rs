@@ -3,6 +3,8 @@
 use std::io::{Write, stdout};
 use std::path::PathBuf;
 
+#[cfg(feature = "built-in")]
+use stonechat_runtime::built_in;
 use stonechat_runtime::{Home, manifest};
 
 use crate::args::PullArgs;
@@ -22,6 +24,14 @@ pub fn run(args: &PullArgs) -> Result<(), Failure> {
                 manifest.name, there, manifest.title, manifest.licence
             )?;
         }
+        #[cfg(feature = "built-in")]
+        writeln!(
+            out,
+            "{:<16} {:>6.0} MiB  here  {} (built in; MIT or Apache-2.0)",
+            built_in::NAME,
+            built_in::file().len() as f64 / 1_048_576.0,
+            built_in::TITLE
+        )?;
         return Ok(());
     };
     let path = fetch(manifest::find(name)?, &home)?;
@@ -60,7 +70,7 @@ pub fn fetch(manifest: &manifest::Manifest, home: &Home) -> Result<PathBuf, Fail
 /// Pulls nothing: this build cannot.
 #[cfg(not(feature = "pull"))]
 pub fn fetch(manifest: &manifest::Manifest, home: &Home) -> Result<PathBuf, Failure> {
-    Err(Failure::Failed(format!(
+    Err(Failure::NoModel(format!(
         "the model '{}' is not here, and this build cannot pull it; put its file at {}",
         manifest.name,
         home.model(manifest).display()

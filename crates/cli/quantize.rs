@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use stonechat_runtime::convert::Folder;
 use stonechat_runtime::quantize::{self, Source};
-use stonechat_runtime::{Interrupt, MappedFile, Pool, default_threads};
+use stonechat_runtime::{Interrupt, Pool, default_threads};
 
 use crate::args::QuantizeArgs;
 use crate::engine;
@@ -24,7 +24,7 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Failure> {
         output::check(&args.output, files.iter().map(PathBuf::as_path))?;
         return write(args, input, &folder.source()?);
     }
-    let file = MappedFile::open(engine::locate(Some(&args.input))?)?;
+    let file = engine::file(Some(&args.input))?;
     let gguf = engine::open(&file)?;
     write(args, file.path(), &Source::from_gguf(&file, &gguf))
 }

@@ -9,10 +9,10 @@ use stonechat_core::Vocabulary;
 use stonechat_core::vocabulary::Encode;
 #[cfg(feature = "tokenizer-json")]
 use stonechat_core::vocabulary::Error;
+use stonechat_runtime::Arena;
 #[cfg(feature = "tokenizer-json")]
 use stonechat_runtime::TokenizerJson;
 use stonechat_runtime::prompt::encode;
-use stonechat_runtime::{Arena, MappedFile};
 
 use crate::args::TokenizeArgs;
 use crate::engine;
@@ -24,7 +24,7 @@ pub fn run(args: &TokenizeArgs) -> Result<(), Failure> {
     if let Some(path) = args.model.model.as_deref().and_then(|model| TokenizerJson::locate(model.as_ref())) {
         return run_json(args, &path);
     }
-    let file = MappedFile::open(engine::locate(args.model.model.as_deref())?)?;
+    let file = engine::file(args.model.model.as_deref())?;
     let gguf = engine::open(&file)?;
     let at_file = |error| Failure::in_model(file.path(), error);
     let memory = match Vocabulary::memory(&gguf) {

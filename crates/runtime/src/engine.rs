@@ -138,28 +138,33 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Maps a model that continues texts, plans, takes the arena, starts the threads.
+    /// Maps a model that continues texts, and goes on as [`load_file`](Self::load_file).
     pub fn load(path: impl AsRef<Path>, options: &Options) -> Result<Self, Error> {
+        Self::load_file(MappedFile::open(path)?, options)
+    }
+
+    /// Of a model that continues texts: plans, takes the arena, starts the threads.
+    pub fn load_file(file: MappedFile, options: &Options) -> Result<Self, Error> {
         let plan = |file: &MappedFile, model: &Model<'_>| {
             if !model.hyperparameters().causal {
                 return Err(Error::model(file.path(), stonechat_core::Error::LooksAhead));
             }
             Ok((options.plan(file.path(), model)?, ()))
         };
-        Self::load_planned(path, options.level, options.threads, plan).map(|(engine, ())| engine)
+        Self::load_planned(file, options.level, options.threads, plan).map(|(engine, ())| engine)
     }
 
-    /// Maps a model, and makes of it what `plan` says, which may find out more while it is about it.
+    /// Makes of a model file what `plan` says, which may find out more while it is about it.
     pub fn load_planned<P, E: From<Error>>(
-        path: impl AsRef<Path>,
+        file: MappedFile,
         level: Level,
         threads: Threads,
         plan: impl FnOnce(&MappedFile, &Model<'_>) -> Result<(Plan, P), E>,
     ) -> Result<(Self, P), E> {
         let start = Instant::now();
-        let file = MappedFile::open(path.as_ref())?;
         file.prefetch();
-        let at = |error| Error::model(path.as_ref(), error);
+        let path = file.path().to_path_buf();
+        let at = |error| Error::model(&path, error);
         let file = ModelFile::try_new(file, |file| {
             let model = Gguf::parse(file)
                 .map_err(|error| Error::model(file.path(), error))

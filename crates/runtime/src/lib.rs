@@ -16,6 +16,7 @@
 //! - [`ThoughtSplitter`]: what a model thinks apart from what it answers; [`CallReader`]: calls of tools in the answer;
 //! - [`manifest`] and [`Home`]: models by name, and where their files are kept; with the feature `pull`, fetching them;
 //! - with the feature `tokenizer-json`, `TokenizerJson`: the tokenizer that lies beside models in other formats;
+//! - with the feature `built-in`, `built_in`: a tiny model inside the program;
 //! - [`pack`](mod@pack): a model file whose matrices lie as the kernels like to read them;
 //! - with the feature `quantize`, `quantize` and `convert`: a model file with fewer bits for each weight, and from the layout
 //!   that models are published in;
@@ -27,6 +28,8 @@
 #![deny(unsafe_code)]
 
 pub mod arena;
+#[cfg(feature = "built-in")]
+pub mod built_in;
 pub mod chat;
 pub mod constraint;
 #[cfg(feature = "quantize")]

@@ -107,6 +107,12 @@ pub fn all() -> &'static [Manifest] {
     })
 }
 
+/// The model that is no file.
+#[cfg(feature = "built-in")]
+const BUILT_IN: Option<&str> = Some(crate::built_in::NAME);
+#[cfg(not(feature = "built-in"))]
+const BUILT_IN: Option<&str> = None;
+
 /// The model to use when none is named.
 pub fn default_model() -> &'static Manifest {
     &all()[0]
@@ -119,7 +125,7 @@ pub fn find(name: &str) -> Result<&'static Manifest, Error> {
         Error::UnknownModel {
             name: name.to_owned(),
             near: near(name),
-            known: all().iter().map(|m| m.name.as_str()).collect(),
+            known: all().iter().map(|m| m.name.as_str()).chain(BUILT_IN).collect(),
         }
     })
 }
@@ -214,7 +220,10 @@ mod tests {
         assert_eq!(said("gem"), "there is no model named 'gem'; did you mean gemma-3-270m?");
         assert_eq!(
             said("mistral-large"),
-            "there is no model named 'mistral-large'; there are smollm2-135m, gemma-3-270m, or give the path of a GGUF file"
+            format!(
+                "there is no model named 'mistral-large'; there are smollm2-135m, gemma-3-270m, {}or give the path of a GGUF file",
+                BUILT_IN.map(|name| format!("{name}, ")).unwrap_or_default()
+            )
         );
         assert!(said("").contains("there are smollm2-135m"));
     }

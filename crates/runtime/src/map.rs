@@ -43,10 +43,21 @@ mod sigbus {
 
 /// A file in memory. Reading it is reading the file.
 pub struct MappedFile {
-    // Dropped before `map`: an address is watched only while it is mapped.
-    watch: sigbus::Watch,
-    map: Mmap,
+    bytes: Bytes,
     path: PathBuf,
+}
+
+/// Where the bytes are.
+enum Bytes {
+    /// In a file.
+    Map {
+        // Dropped before `map`: an address is watched only while it is mapped.
+        watch: sigbus::Watch,
+        map: Mmap,
+    },
+    /// In the program, where nothing can happen to them.
+    #[cfg(feature = "built-in")]
+    Program(&'static [u8]),
 }
 
 impl MappedFile {
@@ -68,7 +79,22 @@ impl MappedFile {
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.map_err(failed("map"))?;
         let watch = sigbus::Watch::new(&map).map_err(failed("watch"))?;
-        Ok(Self { watch, map, path: path.to_path_buf() })
+        Ok(Self { bytes: Bytes::Map { watch, map }, path: path.to_path_buf() })
+    }
+
+    /// Bytes of the program as a file of this name.
+    #[cfg(feature = "built-in")]
+    pub(crate) fn of_program(name: &Path, bytes: &'static [u8]) -> Self {
+        Self { bytes: Bytes::Program(bytes), path: name.to_path_buf() }
+    }
+
+    /// The map, where there is one.
+    fn map(&self) -> Option<&Mmap> {
+        match &self.bytes {
+            Bytes::Map { map, .. } => Some(map),
+            #[cfg(feature = "built-in")]
+            Bytes::Program(_) => None,
+        }
     }
 
     /// The path that was opened.
@@ -79,7 +105,11 @@ impl MappedFile {
     /// Whether a read has met a part of the file that is gone. Stays true: all that was computed since may rest
     /// on zeros.
     pub fn fault(&self) -> bool {
-        self.watch.faulted()
+        match &self.bytes {
+            Bytes::Map { watch, .. } => watch.faulted(),
+            #[cfg(feature = "built-in")]
+            Bytes::Program(_) => false,
+        }
     }
 
     /// [`fault`](Self::fault) as an error. To be asked after each step and before its result is used; it costs
@@ -100,9 +130,9 @@ impl MappedFile {
     /// drop pages that the next token needs again.
     pub fn prefetch(&self) {
         #[cfg(unix)]
-        if self.map.len() as u64 <= physical_memory() / 2 {
+        if let Some(map) = self.map().filter(|map| map.len() as u64 <= physical_memory() / 2) {
             // Advice: a kernel that cannot follow it still reads the file.
-            let _ = self.map.advise(memmap2::Advice::WillNeed);
+            let _ = map.advise(memmap2::Advice::WillNeed);
         }
     }
 }
@@ -115,20 +145,21 @@ impl MappedFile {
         // SAFETY: no argument that could be wrong; an unknown name gives -1.
         #[allow(unsafe_code)]
         let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(1 << 16).max(1);
-        let map = self.map.as_ptr_range();
+        let Some(map_of_file) = self.map() else { return };
+        let map = map_of_file.as_ptr_range();
         if part.is_empty() || !map.contains(&part.as_ptr()) {
             return;
         }
         let start = part.as_ptr() as usize - map.start as usize;
         let (first, end) =
-            (start.next_multiple_of(page), (start + part.len()).min(self.map.len()) / page * page);
+            (start.next_multiple_of(page), (start + part.len()).min(map_of_file.len()) / page * page);
         if first < end {
             // SAFETY: the map is of a file and is only read: pages that are dropped come back from the file, and those
             // that were lost with its end, and are zeros by now, as zeros.
             #[allow(unsafe_code)]
             // A kernel that does not follow costs memory and nothing else.
             let _ = unsafe {
-                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, first, end - first)
+                map_of_file.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, first, end - first)
             };
         }
     }
@@ -159,14 +190,18 @@ impl Deref for MappedFile {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.map
+        match &self.bytes {
+            Bytes::Map { map, .. } => map,
+            #[cfg(feature = "built-in")]
+            Bytes::Program(bytes) => bytes,
+        }
     }
 }
 
 impl fmt::Debug for MappedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("MappedFile");
-        out.field("path", &self.path).field("bytes", &self.map.len()).finish_non_exhaustive()
+        out.field("path", &self.path).field("bytes", &self.len()).finish_non_exhaustive()
     }
 }
 
