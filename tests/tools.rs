@@ -53,7 +53,7 @@ properties.city = {{ type = "string" }}
 
     fn arguments(&self) -> Vec<String> {
         let path = |name: &str| self.path(name).to_str().expect("UTF-8").to_owned();
-        let words = ["-n", "24", "-t", "1", "--prompt-cache", "0", "--chat-template"].map(str::to_owned);
+        let words = ["-n", "40", "-t", "1", "--prompt-cache", "0", "--chat-template"].map(str::to_owned);
         let mut words = words.to_vec();
         words.extend([
             path("tools.jinja"),
