@@ -321,7 +321,7 @@ fn flags_out_of_range() {
         (&["--logprobs", "3", "hi"], &["--json"]),
         (&["--chat-template-kwargs", "[1]", "hi"], &["it must be a JSON object"]),
         (&["--think", "-3", "hi"], &["unexpected argument '-3'"]),
-        (&["--think", "3", "--raw", "hi"], &["'--raw' cannot be used with '--think <N>'"]),
+        (&["--think", "3", "--raw", "hi"], &["'--think <N>' cannot be used with '--raw'"]),
         (&["--reasoning", "loud", "hi"], &["invalid value 'loud' for '--reasoning"]),
         (&["--samples", "0", "hi"], &["--samples must be at least 1"]),
         (&["--samples", "3", "hi"], &["--samples gives the same answer each time at temperature 0"]),

@@ -22,7 +22,12 @@ const TEMPLATE: &str = "\
 
 fn run(template: &Path, arguments: &[&str]) -> Output {
     let mut command = common::stonechat();
-    command.args(["run", "-m"]).arg(common::smollm2()).arg("--chat-template").arg(template).args(arguments);
+    command
+        .args(["run", "-t", "1", "-m"])
+        .arg(common::smollm2())
+        .arg("--chat-template")
+        .arg(template)
+        .args(arguments);
     let output = command.stdin(Stdio::null()).output().expect("the program starts");
     assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     output
@@ -102,7 +107,7 @@ fn a_conversation_thinks_anew_each_time() {
         "0",
     ];
     let (out, err) = answers(home.path(), &arguments, "What is the capital of France?\nAnd of Italy?\n");
-    assert!(!out.contains("think>") && out.trim().len() > 10 && err.is_empty(), "{out} {err}");
+    assert!(!out.contains("<think>") && out.trim().len() > 10 && err.is_empty(), "{out} {err}");
     let kept = String::from_utf8_lossy(&fs::read(&session).expect("a session")).into_owned();
     assert_eq!(kept.matches("\"reasoning\":\"").count(), 2);
 }

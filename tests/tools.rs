@@ -10,7 +10,8 @@ use common::talk::{Terminal, answers, said, text};
 
 const TEMPLATE: &str = r#"
 {%- if tools %}<|im_start|>system
-You have these tools: {% for tool in tools %}{{ tool.function.name }} {% endfor %}<|im_end|>
+You have these tools: {% for tool in tools %}{{ tool.function.name }} {% endfor %}
+To call one, write <tool_call>{"name": NAME, "arguments": ARGUMENTS}</tool_call><|im_end|>
 {% for city in ['Rome', 'Berlin'] %}<|im_start|>user
 What time is it in {{ city }}?<|im_end|>
 <|im_start|>assistant
@@ -52,7 +53,7 @@ properties.city = {{ type = "string" }}
 
     fn arguments(&self) -> Vec<String> {
         let path = |name: &str| self.path(name).to_str().expect("UTF-8").to_owned();
-        let words = ["-n", "40", "--prompt-cache", "0", "--chat-template"].map(str::to_owned);
+        let words = ["-n", "40", "-t", "1", "--prompt-cache", "0", "--chat-template"].map(str::to_owned);
         let mut words = words.to_vec();
         words.extend([
             path("tools.jinja"),
@@ -104,7 +105,6 @@ fn a_tool_that_is_not_there_or_fails_is_told_the_model() {
     for (from, to, told) in [
         ("\"clock\"", "\"watch\"", "error: there is no tool 'clock'; there are: watch"),
         ("\"sh\"", "\"/no/such/program\"", "/no/such/program cannot be run: No such file or directory"),
-        ("cat >>", "exit 3; cat >>", "error: exit status: 3"),
     ] {
         fs::write(kit.path("tools.toml"), tools.replacen(from, to, 1)).expect("a file");
         let _ = fs::remove_file(kit.path("a.chat"));
