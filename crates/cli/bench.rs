@@ -21,7 +21,7 @@ mod work;
 use stonechat_core::Model;
 use stonechat_kernels::{Level, LevelName};
 use stonechat_runtime::system::{self, Cpu};
-use stonechat_runtime::{Interrupt, MappedFile, default_threads, manifest};
+use stonechat_runtime::{Interrupt, default_threads, manifest};
 
 use args::BenchArgs;
 use facts::ModelFacts;
