@@ -89,6 +89,10 @@ impl MappedFile {
     }
 
     /// The map, where there is one.
+    #[cfg_attr(
+        not(feature = "built-in"),
+        allow(clippy::unnecessary_wraps, reason = "then there is one always")
+    )]
     fn map(&self) -> Option<&Mmap> {
         match &self.bytes {
             Bytes::Map { map, .. } => Some(map),

@@ -9,6 +9,7 @@
 //! Lines that the console writes beside stories begin with `#`, so that a script can tell them apart.
 #![no_std]
 #![forbid(unsafe_code)]
+#![allow(clippy::result_large_err, reason = "there is no heap to box an error on, and each ends a story")]
 
 #[cfg(test)]
 extern crate std;
@@ -58,6 +59,8 @@ pub struct Board<'a> {
 /// Why the console ended.
 #[derive(Debug)]
 pub enum Error<E> {
+    /// The image was built without a model.
+    NoModel,
     /// The model, the plan or the arena does not fit.
     Core(stonechat_core::Error),
     /// The arena is smaller than the plan.
@@ -74,6 +77,9 @@ pub enum Error<E> {
 impl<E: fmt::Debug> fmt::Display for Error<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoModel => f.write_str(
+                "there is no model in this image; set STONECHAT_MODEL to a GGUF file and build it again",
+            ),
             Self::Core(error) => write!(f, "{error}"),
             Self::Arena { needed, given } => write!(
                 f,
@@ -101,6 +107,9 @@ pub fn serve<P: Read + Write>(
     bytes: &[u8],
     arena: &mut [u8],
 ) -> Result<(), Error<P::Error>> {
+    if bytes.is_empty() {
+        return Err(Error::NoModel);
+    }
     let gguf = Gguf::parse(bytes).map_err(stonechat_core::Error::Gguf)?;
     let model = Model::from_gguf(&gguf)?;
     let plan = Plan::new(&model, board.limits)?;

@@ -189,5 +189,7 @@ fn an_arena_that_is_too_small_is_refused_with_the_bytes_that_lack() {
 fn no_model_in_the_image_is_said() {
     let mut port = Port { input: b"", output: Vec::new() };
     let error = serve(&mut port, &board(), b"", &mut []).unwrap_err();
+    assert!(error.to_string().starts_with("there is no model in this image; set STONECHAT_MODEL"), "{error}");
+    let error = serve(&mut port, &board(), b"no model at all", &mut []).unwrap_err();
     assert!(error.to_string().starts_with("not a GGUF file"), "{error}");
 }
