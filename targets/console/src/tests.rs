@@ -95,7 +95,7 @@ fn hash_of(prompt: &[u8]) -> String {
     session.feed(&tokens, &Alone).unwrap();
     let mut hash = Sha256::new();
     session.logits().iter().for_each(|logit| hash.update(logit.to_le_bytes()));
-    hash.finalize().iter().map(|byte| std::format!("{byte:02x}")).collect()
+    std::format!("{:x}", hash.finalize())
 }
 
 fn count(text: &str, part: &str) -> usize {
