@@ -82,8 +82,11 @@ impl Bpe<'_> {
     }
 }
 
-/// The two texts that a merge joins, written with a space between them, and the hash of the first.
-pub(super) fn split_merge(text: &[u8]) -> Option<((&[u8], &[u8]), Hash)> {
+/// The two texts that a merge joins, which are written with a space between them.
+type Joined<'a> = (&'a [u8], &'a [u8]);
+
+/// What a merge joins, and the hash of the first text.
+pub(super) fn split_merge(text: &[u8]) -> Option<(Joined<'_>, Hash)> {
     let mut hash = Hash::EMPTY;
     for (at, &byte) in text.iter().enumerate() {
         // The first character may be a space itself where vocabularies are not written in bytes' alphabet.
