@@ -20,6 +20,14 @@ test *arguments:
 schemas generations="1000":
     STONECHAT_GENERATIONS={{generations}} cargo test --release --test constrained whatever_is_sampled -- --nocapture
 
+# What a grammar takes of the time of a token (5 % at most is meant). Let the machine do nothing else.
+grammar-cost:
+    cargo test --release --test constrained -- --ignored --nocapture
+
+# Kills the program while it saves a conversation, and looks whether a whole one is there.
+kills times="200":
+    STONECHAT_KILLS={{times}} cargo test --release --test chat killed -- --nocapture
+
 # Formats the code.
 fmt:
     cargo fmt --all
@@ -71,6 +79,14 @@ picture:
 # Remakes tests/golden (needs Python, a C++ compiler and 8 GB of disk for torch).
 golden:
     tests/golden/make/make.sh
+
+# Chat templates whose licences keep them out of this repository (Llama 3, Gemma and others, from llama.cpp's source), written by
+# transformers and by us. After `just golden`.
+templates:
+    mkdir -p target/golden/further/templates
+    cp target/golden/llama.cpp/models/templates/*.jinja target/golden/further/templates/
+    .venv/bin/python tests/golden/make/templates_golden.py target/golden/further/templates
+    STONECHAT_GOLDEN=$PWD/target/golden/further cargo test -p stonechat-runtime --lib further_templates
 
 # Fuzzes the GGUF reader for some seconds, seeded with the small files of tests/golden. Needs a nightly toolchain and cargo-fuzz.
 fuzz-gguf seconds="60":

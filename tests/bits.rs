@@ -113,6 +113,32 @@ fn every_level_gives_the_recorded_bits() {
     }
 }
 
+/// What the built-in model makes of a beginning with these flags, and a seed: the same draws on every CPU.
+const SAMPLED: [(&[&str], &str); 2] = [
+    (
+        &["--temp", "0.9", "--top-k", "50", "--top-p", "0.95", "--repeat-penalty", "1.1"],
+        "12,386,286,259,376,434,368,346,14,346,387,262,299,485,339,264,355,306,361,409,14,396,326,12,277,494,259,351,448,267,426,361,295,14,298,303,315,286,259,278",
+    ),
+    (
+        &["--temp", "1.2", "--mirostat", "2"],
+        "12,268,69,79,352,83,14,314,266,85,269,400,264,309,330,89,14,420,479,393,266,85,83,422,439,14,199,268,73,384,266,555,606,351,331,66,329,262,594,548",
+    ),
+];
+
+#[test]
+fn a_seed_gives_the_recorded_text() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/tiny/tiny-Q8_0.gguf");
+    let fixed =
+        ["run", "-m", model, "--raw", "-p", "Once upon a time", "-n", "40", "--seed", "7", "--print-ids"];
+    for (flags, recorded) in SAMPLED {
+        for level in common::levels() {
+            let level = ["--cpu", level.name().as_str()];
+            let ids = common::stdout(fixed.iter().chain(flags).chain(&level));
+            assert_eq!(ids, recorded, "{flags:?} at level {}", level[1]);
+        }
+    }
+}
+
 #[test]
 fn threads_and_batch_change_no_bit() {
     let all = ["1", "2", "3"].into_iter().flat_map(|threads| ["1", "7", "64"].map(|batch| (threads, batch)));

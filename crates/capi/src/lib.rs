@@ -1,7 +1,7 @@
 //! Conversations with a model, for programs in C: a shared and a static library beside `include/stonechat.h`.
 //!
 //! In: paths, texts and a function that is called with each piece of an answer. Out: those pieces, and why the answer ended.
-//! This is the [`Chat`](stonechat_runtime::Chat) of the runtime and nothing more; the header is made from this file by
+//! This is the [`Chat`] of the runtime and nothing more; the header is made from this file by
 //! cbindgen, and a test compares them. Errors are told as in errno's manner: a function says that it failed, and
 //! [`stonechat_last_error`] tells the calling thread why, in one sentence.
 //!
