@@ -15,7 +15,7 @@ use stonechat_runtime::engine::Options;
 const CONTEXT: usize = 1024;
 
 fn tokens_of_a_text() -> usize {
-    std::env::var("STONECHAT_LONG").ok().and_then(|tokens| tokens.parse().ok()).unwrap_or(2000)
+    std::env::var("STONECHAT_LONG").ok().and_then(|tokens| tokens.parse().ok()).unwrap_or(1600)
 }
 
 /// English that no model has learned by heart: what this repository says of itself.
