@@ -558,5 +558,7 @@ fn a_grammar_takes_little_of_the_time_of_a_token() {
     assert!(plain.len() > 100 && spent.len() > 60, "{} and {} tokens", plain.len(), spent.len());
     let (plain, held, spent) = (median(plain), median(held), median(spent));
     let share = 100.0 * spent.as_secs_f64() / plain.as_secs_f64();
-    println!("a token takes {plain:?}, under a grammar {held:?}, of which the grammar takes {spent:?}: {share:.1} %");
+    println!(
+        "a token takes {plain:?}, under a grammar {held:?}, of which the grammar takes {spent:?}: {share:.1} %"
+    );
 }
