@@ -22,7 +22,7 @@ schemas generations="1000":
 
 # What a grammar takes of the time of a token (5 % at most is meant). Let the machine do nothing else.
 grammar-cost:
-    cargo test --release --test constrained -- --ignored --nocapture
+    cargo bench --bench grammar
 
 # Kills the program while it saves a conversation, and looks whether a whole one is there.
 kills times="200":

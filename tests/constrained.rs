@@ -5,9 +5,7 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde_json::{Value, json};
 use stonechat_core::{Sampler, Sampling};
@@ -463,102 +461,4 @@ fn every_answer_of_a_conversation_is_held_to_the_grammar() {
         );
         assert!(age.parse::<u32>().is_ok_and(|age| age < 1000), "{answer}");
     }
-}
-
-/// A grammar, and the nanoseconds that it took.
-#[derive(Debug)]
-struct Timed(Grammar, Arc<AtomicU64>);
-
-impl Timed {
-    fn time<'t, T>(&'t mut self, work: impl FnOnce(&'t mut Grammar) -> T) -> T {
-        let start = Instant::now();
-        let done = work(&mut self.0);
-        self.1.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
-        done
-    }
-}
-
-impl Constraint for Timed {
-    fn begin(&mut self, most: usize) -> Result<(), Error> {
-        self.time(|grammar| grammar.begin(most))
-    }
-    fn forced(&mut self) -> Result<Option<u32>, Error> {
-        self.time(Constraint::forced)
-    }
-    fn allowed(&mut self) -> Result<Option<&[u32]>, Error> {
-        self.time(Constraint::allowed)
-    }
-    fn choose(&mut self, token: u32) -> Result<bool, Error> {
-        self.time(|grammar| grammar.choose(token))
-    }
-    fn shortest(&mut self) -> Result<u32, Error> {
-        self.time(Constraint::shortest)
-    }
-    fn possible(&mut self, tokens: &[u32]) -> Result<usize, Error> {
-        self.time(|grammar| grammar.possible(tokens))
-    }
-    fn take_back(&mut self, tokens: usize) {
-        self.time(|grammar| grammar.take_back(tokens));
-    }
-    fn is_complete(&mut self) -> bool {
-        self.time(Constraint::is_complete)
-    }
-}
-
-/// Measures, and says so alone: other work on the machine must not fail a test. `just grammar-cost` runs it.
-#[test]
-#[ignore = "measures; just grammar-cost runs it"]
-fn a_grammar_takes_little_of_the_time_of_a_token() {
-    let mut model = model();
-    let median = |mut times: Vec<Duration>| {
-        times.sort_unstable();
-        times[times.len() / 2]
-    };
-    let schema = json!({
-        "type": "object", "required": ["title", "words", "count"],
-        "properties": {
-            "title": { "type": "string", "minLength": 100 },
-            "words": { "type": "array", "minItems": 8, "items": { "type": "string" } },
-            "count": { "type": "integer" },
-        },
-    });
-    let grammar = model.read(Language::JsonSchema, &schema.to_string());
-    let (mut plain, mut held, mut spent) = (Vec::new(), Vec::new(), Vec::new());
-    let Model { engine, prompt, .. } = &mut *model;
-    for seed in 0..4 {
-        for is_held in [false, true] {
-            let sampler = Sampler::new(wild(seed)).expect("sensible parameters");
-            let mut generator = Generator::new();
-            let nanoseconds = Arc::new(AtomicU64::new(0));
-            if is_held {
-                generator.set_constraint(Some(Box::new(Timed(grammar.clone(), nanoseconds.clone()))));
-                generator.begin_answer(150).expect("room");
-            }
-            let kept = engine.wind_back(prompt.len() - 1);
-            engine.feed(&prompt[kept..]).expect("a prompt");
-            let mut tokens = prompt.clone();
-            for _ in 0..60 {
-                let before = (nanoseconds.load(Ordering::Relaxed), engine.position());
-                let start = Instant::now();
-                let token = generator.next(engine, &sampler, &mut tokens).expect("a token");
-                let took = start.elapsed();
-                if engine.vocabulary().is_end_of_generation(token) {
-                    break;
-                }
-                // What was forced, or comes of the prompt, computed no token, and some are computed with those before.
-                if engine.position() == before.1 + 1 {
-                    if is_held { &mut held } else { &mut plain }.push(took);
-                    spent.extend(
-                        is_held.then(|| Duration::from_nanos(nanoseconds.load(Ordering::Relaxed) - before.0)),
-                    );
-                }
-            }
-        }
-    }
-    assert!(plain.len() > 100 && spent.len() > 60, "{} and {} tokens", plain.len(), spent.len());
-    let (plain, held, spent) = (median(plain), median(held), median(spent));
-    let share = 100.0 * spent.as_secs_f64() / plain.as_secs_f64();
-    println!(
-        "a token takes {plain:?}, under a grammar {held:?}, of which the grammar takes {spent:?}: {share:.1} %"
-    );
 }

@@ -4,6 +4,7 @@
 //! have the right shape and a format that the kernels can multiply. Weights stay where they are.
 
 mod keys;
+mod layer;
 mod recurrent;
 mod shape;
 mod tensors;
@@ -19,9 +20,10 @@ use crate::arch::{self, Gate, Mixer, NormTensor, Presence, QkNorm, Shared, Spec}
 
 pub use keys::Keys;
 use keys::{MOST_WIDTH, Path};
+pub use layer::{Latent, Layer};
 pub(crate) use recurrent::MOST_TAPS;
 pub use recurrent::Recurrent;
-pub use shape::{Experts, Hyperparameters, Latent, Layer};
+pub use shape::{Experts, Hyperparameters};
 pub(crate) use tensors::Weight;
 pub use tensors::{Norm, NormTensors};
 

@@ -15,6 +15,7 @@
 extern crate std;
 
 mod line;
+mod serial;
 mod story;
 
 use core::fmt;
@@ -26,6 +27,7 @@ use stonechat_kernels::{Level, Workers};
 
 pub use line::MOST_BYTES;
 use line::{Line, Reader};
+pub use serial::{Serial, Uart};
 use story::Story;
 
 /// A counter that runs at a steady rate, and its rate.

@@ -3,10 +3,7 @@
 //! Registers are those of ARM's Cortex-M System Design Kit (DDI 0479). On the M33 everything lies in the secure half of the
 //! address space, where the chip starts.
 
-use core::convert::Infallible;
-use core::fmt;
-
-use embedded_io::{ErrorType, Read, Write};
+use stonechat_console::Serial;
 
 /// Where peripherals are, and how fast their clock is.
 #[cfg(not(armv8m))]
@@ -51,51 +48,26 @@ fn write(register: usize, value: u32) {
     unsafe { (register as *mut u32).write_volatile(value) }
 }
 
-/// The first UART. Its state is in the hardware: there may be several of these.
-pub struct Uart;
+/// The port.
+pub type Uart = Serial<Cmsdk>;
 
-impl Uart {
-    /// Switched on.
-    pub fn new() -> Self {
+/// What it is made of.
+pub struct Cmsdk;
+
+impl stonechat_console::Uart for Cmsdk {
+    fn switch_on() {
         write(DIVISOR, HERTZ / BAUD);
         write(CONTROL, BOTH);
-        Self
     }
 
-    fn put(byte: u8) {
+    fn receive() -> u8 {
+        while read(STATE) & RECEIVED == 0 {}
+        read(DATA) as u8
+    }
+
+    fn send(byte: u8) {
         while read(STATE) & SENDING != 0 {}
         write(DATA, u32::from(byte));
-    }
-}
-
-impl ErrorType for Uart {
-    type Error = Infallible;
-}
-
-impl Read for Uart {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
-        let Some(first) = buffer.first_mut() else { return Ok(0) };
-        while read(STATE) & RECEIVED == 0 {}
-        *first = read(DATA) as u8;
-        Ok(1)
-    }
-}
-
-impl Write for Uart {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        bytes.iter().copied().for_each(Self::put);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> Result<(), Infallible> {
-        Ok(())
-    }
-}
-
-impl fmt::Write for Uart {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.bytes().for_each(Self::put);
-        Ok(())
     }
 }
 

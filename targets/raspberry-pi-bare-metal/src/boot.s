@@ -12,6 +12,15 @@
 .equ SCTLR_OFF, 0x30d00800
 .equ SCTLR_ON, SCTLR_OFF | 1 | (1 << 2) | (1 << 12)
 
+// The stack of a core, by its number; uses x1 to x3.
+.macro own_stack core
+    ldr x1, =__stacks
+    add x2, \core, #1
+    mov x3, #STACK
+    madd x1, x2, x3, x1
+    mov sp, x1
+.endm
+
 .section .text.boot
 .global _start
 _start:
@@ -52,11 +61,7 @@ _start:
     isb
     mrs x19, mpidr_el1
     and x19, x19, #3
-    ldr x1, =__stacks
-    add x2, x19, #1
-    mov x3, #STACK
-    madd x1, x2, x3, x1
-    mov sp, x1
+    own_stack x19
     cbnz x19, 5f
 
     // Core 0 clears what must be 0 and finishes the tables, while no cache is on that could hide it from the others.
@@ -109,11 +114,7 @@ translate:
     .balign 0x80
     mrs x0, mpidr_el1
     and x0, x0, #3
-    ldr x1, =__stacks
-    add x2, x0, #1
-    mov x3, #STACK
-    madd x1, x2, x3, x1
-    mov sp, x1
+    own_stack x0
     mrs x1, esr_el1
     mrs x2, elr_el1
     mrs x3, far_el1

@@ -2,10 +2,7 @@
 //!
 //! Registers: ARM DDI 0183; pins: BCM2835 ARM Peripherals, 6.1.
 
-use core::convert::Infallible;
-use core::fmt;
-
-use embedded_io::{ErrorType, Read, Write};
+use stonechat_console::Serial;
 
 use crate::tables::PERIPHERALS;
 
@@ -40,12 +37,14 @@ pub fn write(register: usize, value: u32) {
     unsafe { (register as *mut u32).write_volatile(value) }
 }
 
-/// The UART. Its state is in the hardware: there may be several of these.
-pub struct Uart;
+/// The port.
+pub type Uart = Serial<Pl011>;
 
-impl Uart {
-    /// Switched on.
-    pub fn new() -> Self {
+/// What it is made of.
+pub struct Pl011;
+
+impl stonechat_console::Uart for Pl011 {
+    fn switch_on() {
         let pins = read(FUNCTIONS) & !(0o77 << 12);
         write(FUNCTIONS, pins | ALTERNATIVE_0 << 12 | ALTERNATIVE_0 << 15);
         write(CONTROL, 0);
@@ -54,42 +53,15 @@ impl Uart {
         write(FRACTION, 3);
         write(LINE, BYTES_AND_QUEUES);
         write(CONTROL, ON);
-        Self
     }
 
-    fn put(byte: u8) {
+    fn receive() -> u8 {
+        while read(FLAGS) & EMPTY != 0 {}
+        read(DATA) as u8
+    }
+
+    fn send(byte: u8) {
         while read(FLAGS) & FULL != 0 {}
         write(DATA, u32::from(byte));
-    }
-}
-
-impl ErrorType for Uart {
-    type Error = Infallible;
-}
-
-impl Read for Uart {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
-        let Some(first) = buffer.first_mut() else { return Ok(0) };
-        while read(FLAGS) & EMPTY != 0 {}
-        *first = read(DATA) as u8;
-        Ok(1)
-    }
-}
-
-impl Write for Uart {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        bytes.iter().copied().for_each(Self::put);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> Result<(), Infallible> {
-        Ok(())
-    }
-}
-
-impl fmt::Write for Uart {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.bytes().for_each(Self::put);
-        Ok(())
     }
 }
