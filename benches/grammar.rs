@@ -41,6 +41,9 @@ impl<C> Timed<C> {
 }
 
 impl<C: Constraint> Constraint for Timed<C> {
+    fn fewest(&mut self) -> usize {
+        self.time(Constraint::fewest)
+    }
     fn begin(&mut self, most: usize) -> Result<(), Error> {
         self.time(|constraint| constraint.begin(most))
     }

@@ -47,16 +47,16 @@ def main() -> None:
     model = sys.argv[1] if len(sys.argv) > 1 else ""
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 9
     speeds: dict[str, list[float]] = {"plain": [], "lookup": []}
-    draft = {}
+    draft, tokens = {}, 0
     for _ in range(rounds):
         plain, lookup = answer(model), answer(model, "--lookup")
         if plain["ids"] != lookup["ids"]:
             sys.exit("with and without guesses the tokens differ: this is a bug")
         for name, said in (("plain", plain), ("lookup", lookup)):
             speeds[name].append(len(said["ids"]) / said["timings"]["generated_s"])
-        draft = lookup["draft"]
+        draft, tokens = lookup["draft"], len(plain["ids"])
     plain_ts, lookup_ts = (statistics.median(of) for of in speeds.values())
-    print(f"{draft['accepted']} of {draft['drafted']} guesses stood in {TOKENS} tokens, which are the same")
+    print(f"{draft['accepted']} of {draft['drafted']} guesses stood in {tokens} tokens, which are the same")
     print(f"plain {plain_ts:.1f} t/s, lookup {lookup_ts:.1f} t/s: {lookup_ts / plain_ts:.2f}x (medians of {rounds} rounds)")
 
 

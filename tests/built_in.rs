@@ -23,6 +23,15 @@ fn text(bytes: &[u8]) -> &str {
     str::from_utf8(bytes).expect("UTF-8")
 }
 
+#[cfg(feature = "grammar")]
+#[test]
+fn it_answers_by_a_grammar_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = alone(folder.path(), &["run", "-m", "tiny", "--raw", "--regex", "yes|no", PROMPT]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(["yes\n", "no\n"].contains(&text(&output.stdout)), "{}", text(&output.stdout));
+}
+
 #[test]
 fn tiny_is_the_file_in_models() {
     let folder = tempfile::tempdir().expect("a folder");

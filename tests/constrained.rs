@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use stonechat_core::{Sampler, Sampling};
 use stonechat_runtime::draft::{Draft, Lookup};
 use stonechat_runtime::engine::Options;
+use stonechat_runtime::generate::Counts;
 use stonechat_runtime::grammar::{Grammar, Grammars, Language};
 use stonechat_runtime::{Constraint, Engine, Error, Generator};
 
@@ -45,13 +46,18 @@ fn wild(seed: u64) -> Sampling {
 
 impl Model {
     /// An answer of at most `most` tokens.
-    fn answer(
+    fn answer(&mut self, grammar: &Grammar, sampling: Sampling, most: usize) -> Vec<u32> {
+        self.guessed(grammar, sampling, most, None).0
+    }
+
+    /// The same with guesses, and what these brought.
+    fn guessed(
         &mut self,
         grammar: &Grammar,
         sampling: Sampling,
         most: usize,
         draft: Option<Box<dyn Draft + Send>>,
-    ) -> Vec<u32> {
+    ) -> (Vec<u32>, Counts) {
         let engine = &mut self.engine;
         let sampler = Sampler::new(sampling).expect("sensible parameters");
         let mut generator = draft.map_or_else(Generator::new, |draft| Generator::with_draft(draft, 8));
@@ -67,7 +73,7 @@ impl Model {
                 break;
             }
         }
-        tokens.split_off(self.prompt.len())
+        (tokens.split_off(self.prompt.len()), generator.counts())
     }
 
     fn text(&self, tokens: &[u32]) -> String {
@@ -175,11 +181,13 @@ fn whatever_is_sampled_is_json_that_the_schema_allows() {
         let fewest = grammar.clone().fewest_tokens();
         // From the fewest tokens on, one more each time; then larger steps; and now and then as many as it likes.
         let most = match number / schemas.len() {
+            // In a short run, too, there are answers that are free to be long.
+            1 if number % 2 == 0 => MOST.max(fewest),
             round @ 0..30 => fewest + round,
             round if round % 2 == 0 => fewest + round * 2,
             _ => MOST.max(fewest),
         };
-        let ids = model.answer(grammar, wild(number as u64), most, None);
+        let ids = model.answer(grammar, wild(number as u64), most);
         let text = model.text(&ids);
         let value: Value = serde_json::from_str(&text)
             .unwrap_or_else(|error| panic!("{number}, of {most} tokens: {error}: {text}\n{schema}"));
@@ -228,7 +236,7 @@ fn formats_are_as_strict_as_their_judge() {
         let schema = json!({ "type": "string", "format": format }).to_string();
         let grammar = model.read(Language::JsonSchema, &schema);
         for seed in 0..3 {
-            let ids = model.answer(&grammar, wild(seed), 60, None);
+            let ids = model.answer(&grammar, wild(seed), 60);
             let text: String = serde_json::from_str(&model.text(&ids)).expect("a string");
             assert!(judged(format, &text), "{text} is no {format}");
         }
@@ -248,7 +256,7 @@ fn too_few_tokens_are_refused_and_the_fewest_are_enough() {
             error.contains(&format!("has {fewest} tokens, but there is room for {}", fewest - 1)),
             "{error}"
         );
-        let ids = model.answer(&grammar, wild(1), fewest, None);
+        let ids = model.answer(&grammar, wild(1), fewest);
         assert_eq!(ids.len(), fewest, "{}", model.text(&ids));
         assert!(serde_json::from_str::<Value>(&model.text(&ids)).is_ok(), "{}", model.text(&ids));
     }
@@ -257,17 +265,20 @@ fn too_few_tokens_are_refused_and_the_fewest_are_enough() {
 #[test]
 fn guesses_change_nothing() {
     let mut model = model();
+    let mut drafted = 0;
     let greedy = Sampling::default();
     let penal = Sampling { temperature: 0.8, repeat_penalty: 1.2, seed: 4, ..Sampling::default() };
     for (number, schema) in schemas().iter().enumerate().filter(|(number, _)| [0, 3, 7].contains(number)) {
         let grammar = model.read(Language::JsonSchema, &schema.to_string());
         for sampling in [greedy, penal] {
-            let plain = model.answer(&grammar, sampling, 60, None);
-            let same =
-                model.answer(&grammar, sampling, 60, Some(Box::new(Lookup { shortest: 1, longest: 4 })));
+            let plain = model.answer(&grammar, sampling, 60);
+            let lookup = Box::new(Lookup { shortest: 1, longest: 4 });
+            let (same, counts) = model.guessed(&grammar, sampling, 60, Some(lookup));
             assert_eq!(same, plain, "schema {number}: {}", model.text(&plain));
+            drafted += counts.drafted;
         }
     }
+    assert!(drafted > 20, "{drafted}");
 }
 
 #[test]
@@ -287,10 +298,11 @@ fn a_draft_that_is_always_right_is_believed() {
     }
     let mut model = model();
     let grammar = model.read(Language::JsonSchema, &schemas()[0].to_string());
-    let plain = model.answer(&grammar, wild(3), 80, None);
+    let plain = model.answer(&grammar, wild(3), 80);
     let known = [&model.prompt[..], &plain].concat();
-    let same = model.answer(&grammar, wild(3), 80, Some(Box::new(Known(known))));
+    let (same, counts) = model.guessed(&grammar, wild(3), 80, Some(Box::new(Known(known))));
     assert_eq!(same, plain);
+    assert!(counts.accepted > 10 && counts.accepted == counts.drafted, "{counts:?}");
 }
 
 /// What an answer must be, and whether it is.
@@ -332,7 +344,7 @@ fn expressions_and_grammars_hold_at_any_length() {
         let grammar = model.read(language, text);
         let fewest = grammar.clone().fewest_tokens();
         for (seed, most) in [fewest, fewest + 1, fewest + 3, fewest + 20].into_iter().enumerate() {
-            let ids = model.answer(&grammar, wild(seed as u64), most, None);
+            let ids = model.answer(&grammar, wild(seed as u64), most);
             let said = model.text(&ids);
             assert!(is_right(&said), "{language:?}, of {most} tokens: {said:?}");
         }
@@ -430,29 +442,9 @@ fn the_program_answers_as_it_is_told_to_and_stops() {
 #[cfg(feature = "chat")]
 #[test]
 fn every_answer_of_a_conversation_is_held_to_the_grammar() {
-    use std::io::Write;
-    use std::process::Stdio;
-
-    let mut command = common::stonechat();
-    command.args([
-        "chat",
-        "-c",
-        "160",
-        "--prompt-cache",
-        "0",
-        "--regex",
-        "[A-Z][a-z]{2,8}, [0-9]{1,3}",
-        "-m",
-    ]);
-    command.arg(common::smollm2()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the program starts");
-    let lines = b"Who are you, and how old?\nAnd your brother?\nAnd your sister?\n";
-    child.stdin.take().expect("a pipe").write_all(lines).expect("it listens");
-    let output = child.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let out = String::from_utf8(output.stdout).expect("UTF-8");
-    let answers: Vec<&str> = out.lines().collect();
-    assert_eq!(answers.len(), 3, "{out}");
+    let flags = ["-c", "160", "--regex", "[A-Z][a-z]{2,8}, [0-9]{1,3}"];
+    let answers = talk(&flags, b"Who are you, and how old?\nAnd your brother?\nAnd your sister?\n");
+    assert_eq!(answers.len(), 3, "{answers:?}");
     for answer in answers {
         let (name, age) = answer.split_once(", ").expect("a comma");
         assert!(
@@ -461,4 +453,55 @@ fn every_answer_of_a_conversation_is_held_to_the_grammar() {
         );
         assert!(age.parse::<u32>().is_ok_and(|age| age < 1000), "{answer}");
     }
+}
+
+/// A conversation with these flags, of these messages; the answers.
+#[cfg(feature = "chat")]
+fn talk(flags: &[&str], messages: &[u8]) -> Vec<String> {
+    use std::io::Write;
+    use std::process::Stdio;
+
+    let mut command = common::stonechat();
+    command.args(["chat", "--prompt-cache", "0", "-m"]).arg(common::smollm2()).args(flags);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    child.stdin.take().expect("a pipe").write_all(messages).expect("it listens");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8").lines().map(str::to_owned).collect()
+}
+
+/// What the shortest answer takes finds room, though it is more than answers are given else.
+#[cfg(feature = "chat")]
+#[test]
+fn turns_give_way_for_all_that_a_grammar_asks_for() {
+    let line =
+        "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen ";
+    let whole = format!("({line}){{5}}");
+    let answers = talk(&["-c", "192", "--regex", &whole], b"Count.\nAgain.\nOnce more.\n");
+    assert_eq!(answers, [line.repeat(5), line.repeat(5), line.repeat(5)]);
+}
+
+/// A thought does not take the room of the answer that was promised, and in the answer nothing is taken for a thought.
+#[test]
+fn an_answer_follows_a_thought_however_few_tokens_there_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let template = folder.path().join("thinks.jinja");
+    let write = |text: &str| std::fs::write(&template, text).expect("a file");
+    let template = template.to_str().expect("UTF-8");
+    let run = |arguments: &[&str]| program(&[&["--chat-template", template][..], arguments].concat());
+    write("{{ messages[0].content }}\n<think>\n");
+    for think in [&[][..], &["--think", "9"], &["--think", "200"]] {
+        let (code, out, err) = run(&[&["--regex", "[a-z]{3}, [0-9]{2}", "-n", "24"], think].concat());
+        assert_eq!(code, Some(0), "{err}");
+        let out = out.trim();
+        assert!(out.len() == 7 && out.contains(", "), "{think:?}: {out}");
+    }
+    let (code, out, err) = run(&["--regex", "[a-z]{3}, [0-9]{2}", "-n", "6"]);
+    assert_eq!((code, &out[..]), (Some(1), ""), "{err}");
+    assert!(err.contains("but there is room for 6"), "{err}");
+    // The template knows thoughts, and begins none.
+    write("{{ messages[0].content }}{# <think> #}");
+    let (code, out, err) = run(&["--regex", "<think>yes"]);
+    assert_eq!((code, out.trim()), (Some(0), "<think>yes"), "{err}");
 }

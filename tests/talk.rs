@@ -73,7 +73,7 @@ fn an_error_comes_as_the_first_piece_and_nothing_was_said() {
     assert!(answer.next().is_none());
     drop(answer);
     assert_eq!(chat.turns().len(), 2);
-    // Nor where a retry fails: the answer that was there stays.
+    // Nor where a retry is dropped before it began: the answer that was there stays.
     let before = chat.turns().to_vec();
     drop(chat.retry().expect("something was said"));
     assert_eq!(chat.turns(), before);

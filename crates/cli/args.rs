@@ -357,7 +357,7 @@ pub struct RunArgs {
     #[cfg_attr(feature = "grammar", arg(conflicts_with = "GrammarArgs"))]
     pub samples: usize,
     /// Which of several answers is chosen
-    #[arg(long, value_name = "HOW", default_value = "majority")]
+    #[arg(long, value_name = "HOW", default_value = "majority", requires = "samples")]
     pub choose: Choose,
     #[command(flatten)]
     pub template: TemplateArgs,
@@ -401,6 +401,7 @@ pub struct ChatArgs {
     pub predict: Option<i64>,
     /// End an answer at this text; may be given several times
     #[arg(long, visible_alias = "reverse-prompt", value_name = "TEXT")]
+    #[cfg_attr(feature = "grammar", arg(conflicts_with = "GrammarArgs"))]
     pub stop: Vec<String>,
     /// What gives way when the context is full
     #[arg(long, value_name = "WHAT", default_value = "shift")]
@@ -410,6 +411,7 @@ pub struct ChatArgs {
     pub prompt_cache: CacheSize,
     /// Let the model call the local commands that this file (TOML or JSON) declares, each after asking
     #[arg(long, value_name = "FILE")]
+    #[cfg_attr(feature = "grammar", arg(conflicts_with = "GrammarArgs"))]
     pub tools: Option<PathBuf>,
     /// Run them without asking
     #[arg(long, requires = "tools")]

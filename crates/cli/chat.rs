@@ -20,7 +20,7 @@ use crate::args::{CacheSize, ChatArgs, Reasoning};
 use crate::engine;
 use crate::failure::Failure;
 use crate::sampling::Prepared;
-use crate::terminal::{News, Thoughts, harmless};
+use crate::terminal::{News, Thoughts, harmless, patiently};
 use command::{Command, HELP};
 use input::{Input, Line};
 use tools::{MOST_ROUNDS, Tools};
@@ -36,7 +36,9 @@ pub fn run(args: &ChatArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
     let (engine, mut generator) =
         engine::load_with_draft(args.model.model.as_deref(), &args.engine, &args.draft, cpu)?;
     #[cfg(feature = "grammar")]
-    generator.set_constraint(grammar.map(|grammar| grammar.of(&engine)).transpose()?);
+    if let Some(grammar) = grammar {
+        generator.set_constraint(Some(patiently("reading the grammar", || grammar.of(&engine))?));
+    }
     let interrupt = Interrupt::catch()?;
     let mut prepared = Prepared::new(&args.sampling, sampling, engine.vocabulary())?;
     let sampler = prepared.sampler(engine.vocabulary())?;
@@ -186,7 +188,7 @@ impl Talk<'_> {
     /// Saves the conversation, where a file is given.
     fn keep(&self) -> Result<(), Failure> {
         if let Some(path) = self.session {
-            self.chat.save(path)?;
+            patiently("saving", || self.chat.save(path))?;
         }
         Ok(())
     }

@@ -20,7 +20,8 @@ use stonechat_runtime::{Generator, Home, MappedFile, Pool, default_threads, mani
 use crate::args::{Activations, DraftArgs, EngineArgs, Kv};
 use crate::failure::Failure;
 #[cfg(feature = "built-in")]
-use crate::failure::harmless;
+use crate::failure::one_line;
+use crate::terminal::patiently;
 
 /// The file of a model: one that exists, the built-in one, or one pulled by name.
 pub fn file(model: Option<&str>) -> Result<MappedFile, Failure> {
@@ -59,7 +60,7 @@ fn answering(model: Option<&str>) -> Result<MappedFile, Failure> {
                 let _ = writeln!(
                     stderr(),
                     "stonechat: {}; the built-in model 'tiny' answers instead, which only tells simple stories",
-                    harmless(&reason)
+                    one_line(&reason)
                 );
                 Ok(built_in::file())
             }
@@ -152,7 +153,8 @@ pub fn load_with_draft(
     }
     // What is asked wrongly is said before anything is fetched.
     let options = args.options(if guesses { draft.draft_max + 1 } else { 1 }, cpu)?;
-    let engine = Engine::load_file(answering(model)?, &options)?;
+    let file = answering(model)?;
+    let engine = patiently("loading the model", || Engine::load_file(file, &options))?;
     let generator = match &draft.model_draft {
         Some(model) => {
             let small = load(Some(model), args, 1, cpu)?;
@@ -172,7 +174,8 @@ pub fn load(
     cpu: Option<LevelName>,
 ) -> Result<Engine, Failure> {
     let options = args.options(outputs, cpu)?;
-    Ok(Engine::load_file(file(model)?, &options)?)
+    let file = file(model)?;
+    Ok(patiently("loading the model", || Engine::load_file(file, &options))?)
 }
 
 /// Loads a model, with what `plan` found out while it made the plan.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
+use stonechat_runtime::error::reason;
 
 use crate::args::Program;
 
@@ -60,7 +61,7 @@ impl Failure {
         };
         if let Some(sentence) = sentence {
             // Where stderr is closed, the exit code alone has to tell.
-            let _ = writeln!(stderr(), "stonechat: {}", harmless(sentence));
+            let _ = writeln!(stderr(), "stonechat: {}", one_line(sentence));
         }
         ExitCode::from(code)
     }
@@ -95,7 +96,7 @@ fn is_damage(error: &stonechat_core::Error) -> bool {
 }
 
 /// The sentence on one line, without what would steer a terminal: parts of it come from files and from templates.
-pub fn harmless(sentence: &str) -> String {
+pub fn one_line(sentence: &str) -> String {
     let mut line = String::with_capacity(sentence.len());
     for c in sentence.chars() {
         if c.is_control() {
@@ -159,8 +160,7 @@ impl From<io::Error> for Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::ReaderGone;
         }
-        let mut reason = error.to_string();
-        reason.truncate(reason.find(" (os error ").unwrap_or(reason.len()));
+        let reason = reason(&error);
         Self::Failed(format!("cannot write the output: {reason}; free some space, or write elsewhere"))
     }
 }

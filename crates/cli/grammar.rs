@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use stonechat_runtime::error::reason;
 use stonechat_runtime::grammar::{Grammar, Language};
 use stonechat_runtime::{Constraint, Engine, Error};
 
@@ -22,7 +23,7 @@ impl GrammarArgs {
         let inline = |text: &str, language| Given { language, text: text.to_owned(), file: None };
         let file = |path: &Path, language| {
             let text = std::fs::read_to_string(path);
-            let text = text.map_err(|error| Failure::at(path.display(), unreadable(&error)))?;
+            let text = text.map_err(|error| Failure::at(path.display(), reason(&error)))?;
             Ok(Some(Given { language, text, file: Some(path.display().to_string()) }))
         };
         match self {
@@ -41,13 +42,6 @@ impl GrammarArgs {
             _ => Ok(None),
         }
     }
-}
-
-/// Why a file could not be read as text.
-fn unreadable(error: &std::io::Error) -> String {
-    let mut reason = error.to_string();
-    reason.truncate(reason.find(" (os error ").unwrap_or(reason.len()));
-    reason
 }
 
 impl Given {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use stonechat_runtime::error::reason;
 use stonechat_runtime::{ChatTemplate, Engine};
 
 use crate::args::{PromptArgs, TemplateArgs};
@@ -32,7 +33,8 @@ impl TemplateArgs {
         if file == Path::new("chatml") {
             return Ok(Some(ChatTemplate::chatml()));
         }
-        let source = std::fs::read_to_string(file).map_err(|error| Failure::at(file.display(), error))?;
+        let source =
+            std::fs::read_to_string(file).map_err(|error| Failure::at(file.display(), reason(&error)))?;
         Ok(Some(ChatTemplate::new(&source)?))
     }
 

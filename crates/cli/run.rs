@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use stonechat_core::sampler::{Candidate, Probabilities};
+use stonechat_core::vocabulary::Encode;
 use stonechat_core::{Sampler, Sampling};
 use stonechat_kernels::LevelName;
 use stonechat_runtime::pace::Pace;
@@ -22,6 +23,8 @@ use crate::failure::Failure;
 use crate::prompt;
 use crate::sampling::{LogProbs, Prepared};
 use crate::terminal::News;
+#[cfg(feature = "grammar")]
+use crate::terminal::patiently;
 use answer::{Answer, Question, Writer};
 use output::{Form, Output};
 use samples::Sample;
@@ -35,6 +38,12 @@ pub fn run(args: &RunArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
     if args.text.is_none() && args.prompt.prompt.is_none() && args.prompt.ids.is_empty() {
         return Err(Failure::Usage("there is no prompt; write one after 'run', or with -p or --ids".into()));
     }
+    let template = &args.template;
+    let has_template = template.chat_template.is_some() || template.chat_template_kwargs.is_some();
+    if !args.prompt.ids.is_empty() && (has_template || template.think.is_some()) {
+        let error = "--ids are used as they are, without a chat template; leave out --chat-template, its variables and --think";
+        return Err(Failure::Usage(error.into()));
+    }
     if args.samples == 0 {
         return Err(Failure::Usage("--samples must be at least 1".into()));
     }
@@ -46,7 +55,9 @@ pub fn run(args: &RunArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
     let (engine, mut generator) =
         engine::load_with_draft(args.model.model.as_deref(), &args.engine, &args.draft, cpu)?;
     #[cfg(feature = "grammar")]
-    generator.set_constraint(grammar.map(|grammar| grammar.of(&engine)).transpose()?);
+    if let Some(grammar) = grammar {
+        generator.set_constraint(Some(patiently("reading the grammar", || grammar.of(&engine))?));
+    }
     answer(args, sampling, engine, generator)
 }
 
@@ -68,10 +79,16 @@ fn answer(
     let prompt_tokens = question.tokens.len();
     let room = engine.session().context().saturating_sub(prompt_tokens);
     let most = predict(args.predict)?.unwrap_or(usize::MAX).min(room);
+    fits(&engine, prompt_tokens)?;
     // What is too short for a grammar is said before anything is computed.
-    if !question.thinking {
+    let think = if question.thinking {
+        let closing = question.manner.thoughts.map_or("", |tags| tags.ending);
+        let closing = engine.encode(closing.as_bytes(), Encode { bos: false, special: true })?;
+        generator.thought(args.template.think, closing.len(), most)?
+    } else {
         generator.begin_answer(most)?;
-    }
+        args.template.think
+    };
     let mut prepared = Prepared::new(&args.sampling, sampling, engine.vocabulary())?;
     let sampler = prepared.sampler(engine.vocabulary())?;
 
@@ -82,13 +99,8 @@ fn answer(
     let prompt_s = start.elapsed().as_secs_f64();
 
     let load_s = engine.load_time().as_secs_f64();
-    let mut writer = Writer {
-        engine: &mut engine,
-        generator: &mut generator,
-        interrupt: &interrupt,
-        most,
-        think: args.template.think,
-    };
+    let mut writer =
+        Writer { engine: &mut engine, generator: &mut generator, interrupt: &interrupt, most, think };
     let (answer, text, mut more) = if args.samples > 1 {
         several(args, &mut writer, &question, &sampler)?
     } else {
@@ -250,22 +262,25 @@ fn show(engine: &Engine, answer: &Answer, taken: &Taken) {
     );
 }
 
-/// Feeds the first `to` tokens of the prompt, piece by piece, so that Ctrl-C is heard and progress seen.
-fn read(engine: &mut Engine, tokens: &[u32], to: usize, interrupt: &Interrupt) -> Result<(), Failure> {
+/// Whether a prompt of so many tokens leaves room for an answer, which needs a token at least.
+fn fits(engine: &Engine, tokens: usize) -> Result<(), Failure> {
     let context = engine.session().context();
-    // Said for the whole prompt, before any of it is computed; and an answer needs room for a token.
-    if tokens.is_empty() {
+    if tokens == 0 {
         return Err(engine.failed(stonechat_core::Error::NoTokens).into());
     }
-    if tokens.len() >= context {
+    if tokens >= context {
         let most = engine.model().hyperparameters().context;
         let remedy = if context < most { " or ask for a longer context (-c)" } else { "" };
         return Err(Failure::Failed(format!(
-            "the prompt has {} tokens, but the context of {context} must hold it and at least one token of the \
-             answer; shorten it{remedy}",
-            tokens.len()
+            "the prompt has {tokens} tokens, but the context of {context} must hold it and at least one token of the \
+             answer; shorten it{remedy}"
         )));
     }
+    Ok(())
+}
+
+/// Feeds the first `to` tokens of the prompt, piece by piece, so that Ctrl-C is heard and progress seen.
+fn read(engine: &mut Engine, tokens: &[u32], to: usize, interrupt: &Interrupt) -> Result<(), Failure> {
     let (mut news, mut pace) = (News::begin(), Pace::default());
     while engine.position() < to {
         if interrupt.is_raised() {

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write, stderr};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::args::Reasoning;
@@ -16,6 +18,32 @@ fn steers(c: char) -> bool {
 pub fn harmless(text: &str) -> Cow<'_, str> {
     if text.contains(steers) { text.replace(steers, "\u{fffd}").into() } else { text.into() }
 }
+
+/// Does what may take longer than a moment, of which `news` tells then.
+pub fn patiently<T>(news: impl Display + Send, work: impl FnOnce() -> T) -> T {
+    if !stderr().is_terminal() {
+        return work();
+    }
+    let (done, is_done) = channel::<()>();
+    thread::scope(|scope| {
+        let watch = move || {
+            let mut line = News::begin();
+            if is_done.recv_timeout(MOMENT) == Err(RecvTimeoutError::Timeout) {
+                line.show(news);
+                let _ = is_done.recv();
+            }
+            line.end();
+        };
+        // Without a thread it is only silent.
+        let _ = thread::Builder::new().spawn_scoped(scope, watch);
+        let result = work();
+        drop(done);
+        result
+    })
+}
+
+/// So long may nothing be seen.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// What is being done while nothing is written, as soon as that takes longer than a moment. It stands where the cursor
 /// is, be that behind other text, and leaves the cursor there.
@@ -33,7 +61,7 @@ impl News {
 
     /// Shows this in place of what stands there.
     pub fn show(&mut self, news: impl Display) {
-        if self.visible && self.start.elapsed() > Duration::from_millis(500) {
+        if self.visible && self.start.elapsed() >= MOMENT {
             // The cursor is kept; what does not fit into the line is not shown, since a line more could move the screen.
             let _ = write!(stderr(), "\x1b7\x1b[?7l{news}\x1b[K\x1b[?7h\x1b8");
             self.shown = true;

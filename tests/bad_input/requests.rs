@@ -85,7 +85,9 @@ fn tools_that_are_declared_wrongly() {
     refused("[[tools]]\nname = 3", &[", line 2: name: invalid type: integer `3`"]);
     refused("[[tools]]\nname = \"a\"\ncommand = []", &[", line 3: command: a command needs a program"]);
     refused("[[tools]]\nname = \"a\"", &[", line 1: missing field"]);
-    refused("tools = []", &[": it declares no tool"]);
+    refused("tools = []", &[": it declares no tool; add one that begins with [[tools]]"]);
+    let chosen = "[[tools]]\nname = \"a\"\ndescription = \"\"\ncommand = [\"{b}\", \"c\"]\nparameters.properties.b = {}";
+    refused(chosen, &[", line 4: command: which program the tool 'a' is must not be an argument"]);
     refused("[[tools]", &[", line 1: "]);
     self::refused(&["chat", "--tools", "no/tools.toml"], 1, &["there is no file no/tools.toml"]);
     self::refused(&["chat", "--yes"], 2, &["--tools <FILE>"]);
@@ -112,4 +114,25 @@ fn grammars_with_mistakes_and_schemas_that_nothing_fits() {
     );
     run(&["--grammar", "root ::= \"a\" root"], 1, &["the GBNF grammar cannot be used: no text"]);
     run(&["--regex", "a", "--json", "--logprobs", "1"], 2, &["cannot be used with"]);
+    run(&["--regex", "a", "--samples", "2", "--temp", "1"], 2, &["cannot be used with"]);
+    // What is nested or chained without end is no end of the program.
+    let deep = format!("root ::= \"a\"{}", "?".repeat(100_000));
+    run(
+        &["--grammar", &deep],
+        1,
+        &["a mistake at line 1, column 10: this is repeated more than 20 times over"],
+    );
+    let chain: Vec<_> = (1..1000).map(|rule| format!("r{rule} ::= r{}\n", rule + 1)).collect();
+    let folder = Folder::new();
+    let chain =
+        folder.file("chain.gbnf", format!("root ::= r1\n{}r1000 ::= \"a\"\n", chain.concat()).as_bytes());
+    run(
+        &["--grammar", &chain],
+        1,
+        &["chain.gbnf: the GBNF grammar has a mistake at line ", "rules are chained behind"],
+    );
+    let many: Vec<_> = (0..3000).map(|rule| format!("r{rule} ::= \"a\"\n")).collect();
+    let many = folder.file("many.gbnf", many.concat().as_bytes());
+    run(&["--grammar", &many], 1, &["line 2001, column 1: there are more than 2000 rules"]);
+    refused(&["run", "-m", model, "--ids", "1,2,3", "--think", "3"], 2, &["--ids are used as they are"]);
 }

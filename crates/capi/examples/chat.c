@@ -1,4 +1,5 @@
-/* A conversation in C: each line of stdin is a message, each answer goes to stdout.
+/* A conversation in C: each line of stdin is a message, each answer goes to stdout. The line /forget forgets all turns, and
+ * /again asks for a story, cuts it off and takes it back.
  *
  *   cc chat.c -I../include -L../../../target/release -lstonechat_capi -o chat
  *   LD_LIBRARY_PATH=../../../target/release ./chat model.gguf [kept.chat]
@@ -16,6 +17,12 @@ static bool write_piece(void *out, const stonechat_piece *piece) {
   return fwrite(piece->text, 1, piece->text_len, out) == piece->text_len && fflush(out) == 0;
 }
 
+/* Lets an answer begin and wants no more of it. */
+static bool stop_at_once(void *out, const stonechat_piece *piece) {
+  (void)out;
+  return piece->kind != STONECHAT_TEXT;
+}
+
 static int failed(void) {
   fprintf(stderr, "chat: %s\n", stonechat_last_error());
   return 1;
@@ -31,6 +38,7 @@ int main(int argc, char **argv) {
   stonechat_options options = stonechat_default_options();
   options.context = 1024;
   options.predict = 48;
+  options.overflow = STONECHAT_SHIFT;
   stonechat_chat *chat = stonechat_open(argv[1], &options);
   if (chat == NULL)
     return failed();
@@ -45,6 +53,16 @@ int main(int argc, char **argv) {
   char line[4096];
   while (fgets(line, sizeof line, stdin) != NULL) {
     line[strcspn(line, "\n")] = '\0';
+    if (strcmp(line, "/forget") == 0) {
+      stonechat_clear(chat);
+      continue;
+    }
+    if (strcmp(line, "/again") == 0) {
+      /* An answer that is cut off stays as far as it came, until it is taken back. */
+      if (stonechat_say(chat, "Tell me a story.", stop_at_once, NULL) != STONECHAT_CANCELLED || !stonechat_undo(chat))
+        return failed();
+      continue;
+    }
     if (stonechat_say(chat, line, write_piece, stdout) == STONECHAT_FAILED)
       return failed();
     putchar('\n');

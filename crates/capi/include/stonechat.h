@@ -38,6 +38,16 @@ typedef enum stonechat_piece_kind {
   STONECHAT_TEXT,
 } stonechat_piece_kind;
 
+// What gives way when the context is full.
+typedef enum stonechat_overflow {
+  // The oldest turns, whole; the system prompt stays.
+  STONECHAT_SHIFT,
+  // The oldest turns, of which the model writes a summary first.
+  STONECHAT_SUMMARISE,
+  // Nothing: the answer ends, and a message that does not fit is refused.
+  STONECHAT_STOP,
+} stonechat_overflow;
+
 // A conversation. Made by `stonechat_open`, ended by `stonechat_close`; used by one thread at a time.
 typedef struct stonechat_chat stonechat_chat;
 
@@ -82,7 +92,8 @@ typedef struct stonechat_piece {
 } stonechat_piece;
 
 // Is called with each piece of an answer; returns whether more is wanted. If not, the answer ends where it stands and
-// the conversation can go on from there.
+// the conversation can go on from there; before the first words of an answer, nothing was said. It must return: no
+// exception and no longjmp may leave it.
 typedef bool (*stonechat_on_piece)(void *user, const struct stonechat_piece *piece);
 
 // How full the context is.
@@ -164,7 +175,7 @@ struct stonechat_context stonechat_used(const struct stonechat_chat *chat);
 // `chat` is NULL or comes from `stonechat_open`, and is never used again.
 void stonechat_close(struct stonechat_chat *chat);
 
-// Why the last call of a function of this library in this thread failed, in one sentence of UTF-8; NULL if it did not.
+// Why this thread's last call of a function that can fail did, in one sentence of UTF-8; NULL if it did not.
 // The text lives until this thread's next call of a function of this library.
 const char *stonechat_last_error(void);
 

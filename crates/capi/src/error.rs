@@ -26,7 +26,7 @@ impl<E: std::error::Error> From<E> for Failure {
     }
 }
 
-/// Why the last call of a function of this library in this thread failed, in one sentence of UTF-8; NULL if it did not.
+/// Why this thread's last call of a function that can fail did, in one sentence of UTF-8; NULL if it did not.
 /// The text lives until this thread's next call of a function of this library.
 #[unsafe(no_mangle)]
 pub extern "C" fn stonechat_last_error() -> *const c_char {

@@ -28,6 +28,12 @@ use error::{Failure, guarded};
 #[allow(non_camel_case_types, reason = "the name that C sees")]
 pub struct stonechat_chat(Chat<'static>);
 
+// One thread at a time, but not always the same.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Chat<'static>>();
+};
+
 /// What gives way when the context is full.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,7 +109,8 @@ pub struct stonechat_piece {
 }
 
 /// Is called with each piece of an answer; returns whether more is wanted. If not, the answer ends where it stands and
-/// the conversation can go on from there.
+/// the conversation can go on from there; before the first words of an answer, nothing was said. It must return: no
+/// exception and no longjmp may leave it.
 #[allow(non_camel_case_types, reason = "the name that C sees")]
 pub type stonechat_on_piece = Option<extern "C" fn(user: *mut c_void, piece: *const stonechat_piece) -> bool>;
 
@@ -288,11 +295,11 @@ pub unsafe extern "C" fn stonechat_undo(chat: *mut stonechat_chat) -> bool {
 /// `chat` comes from `stonechat_open` and is used by nobody else meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn stonechat_clear(chat: *mut stonechat_chat) {
-    // SAFETY: what the caller promises.
-    let chat = guarded(None, || Ok(Some(unsafe { mutable(chat, "chat")? })));
-    if let Some(chat) = chat {
-        chat.0.clear();
-    }
+    guarded((), || {
+        // SAFETY: what the caller promises.
+        unsafe { mutable(chat, "chat")? }.0.clear();
+        Ok(())
+    });
 }
 
 /// Saves the conversation and all that has been computed of it, whole or not at all, even if the power fails. Whether it

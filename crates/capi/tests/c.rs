@@ -73,6 +73,15 @@ fn a_program_in_c_talks_remembers_and_is_told_what_went_wrong() {
     let (whole, _, done) = said(&program, &[&model], "Name the capital of France.\nAnd of Italy?\n");
     assert!(done && whole.contains("Paris"), "{whole}");
 
+    // What is cut off and taken back leaves nothing behind; what is forgotten neither.
+    let (same, _, done) = said(
+        &program,
+        &[&model],
+        "Name the capital of France.\n/again\nAnd of Italy?\n/forget\nName the capital of France.\n",
+    );
+    let first = whole.lines().next().expect("an answer");
+    assert!(done && same == format!("{whole}{first}\n"), "{same}");
+
     // In two programs it is the same conversation.
     let (first, _, done) = said(&program, &[&model, &kept], "Name the capital of France.\n");
     assert!(done);

@@ -122,7 +122,9 @@ impl Input {
 
 /// Bytes as text. What is no UTF-8 is replaced, and that said.
 fn text(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes.trim_ascii_end());
+    // A space at the end of a command means something.
+    let end = bytes.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
+    let text = String::from_utf8_lossy(&bytes[..end]);
     if matches!(text, std::borrow::Cow::Owned(_)) && stderr().is_terminal() {
         eprintln!("(what was no UTF-8 has been replaced)");
     }

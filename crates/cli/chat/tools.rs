@@ -40,7 +40,7 @@ impl Tools {
             return Ok(format!("error: there is no tool '{}'; there are: {}", call.name, names.join(", ")));
         };
         let shown = format!("{}({})", call.name, serde_json::to_string(&call.arguments).unwrap_or_default());
-        let shown = harmless(&shown).replace(['\n', '\t'], " ");
+        let shown = unmistakable(&shown);
         let permission = if self.yes { Permission::Given } else { input.may(&format!("run {shown}?"))? };
         match permission {
             Permission::Given => (),
@@ -62,5 +62,29 @@ impl Tools {
             eprintln!("({}: {})", tool.name(), harmless(&why));
         }
         Ok(ran.content)
+    }
+}
+
+/// Text that a person decides by: what could make it look like another text is written out. (Invisible characters, and those
+/// that turn the direction of others, are part of honest text, but not of an honest command.)
+fn unmistakable(text: &str) -> String {
+    let hides = |c: char| {
+        matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' |
+            '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+    };
+    let mut out = String::new();
+    for c in text.chars() {
+        if c.is_control() || hides(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unmistakable;
+
+    #[test]
+    fn what_would_look_like_another_text_is_written_out() {
+        assert_eq!(unmistakable("rm \u{202e}fdp.x\u{200b} é\n"), r"rm \u{202e}fdp.x\u{200b} é\u{a}");
     }
 }

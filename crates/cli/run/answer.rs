@@ -59,6 +59,9 @@ impl Writer<'_> {
         let begun = Instant::now();
         let mut tokens = Vec::with_capacity(prompt.len() + self.most);
         tokens.extend(prompt);
+        if self.generator.is_constrained() {
+            output.is_answer_from_here();
+        }
         let (mut stop, mut first) = ("length", None);
         while tokens.len() < prompt.len() + self.most {
             if self.interrupt.is_raised() {
@@ -76,6 +79,7 @@ impl Writer<'_> {
             }
             if self.generator.awaits_answer() && !output.speech.is_thinking() {
                 self.generator.begin_answer(prompt.len() + self.most - tokens.len())?;
+                output.is_answer_from_here();
             }
             let token = self.generator.next(self.engine, sampler, &mut tokens)?;
             first.get_or_insert_with(Instant::now);

@@ -74,6 +74,12 @@ impl Output {
         self.show()
     }
 
+    /// See [`Speech::is_answer_from_here`].
+    pub fn is_answer_from_here(&mut self) {
+        let Self { speech, text, reasoning, .. } = self;
+        speech.is_answer_from_here(&mut |part| hear(part, text, reasoning));
+    }
+
     /// Writes what has come since the last time. What is not collected need not be kept.
     fn show(&mut self) -> Result<(), Failure> {
         if self.form == Form::Collected {

@@ -14,7 +14,7 @@ pub fn fma(a: f32, b: f32, c: f32) -> f32 {
 }
 
 /// [`fma`] by hardware on Cortex-M. A function that is called, because inline assembly takes no single-precision registers
-/// where there are no double-precision ones; it is still some twenty times shorter than the software's way.
+/// where there are no double-precision ones; it is still shorter than the software's way.
 #[cfg(vfma)]
 #[unsafe(naked)]
 extern "C" fn vfma(a: f32, b: f32, c: f32) -> f32 {

@@ -20,8 +20,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let mut chat = begin(&model)?;
 
-    // An answer is an iterator of pieces. `?` on a piece is all that error handling takes: what could not be answered
-    // has not been said, and the conversation is what it was.
+    // An answer is an iterator of pieces. `?` on a piece is all that error handling takes: where no word of an answer came,
+    // nothing was said, and the conversation is what it was.
     for piece in chat.say(question) {
         if let Piece::Text(text) = piece? {
             print!("{text}");

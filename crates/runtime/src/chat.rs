@@ -90,7 +90,7 @@ pub struct Chat<'s> {
     variables: Map<String, Json>,
     options: ChatOptions,
     talk: Talk,
-    /// The tokens that the engine has been fed, and the last one that was picked, if it has not.
+    /// The tokens that the engine has been fed, and those that were picked since, if it has not.
     tokens: Vec<u32>,
     /// The first token from which on the engine's state remembers turns that gave way.
     shifted: Option<usize>,

@@ -10,6 +10,9 @@ use crate::Error;
 /// Says which tokens may follow. All it does depends on the tokens it was given alone, so that a text is the same whether
 /// its tokens were guessed or computed one by one.
 pub trait Constraint: Debug + Send {
+    /// The tokens of the shortest answer, before any begins.
+    fn fewest(&mut self) -> usize;
+
     /// A new answer begins, of at most `most` tokens: when a model thinks first, behind its thought.
     ///
     /// An error where no answer is so short.

@@ -151,7 +151,6 @@ pub enum Error {
         reason: String,
     },
     /// No answer that a grammar allows is as short as it has to be.
-    #[cfg(feature = "grammar")]
     NoAnswerSoShort {
         /// The tokens of the shortest.
         fewest: usize,
@@ -281,7 +280,7 @@ impl Error {
 }
 
 /// What the operating system said, without the "(os error 28)" that std appends.
-pub(crate) fn reason(error: &io::Error) -> String {
+pub fn reason(error: &io::Error) -> String {
     let mut text = error.to_string();
     if let Some(code) = text.rfind(" (os error ") {
         text.truncate(code);
@@ -387,7 +386,6 @@ impl fmt::Display for Error {
             }
             #[cfg(feature = "grammar")]
             Self::Grammar { kind, place: None, reason } => write!(f, "the {kind} cannot be used: {reason}"),
-            #[cfg(feature = "grammar")]
             Self::NoAnswerSoShort { fewest, most } => write!(
                 f,
                 "the shortest answer that the grammar allows has {fewest} tokens, but there is room for {most}; allow \

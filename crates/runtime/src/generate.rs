@@ -32,6 +32,8 @@ pub struct Generator {
     ready: VecDeque<u32>,
     counts: Counts,
     constraint: Option<Box<dyn Constraint>>,
+    /// The tokens of the shortest answer that it allows.
+    fewest: usize,
     /// Whether the constraint holds now.
     constrained: bool,
 }
@@ -47,6 +49,8 @@ pub struct Counts {
 
 /// Guesses that were all wrong are followed by so many tokens without one.
 const PAUSE: usize = 4;
+/// Tokens that were forced wait for the next one that has to be picked, at most so many of them.
+const MOST_WAITING: usize = 16;
 /// After so many tokens that would leave no room to complete an answer, the completion begins.
 const TRIES: usize = 8;
 
@@ -62,6 +66,7 @@ impl Generator {
             ready: VecDeque::new(),
             counts: Counts::default(),
             constraint: None,
+            fewest: 0,
             constrained: false,
         }
     }
@@ -82,6 +87,7 @@ impl Generator {
     /// Lets answers be as `constraint` says, or as they come. It holds from [`begin_answer`](Self::begin_answer) on.
     pub fn set_constraint(&mut self, constraint: Option<Box<dyn Constraint>>) {
         self.constraint = constraint;
+        self.fewest = self.constraint.as_mut().map_or(0, |constraint| constraint.fewest());
         self.constrained = false;
     }
 
@@ -98,6 +104,28 @@ impl Generator {
     /// Lets the constraint hold no longer.
     pub fn end_answer(&mut self) {
         self.constrained = false;
+    }
+
+    /// The tokens of the shortest answer that the constraint allows; 0 where there is none.
+    pub const fn fewest(&self) -> usize {
+        self.fewest
+    }
+
+    /// Tokens that a thought may have before an answer, where both and the tokens `closing` between them are to find room for
+    /// `most`: at most `think`. An error where there is no room even without a thought. Nothing changes where there is no
+    /// constraint: only those promise an answer.
+    pub fn thought(&self, think: Option<usize>, closing: usize, most: usize) -> Result<Option<usize>, Error> {
+        if self.constraint.is_none() {
+            return Ok(think);
+        }
+        let fewest = self.fewest + closing;
+        let room = most.checked_sub(fewest).ok_or(Error::NoAnswerSoShort { fewest, most })?;
+        Ok(Some(think.map_or(room, |think| think.min(room))))
+    }
+
+    /// Whether there is no constraint.
+    pub const fn is_free(&self) -> bool {
+        self.constraint.is_none()
     }
 
     /// Whether there is a constraint that does not hold yet.
@@ -165,6 +193,10 @@ impl Generator {
             && let Some(token) = constraint.forced()?
         {
             self.ready.push_back(token);
+            // A long text that has to come is fed as it comes, so that nobody waits for all of it at once.
+            if written - fed >= MOST_WAITING {
+                engine.feed(&tokens[fed..])?;
+            }
             return Ok(());
         }
         if fed == written {

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{Constraint, Engine, Error};
 use lexicon::Lexicon;
-use shortest::{Mark, NEVER, Shortest};
+use shortest::{Mark, NEVER, Shortest, TOO_COMPLEX};
 
 /// White space that a model may put between parts of JSON: a space, or a new line and how far it is indented. More is only
 /// what small models lose themselves in.
@@ -163,12 +163,8 @@ impl Grammars {
         let read = language.read(text)?;
         let parser = self.factory.create_parser(read);
         let parser = parser.map_err(|error| language.complaint(text, &error.to_string()))?;
-        let shortest = Shortest::new(parser.parser.grammar(), self.factory.limits()).ok_or_else(|| {
-            language.mistake(
-                None,
-                "it has special tokens, parameters, stop= or max_tokens=, with which no answer can be completed; leave them out",
-            )
-        })?;
+        let shortest = Shortest::new(parser.parser.grammar(), self.factory.limits());
+        let shortest = shortest.map_err(|reason| language.mistake(None, reason))?;
         let fresh = Matcher::new(Ok(parser));
         let mut grammar = Grammar {
             kind: language.name(),
@@ -176,7 +172,7 @@ impl Grammars {
             lexicon: self.lexicon.clone(),
             matcher: fresh.clone(),
             fresh,
-            begin: shortest.mark(),
+            unread: shortest.clone(),
             shortest,
             mask: None,
             chosen: Vec::new(),
@@ -185,8 +181,11 @@ impl Grammars {
             ended: false,
             stale: false,
         };
-        let none = || language.mistake(None, "no text that can be written matches it; loosen it");
-        grammar.completion().ok_or_else(none)?;
+        if grammar.completion().is_none() {
+            let none = "no text that can be written matches it; loosen it";
+            let reason = if grammar.shortest.gave_up() { TOO_COMPLEX } else { none };
+            return Err(language.mistake(None, reason));
+        }
         Ok(grammar)
     }
 }
@@ -209,9 +208,9 @@ pub struct Grammar {
     /// The matcher before the first token, and where it stands.
     fresh: Matcher,
     matcher: Matcher,
-    /// Where `shortest` stood before the first token.
-    begin: Mark,
+    /// The way to the end from where the matcher stands, and from before the first token.
     shortest: Shortest,
+    unread: Shortest,
     /// The tokens that may come, if they are known.
     mask: Option<SimpleVob>,
     /// The tokens that were chosen, and where `shortest` stood and how many were left before each.
@@ -235,7 +234,7 @@ impl Grammar {
         Grammars::new(engine)?.read(language, text)
     }
 
-    /// The tokens of the shortest answer.
+    /// The tokens of the shortest answer, of which there are as few as spell it. (One that is longer in bytes may have fewer.)
     pub fn fewest_tokens(&mut self) -> usize {
         self.restart(usize::MAX);
         self.completion().map_or(usize::MAX, |tokens| tokens.len())
@@ -243,7 +242,10 @@ impl Grammar {
 
     fn restart(&mut self, most: usize) {
         self.matcher = self.fresh.clone();
-        self.shortest.back_to(self.begin);
+        if self.shortest.gave_up() {
+            self.shortest = self.unread.clone();
+        }
+        self.shortest.back_to(self.unread.mark());
         self.mask = None;
         self.chosen.clear();
         self.forced.clear();
@@ -267,13 +269,8 @@ impl Grammar {
 
     /// What the matcher objects to: it gave up.
     fn failed(&self, words: &str) -> Error {
-        let line = words.lines().next().unwrap_or_default();
-        let line = line.strip_suffix("<non-verbose/>").unwrap_or(line).trim();
-        Error::Grammar {
-            kind: self.kind,
-            place: None,
-            reason: format!("it is too complex ({line}); simplify it"),
-        }
+        let reason = format!("it is too complex ({}); simplify it", first_line(words));
+        Error::Grammar { kind: self.kind, place: None, reason }
     }
 
     /// Lets the matcher stand where the chosen tokens end.
@@ -319,6 +316,10 @@ impl Grammar {
 }
 
 impl Constraint for Grammar {
+    fn fewest(&mut self) -> usize {
+        self.fewest_tokens()
+    }
+
     fn begin(&mut self, most: usize) -> Result<(), Error> {
         let fewest = self.fewest_tokens();
         self.restart(most);

@@ -82,6 +82,15 @@ impl MappedFile {
         Ok(Self { bytes: Bytes::Map { watch, map }, path: path.to_path_buf() })
     }
 
+    /// The same file once more, for those who are to outlive this map of it.
+    pub fn again(&self) -> Result<Self, Error> {
+        match &self.bytes {
+            Bytes::Map { .. } => Self::open(&self.path),
+            #[cfg(feature = "built-in")]
+            Bytes::Program(bytes) => Ok(Self::of_program(&self.path, bytes)),
+        }
+    }
+
     /// Bytes of the program as a file of this name.
     #[cfg(feature = "built-in")]
     pub(crate) fn of_program(name: &Path, bytes: &'static [u8]) -> Self {

@@ -74,6 +74,13 @@ impl Speech {
         !self.over
     }
 
+    /// From here on all that is written is the answer, to the letter: a constraint holds, and what looks like a thought or a
+    /// call is text.
+    pub fn is_answer_from_here(&mut self, out: &mut dyn FnMut(Spoken)) {
+        self.finish(out);
+        self.manner = Manner::default();
+    }
+
     /// Takes a token and hands out what is certain.
     pub fn token(
         &mut self,

@@ -57,7 +57,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     board::end(false)
 }
 
-/// Bad memory, a bad instruction, a stack that ran into the arena.
+/// Bad memory, or a bad instruction.
 ///
 /// # Safety
 /// Called by the hardware alone.

@@ -28,7 +28,12 @@ _start:
     cmp x0, #8
     b.lo 1f
     b.eq 2f
-    // EL3: EL2 and below are non-secure and 64 bits wide.
+    // EL3: caches agree with those of the other cores (CPUECTLR_EL1.SMPEN, Cortex-A53 manual, 4.3.67); EL2 and below are
+    // non-secure and 64 bits wide.
+    mrs x1, s3_1_c15_c2_1
+    orr x1, x1, #(1 << 6)
+    msr s3_1_c15_c2_1, x1
+    isb
     mov x1, #0x531
     msr scr_el3, x1
     msr cptr_el3, xzr

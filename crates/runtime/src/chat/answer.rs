@@ -87,6 +87,8 @@ pub struct Answer<'c, 's> {
     /// The first of them that is in the context.
     kept: usize,
     speech: Speech,
+    /// Tokens that a thought may have.
+    think: Option<usize>,
     stop: Stop,
     thought: String,
     text: String,
@@ -98,8 +100,10 @@ pub struct Answer<'c, 's> {
 impl<'c, 's> Answer<'c, 's> {
     pub(super) fn new(chat: &'c mut Chat<'s>, before: Talk, limit: f32) -> Self {
         Self {
-            stop: Stop::new(&chat.options.stop),
+            // What a constraint promises is complete, and no text cuts it.
+            stop: Stop::new(if chat.generator.is_free() { &chat.options.stop } else { &[] }),
             speech: Speech::new(chat.engine.vocabulary(), Manner::default(), false),
+            think: None,
             chat,
             before,
             limit,
@@ -142,7 +146,11 @@ impl<'c, 's> Answer<'c, 's> {
             Phase::Fitting => self.fit(),
             Phase::Summarising(summary) => {
                 if let Some(text) = summary.step(self.chat)? {
-                    (self.chat.talk.summary, self.chat.talk.first) = (Some(text), summary.first);
+                    self.chat.talk.first = summary.first;
+                    // A model that writes nothing leaves what it wrote before.
+                    if !text.is_empty() {
+                        self.chat.talk.summary = Some(text);
+                    }
                     self.phase = Phase::Fitting;
                     // A summary that leaves no room is worth less than the answer.
                     let kept = self.answered.len() - self.kept;
@@ -200,6 +208,7 @@ impl<'c, 's> Answer<'c, 's> {
             self.speech = self.chat.speech(&prompt, manner);
             self.prompt.0 = prompt.tokens.len();
             // What is too short for a grammar is said before anything is computed.
+            self.limit_thought(prompt.tokens.len())?;
             self.constrain(prompt.tokens.len())?;
         }
         self.target = prompt.tokens;
@@ -237,7 +246,7 @@ impl<'c, 's> Answer<'c, 's> {
             return Ok(());
         }
         self.constrain(self.chat.tokens.len())?;
-        let closing = self.chat.closing(&self.speech, self.chat.options.think)?;
+        let closing = self.chat.closing(&self.speech, self.think)?;
         // A token must be fed before the one after it can be picked.
         if self.chat.tokens.len() + closing.len().max(1) > self.chat.engine.session().context() {
             // What a constraint has seen of the answer cannot give way.
@@ -322,7 +331,24 @@ impl<'c, 's> Answer<'c, 's> {
             return Ok(());
         }
         let left = options.predict.map_or(usize::MAX, |most| most.saturating_sub(self.answered.len()));
-        generator.begin_answer(left.min(engine.session().context().saturating_sub(fed)))
+        generator.begin_answer(left.min(engine.session().context().saturating_sub(fed)))?;
+        let mut spoken = Vec::new();
+        self.speech.is_answer_from_here(&mut |part| spoken.push(part));
+        self.note(spoken);
+        Ok(())
+    }
+
+    /// Finds out how long a thought may be, if the answer begins with one: what a constraint promises must find room behind it.
+    fn limit_thought(&mut self, fed: usize) -> Result<(), Error> {
+        let Chat { generator, options, engine, .. } = &*self.chat;
+        self.think = options.think;
+        if self.speech.is_thinking() {
+            let closing = self.chat.closing(&self.speech, Some(0))?.len();
+            let room = engine.session().context().saturating_sub(fed);
+            self.think =
+                generator.thought(options.think, closing, room.min(options.predict.unwrap_or(room)))?;
+        }
+        Ok(())
     }
 
     /// Ends the answer, with what is left to say.

@@ -22,7 +22,7 @@ pub(super) struct Fitted {
 impl Chat<'_> {
     /// The tokens that an answer should find room for.
     pub(super) fn room(&self) -> usize {
-        (self.engine.session().context() / 4).clamp(1, ROOM)
+        (self.engine.session().context() / 4).clamp(1, ROOM).max(self.generator.fewest())
     }
 
     /// The prompt behind which an answer fits that has `answered` tokens already. If there is none, the error says so.

@@ -63,6 +63,10 @@ impl Summary {
             let cut = (cut.max(1)..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
             text.drain(..cut);
         };
+        if prompt.tokens.len() > most {
+            // Not even the question fits.
+            return Err(Error::ContextFull { tokens: prompt.tokens.len(), room: length, context });
+        }
         chat.align(&prompt.tokens, false)?;
         chat.begins = None;
         chat.wind_back(prompt.tokens.len() - 1);

@@ -32,15 +32,23 @@ const STRICTER: [(&str, &str); 5] = [
     ("hostname", concat!("^", host!(), "$")),
 ];
 
+/// Keywords that hold values, not schemas.
+const VALUES: [&str; 4] = ["const", "enum", "default", "examples"];
+/// Keywords that hold schemas by names, which may be keywords themselves.
+const NAMED: [&str; 5] = ["properties", "patternProperties", "$defs", "definitions", "dependentSchemas"];
+
 /// Makes a schema stricter.
 pub(super) fn tighten(schema: &mut Value) {
     match schema {
         Value::Array(schemas) => schemas.iter_mut().for_each(tighten),
         Value::Object(keywords) => {
             for (keyword, value) in keywords.iter_mut() {
-                // These hold values, not schemas.
-                if !["const", "enum", "default", "examples"].contains(&keyword.as_str()) {
-                    tighten(value);
+                match value {
+                    Value::Object(named) if NAMED.contains(&keyword.as_str()) => {
+                        named.values_mut().for_each(tighten);
+                    }
+                    _ if VALUES.contains(&keyword.as_str()) => (),
+                    value => tighten(value),
                 }
             }
             let format = keywords.get("format").and_then(Value::as_str);
@@ -62,12 +70,15 @@ mod tests {
     #[test]
     fn formats_get_a_pattern_and_values_stay_as_they_are() {
         let mut schema = json!({
-            "properties": { "day": { "format": "date" }, "format": { "const": { "format": "date" } } },
+            "properties": {
+                "day": { "format": "date" }, "format": { "const": { "format": "date" } }, "default": { "format": "time" },
+            },
             "items": [{ "format": "email", "pattern": "^a" }, { "format": "uuid" }],
         });
         tighten(&mut schema);
         assert_eq!(schema["properties"]["day"]["pattern"], STRICTER[0].1);
         assert_eq!(schema["properties"]["format"], json!({ "const": { "format": "date" } }));
+        assert_eq!(schema["properties"]["default"]["pattern"], STRICTER[2].1);
         assert_eq!(schema["items"][0]["pattern"], "^a");
         assert_eq!(schema["items"][0]["allOf"], json!([{ "pattern": STRICTER[3].1 }]));
         assert_eq!(schema["items"][1], json!({ "format": "uuid" }));

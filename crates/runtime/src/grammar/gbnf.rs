@@ -17,13 +17,17 @@ pub(super) struct Mistake {
 
 /// Parentheses within parentheses, at most so many: llguidance takes few more.
 const MOST_DEPTH: usize = 20;
+/// Rules that are made of rules that are made of rules, at most so many: what reads them calls itself for each.
+const MOST_CHAINED: usize = 200;
+/// Rules at most.
+const MOST_RULES: usize = 2000;
 /// Repetitions that a number asks for, at most so many: llama.cpp has the same limit.
 const MOST_TIMES: u32 = 2000;
 
 /// The grammar for llguidance.
 pub(super) fn to_lark(text: &str) -> Result<String, Mistake> {
     let rules = Reader::new(text).rules()?;
-    let lexemes = lexemes(&rules);
+    let lexemes = lexemes(&rules)?;
     let mut writer = Writer { lexemes: &lexemes, out: "start: ".to_owned(), named: Vec::new() };
     let root = rules.iter().position(|rule| rule.name == "root").expect("the reader found it");
     writer.refer(root);
@@ -46,6 +50,8 @@ pub(super) fn to_lark(text: &str) -> Result<String, Mistake> {
 #[derive(Debug)]
 struct Rule {
     name: String,
+    /// Where it is first named.
+    place: (usize, usize),
     choice: Choice,
 }
 
@@ -85,11 +91,15 @@ impl<'t> Reader<'t> {
         Self { text, at: 0, names: Vec::new(), depth: 0 }
     }
 
-    fn mistake_at<T>(&self, at: usize, reason: impl Into<String>) -> Result<T, Mistake> {
+    /// The line and the column of a byte.
+    fn place(&self, at: usize) -> (usize, usize) {
         let before = &self.text[..at];
         let line = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let place = (before.matches('\n').count() + 1, before[line..].chars().count() + 1);
-        Err(Mistake { place, reason: reason.into() })
+        (before.matches('\n').count() + 1, before[line..].chars().count() + 1)
+    }
+
+    fn mistake_at<T>(&self, at: usize, reason: impl Into<String>) -> Result<T, Mistake> {
+        Err(Mistake { place: self.place(at), reason: reason.into() })
     }
 
     fn mistake<T>(&self, reason: impl Into<String>) -> Result<T, Mistake> {
@@ -168,7 +178,7 @@ impl<'t> Reader<'t> {
             let Some(choice) = choices.remove(&index) else {
                 return self.mistake_at(*at, format!("there is no rule '{name}'"));
             };
-            rules.push(Rule { name: (*name).to_owned(), choice });
+            rules.push(Rule { name: (*name).to_owned(), place: self.place(*at), choice });
         }
         Ok(rules)
     }
@@ -183,10 +193,14 @@ impl<'t> Reader<'t> {
         if name.is_empty() {
             return self.expected("the name of a rule");
         }
-        Ok(self.names.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
-            self.names.push((name, start));
-            self.names.len() - 1
-        }))
+        if let Some(known) = self.names.iter().position(|(known, _)| *known == name) {
+            return Ok(known);
+        }
+        if self.names.len() == MOST_RULES {
+            return self.mistake_at(start, format!("there are more than {MOST_RULES} rules"));
+        }
+        self.names.push((name, start));
+        Ok(self.names.len() - 1)
     }
 
     /// Sequences with `|` between them; newlines mean nothing within parentheses.
@@ -236,7 +250,13 @@ impl<'t> Reader<'t> {
             };
             let mut part = Part { piece, least: 1, most: Some(1) };
             self.space(nested);
+            let mut repeated = 0;
             while let Some((least, most)) = self.times()? {
+                repeated += 1;
+                if repeated > MOST_DEPTH {
+                    return self
+                        .mistake_at(start, format!("this is repeated more than {MOST_DEPTH} times over"));
+                }
                 if (part.least, part.most) != (1, Some(1)) {
                     let inner = part;
                     part = Part { piece: Piece::Group(vec![vec![inner]]), least: 1, most: Some(1) };
@@ -394,7 +414,7 @@ impl<'t> Reader<'t> {
 }
 
 /// Which rules become lexemes: those that neither refer to themselves nor to what does.
-fn lexemes(rules: &[Rule]) -> Vec<bool> {
+fn lexemes(rules: &[Rule]) -> Result<Vec<bool>, Mistake> {
     fn refers(choice: &Choice, found: &mut HashSet<usize>) {
         for part in choice.iter().flatten() {
             match &part.piece {
@@ -412,12 +432,18 @@ fn lexemes(rules: &[Rule]) -> Vec<bool> {
             found
         })
         .collect();
-    let mut lexemes = vec![false; rules.len()];
+    // Of a lexeme, how many rules are chained in it.
+    let mut chained = vec![0; rules.len()];
     loop {
-        let next = (0..rules.len())
-            .find(|rule| !lexemes[*rule] && references[*rule].iter().all(|referred| lexemes[*referred]));
-        let Some(next) = next else { return lexemes };
-        lexemes[next] = true;
+        let next = (0..rules.len()).find(|rule| {
+            chained[*rule] == 0 && references[*rule].iter().all(|referred| chained[*referred] > 0)
+        });
+        let Some(next) = next else { return Ok(chained.iter().map(|chained| *chained > 0).collect()) };
+        chained[next] = 1 + references[next].iter().map(|referred| chained[*referred]).max().unwrap_or(0);
+        if chained[next] > MOST_CHAINED {
+            let reason = format!("more than {MOST_CHAINED} rules are chained behind '{}'", rules[next].name);
+            return Err(Mistake { place: rules[next].place, reason });
+        }
     }
 }
 

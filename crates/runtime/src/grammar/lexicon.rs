@@ -43,7 +43,7 @@ impl Lexicon {
     pub(super) fn new(engine: &Engine) -> Result<Self, Error> {
         let path = engine.file().path();
         let at = |error: stonechat_core::vocabulary::Error| Error::model(path, error);
-        let file = MappedFile::open(path)?;
+        let file = engine.file().again()?;
         let words = {
             let gguf = Gguf::parse(&file).map_err(|error| Error::model(path, error))?;
             Vocabulary::memory(&gguf).map_err(at)?.div_ceil(4)

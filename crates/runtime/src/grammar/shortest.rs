@@ -18,6 +18,9 @@ use llguidance::earley::{CGrammar, CSymIdx};
 
 /// More bytes than any answer has: there is no way.
 pub(super) const NEVER: u32 = u32::MAX / 4;
+/// Why there is no shortest completion of some grammars.
+const MORE_THAN_BYTES: &str = "it has special tokens, parameters, stop= or max_tokens=, with which no answer can be completed; leave them out";
+pub(super) const TOO_COMPLEX: &str = "it is too complex; simplify it";
 /// States of the lexer that a search for the end of a lexeme visits at most.
 const MOST_STATES: usize = 50_000;
 /// Places that the search for a way visits at most where the sum is only a lower bound.
@@ -94,15 +97,15 @@ struct Row {
 }
 
 impl Shortest {
-    /// For answers to a grammar, none of which has begun. Nothing where it asks for more than bytes: parameters, special
-    /// tokens, limits in tokens, or text that is taken back.
-    pub(super) fn new(grammar: &CGrammar, limits: &ParserLimits) -> Option<Self> {
+    /// For answers to a grammar, none of which has begun. An error where it asks for more than bytes (parameters, special
+    /// tokens, limits in tokens, or text that is taken back), or for more than can be computed.
+    pub(super) fn new(grammar: &CGrammar, limits: &ParserLimits) -> Result<Self, &'static str> {
         let spec = grammar.lexer_spec();
         if grammar.parametric() || spec.special_token_rx.is_some() || !spec.can_rollback() {
-            return None;
+            return Err(MORE_THAN_BYTES);
         }
         let mut limits = limits.clone();
-        let lexer = spec.to_regex_vec(&mut limits).ok()?;
+        let lexer = spec.to_regex_vec(&mut limits).map_err(|_| TOO_COMPLEX)?;
         let mut new = Self {
             rules: Rules::new(grammar),
             lexer,
@@ -112,13 +115,21 @@ impl Shortest {
             begun: false,
             rests: HashMap::new(),
         };
-        new.refuel();
         new.measure();
+        if new.gave_up() {
+            return Err(TOO_COMPLEX);
+        }
+        new.refuel();
         let start = new.rules.start;
         let items = new.rules.symbols[&start].rules.iter().map(|place| (*place, 0)).collect();
         new.push_row(items);
         new.state = new.rows[0].start;
-        Some(new)
+        Ok(new)
+    }
+
+    /// Whether the lexer met something that takes more than its limits allow. It then reads nothing more.
+    pub(super) fn gave_up(&self) -> bool {
+        self.lexer.has_error()
     }
 
     /// Where it stands.
@@ -465,6 +476,7 @@ impl Shortest {
         for lexeme in lexemes {
             let mut alone = LexemeSet::new(self.rules.lexemes.len());
             alone.add(lexeme);
+            self.refuel();
             let start = self.lexer.initial_state(&alone);
             self.rules.lexemes[lexeme.as_usize()] = self.whole(start, lexeme).0;
         }

@@ -139,13 +139,14 @@ fn no_arguments() -> Map<String, Value> {
 pub fn read(path: &Path) -> Result<Vec<Tool>, Error> {
     let bytes = std::fs::read(path).map_err(|source| Error::from_io("read", path, source))?;
     let wrong = |line, reason| Error::Tools { path: path.into(), line, reason };
-    let text = str::from_utf8(&bytes)
-        .map_err(|error| wrong(Some(line_at(&bytes, error.valid_up_to())), "this is no UTF-8".into()))?;
+    let text = str::from_utf8(&bytes).map_err(|error| {
+        wrong(Some(line_at(&bytes, error.valid_up_to())), "this is no UTF-8; save the file as UTF-8".into())
+    })?;
     let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let tools = if is_json { from_json(text) } else { from_toml(text) };
     let tools = tools.map_err(|(line, reason)| wrong(Some(line), named(text, line, &reason)))?;
     if tools.is_empty() {
-        return Err(wrong(None, "it declares no tool".into()));
+        return Err(wrong(None, "it declares no tool; add one that begins with [[tools]]".into()));
     }
     for (number, tool) in tools.iter().enumerate() {
         if tools[..number].iter().any(|other| other.name() == tool.name()) {
@@ -156,6 +157,14 @@ pub fn read(path: &Path) -> Result<Vec<Tool>, Error> {
             let line = line_of(text, &format!("{{{unknown}}}"));
             let reason = format!(
                 "command: the tool '{}' has no parameter '{unknown}' that {{{unknown}}} could stand for",
+                tool.name()
+            );
+            return Err(wrong(line, reason));
+        }
+        if tool.program_is_an_argument() {
+            let line = line_of(text, &tool.command.0[0]);
+            let reason = format!(
+                "command: which program the tool '{}' is must not be an argument; write its name",
                 tool.name()
             );
             return Err(wrong(line, reason));
@@ -255,6 +264,11 @@ impl Tool {
             Some(word).filter(|word| !(alone && word.is_empty()))
         });
         words.collect()
+    }
+
+    /// Whether a model could choose the program.
+    fn program_is_an_argument(&self) -> bool {
+        parts(&self.command.0[0]).iter().any(|part| matches!(part, Part::Argument(_)))
     }
 
     /// A placeholder that no parameter fills.
