@@ -43,14 +43,28 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
 mod assistant;
+mod button;
+mod display;
 mod gauge;
+mod health;
+mod lights;
+mod lines;
+mod panel;
 mod parts;
 mod screen;
 mod settings;
+mod state;
+mod talk;
+mod thoughts;
 
-pub use assistant::{Assistant, Over, State};
-pub use gauge::{Gauge, Limits, Pace, Sensor};
+pub use assistant::Assistant;
+pub use gauge::{Gauge, Limits, LimitsError, Pace, Sensor};
+pub use panel::{Panel, Surface};
 pub use parts::{ActiveHigh, ActiveLow, Button, Clock, Failed, Lamp, Lamps, Latch, Parts, Port, Watchdog};
-pub use screen::{Panel, Screen, Show, Surface};
+pub use screen::{Screen, Show};
 pub use settings::{Crew, Settings, Tags};
+pub use state::{Over, State};

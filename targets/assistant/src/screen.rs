@@ -16,6 +16,8 @@ pub trait Screen {
     fn add(&mut self, text: &str);
     /// Draws the text, and what else there is to show.
     fn draw(&mut self, show: &Show<'_>) -> Result<(), Failed>;
+    /// Draws nothing at all.
+    fn blank(&mut self) -> Result<(), Failed>;
 }
 
 /// What a display shows beside the text.

@@ -25,6 +25,8 @@ pub struct Settings<'h> {
     pub bounce: Duration,
     /// How long the display shows a question before the next one; zero to change only after each answer.
     pub turn: Duration,
+    /// How long an answer stays on the display before a question takes its place.
+    pub linger: Duration,
     /// How often button and line are looked at while nothing is done.
     pub poll: Duration,
     /// How often sensors are read.
@@ -48,6 +50,7 @@ impl Default for Settings<'_> {
             most: 256,
             bounce: Duration::from_millis(30),
             turn: Duration::from_secs(6),
+            linger: Duration::from_secs(60),
             poll: Duration::from_millis(10),
             measure: Duration::from_millis(500),
             draw: Duration::from_millis(100),
@@ -64,6 +67,14 @@ pub struct Tags<'h> {
     pub open: &'h str,
     /// Ends it.
     pub close: &'h str,
+}
+
+impl Tags<'_> {
+    /// Whether a token is part of one of them.
+    pub(crate) fn have(&self, token: &[u8]) -> bool {
+        let is_part = |token| [self.open, self.close].iter().any(|tag| tag.contains(token));
+        str::from_utf8(token).is_ok_and(is_part)
+    }
 }
 
 /// Who computes: some boards read a prompt best with more cores than they speak with.
