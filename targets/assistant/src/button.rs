@@ -10,27 +10,31 @@ use core::time::Duration;
 #[derive(Debug)]
 pub struct Presses {
     bounce: Duration,
-    /// What the button was when it last changed, and when that was. A button that is pressed from the start was not
-    /// pressed by anybody who meant it.
-    last: Option<(bool, Duration)>,
+    /// What the button was when it was last believed. A button that is pressed from the start was not pressed by anybody who
+    /// meant it.
+    last: Option<bool>,
+    /// When it last changed, if it did.
+    changed: Option<Duration>,
 }
 
 impl Presses {
     /// Of a button that bounces for so long.
     pub const fn new(bounce: Duration) -> Self {
-        Self { bounce, last: None }
+        Self { bounce, last: None, changed: None }
     }
 
     /// Looks at the button at a moment. Returns whether it was pressed since the last time.
     pub fn look(&mut self, pressed: bool, now: Duration) -> bool {
-        match self.last {
-            Some((was, _)) if was == pressed => false,
-            Some((_, since)) if now.saturating_sub(since) < self.bounce => false,
-            was => {
-                self.last = Some((pressed, now));
-                pressed && was.is_some()
-            }
+        let Some(was) = self.last else {
+            self.last = Some(pressed);
+            return false;
+        };
+        let bounces = self.changed.is_some_and(|at| now.saturating_sub(at) < self.bounce);
+        if was == pressed || bounces {
+            return false;
         }
+        (self.last, self.changed) = (Some(pressed), Some(now));
+        pressed
     }
 }
 
@@ -48,6 +52,7 @@ mod tests {
 
     #[test]
     fn a_press_counts_when_it_is_first_seen() {
+        assert_eq!(presses(&[(0, false), (1, true)]), [1], "even at the very beginning");
         assert_eq!(presses(&[(0, false), (100, true), (200, true), (300, false), (400, true)]), [100, 400]);
     }
 
