@@ -169,6 +169,11 @@ impl<'a> Session<'a> {
         self.context
     }
 
+    /// The most tokens that are computed at once.
+    pub const fn batch(&self) -> usize {
+        self.buffers.batch
+    }
+
     /// Forgets all tokens from `position` on. A recurrent state cannot be wound back: models that have one go on from the
     /// beginning, or with [`restore`](Self::restore).
     pub fn rewind(&mut self, position: usize) -> Result<(), Error> {

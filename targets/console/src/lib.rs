@@ -6,7 +6,8 @@
 //! What goes wrong with one line is said in one sentence, and the next line is read. This crate knows no board, and
 //! allocates nothing.
 //!
-//! Lines that the console writes beside stories begin with `#`, so that a script can tell them apart.
+//! Lines that the console writes beside stories begin with `#`, so that a script can tell them apart. Its [`Editor`] and its
+//! [`Story`] serve `stonechat-assistant`, too, which does more between two tokens.
 #![no_std]
 #![forbid(unsafe_code)]
 #![allow(clippy::result_large_err, reason = "there is no heap to box an error on, and each ends a story")]
@@ -17,6 +18,7 @@ extern crate std;
 mod line;
 mod serial;
 mod story;
+mod tell;
 
 use core::fmt;
 
@@ -25,10 +27,9 @@ use stonechat_core::{Limits, Model, Plan, Sampling, Session};
 use stonechat_gguf::Gguf;
 use stonechat_kernels::{Level, Workers};
 
-pub use line::MOST_BYTES;
-use line::{Line, Reader};
+pub use line::{Editor, MOST_BYTES, Typed, write_lines};
 pub use serial::{Serial, Uart};
-use story::Story;
+pub use story::{BeginError, Prompt, Story};
 
 /// A counter that runs at a steady rate, and its rate.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,8 @@ pub enum Error<E> {
     NoModel,
     /// The model, the plan or the arena does not fit.
     Core(stonechat_core::Error),
+    /// A story cannot begin.
+    Begin(BeginError),
     /// The arena is smaller than the plan.
     Arena {
         /// What the plan takes.
@@ -83,6 +86,7 @@ impl<E: fmt::Debug> fmt::Display for Error<E> {
                 "there is no model in this image; set STONECHAT_MODEL to a GGUF file and build it again",
             ),
             Self::Core(error) => write!(f, "{error}"),
+            Self::Begin(error) => write!(f, "{error}"),
             Self::Arena { needed, given } => write!(
                 f,
                 "the plan takes {needed} bytes and this board has {given} for it, {} too few; build with a shorter \
@@ -99,6 +103,12 @@ impl<E: fmt::Debug> core::error::Error for Error<E> {}
 impl<E> From<stonechat_core::Error> for Error<E> {
     fn from(error: stonechat_core::Error) -> Self {
         Self::Core(error)
+    }
+}
+
+impl<E> From<BeginError> for Error<E> {
+    fn from(error: BeginError) -> Self {
+        Self::Begin(error)
     }
 }
 
@@ -132,26 +142,43 @@ pub fn serve<P: Read + Write>(
             plan.bytes()
         ),
     )?;
-    let (mut reader, mut most) = (Reader::new(), board.most);
+    let (mut editor, mut most) = (Editor::new(), board.most);
     loop {
         say(port, format_args!("> "))?;
-        match reader.line(port).map_err(Error::Port)? {
-            Line::End => return say(port, format_args!("\n# bye\n")),
-            Line::Text(text) if text.trim_ascii().is_empty() => {}
-            Line::Text([b'/', command @ ..]) => match length(command) {
-                Some(tokens) => most = tokens,
-                None => say(
-                    port,
-                    format_args!(
-                        "# there is no such command; /n 100 sets how many tokens a story has at most\n"
-                    ),
-                )?,
-            },
-            Line::Text(text) => Story { board, most, session: &mut session }.tell(text, port)?,
-            Line::TooLong => say(
+        match read_line(&mut editor, port).map_err(Error::Port)? {
+            Typed::More => {}
+            Typed::End => return say(port, format_args!("\n# bye\n")),
+            Typed::TooLong => say(
                 port,
                 format_args!("# the line is longer than {MOST_BYTES} bytes; type a shorter beginning\n"),
             )?,
+            Typed::Line => match editor.text() {
+                text if text.trim_ascii().is_empty() => {}
+                [b'/', command @ ..] => match length(command) {
+                    Some(tokens) => most = tokens,
+                    None => say(
+                        port,
+                        format_args!(
+                            "# there is no such command; /n 100 sets how many tokens a story has at most\n"
+                        ),
+                    )?,
+                },
+                text => tell::tell(text, most, board, &mut session, port)?,
+            },
+        }
+    }
+}
+
+/// Waits for a line, or for the end of the port.
+fn read_line<P: Read + Write>(editor: &mut Editor, port: &mut P) -> Result<Typed, P::Error> {
+    loop {
+        let mut byte = [0];
+        if port.read(&mut byte)? == 0 {
+            return Ok(Typed::End);
+        }
+        match editor.push(byte[0], &mut |echo| port.write_all(echo).and_then(|()| port.flush()))? {
+            Typed::More => {}
+            typed => return Ok(typed),
         }
     }
 }
@@ -180,15 +207,7 @@ struct Sink<'p, P: Write> {
 
 impl<P: Write> Sink<'_, P> {
     fn write(&mut self, text: &str) -> Result<(), P::Error> {
-        for line in text.split_inclusive('\n') {
-            match line.strip_suffix('\n') {
-                Some(line) => {
-                    self.port.write_all(line.as_bytes())?;
-                    self.port.write_all(b"\r\n")?;
-                }
-                None => self.port.write_all(line.as_bytes())?,
-            }
-        }
+        write_lines(text, &mut |bytes| self.port.write_all(bytes))?;
         self.port.flush()
     }
 }

@@ -3,8 +3,6 @@
 //! In: bytes, of which any may be garbage. Out: lines without their end. What is typed is echoed, because a serial
 //! terminal shows only what comes back.
 
-use embedded_io::{Read, Write};
-
 /// No line is longer.
 pub const MOST_BYTES: usize = 256;
 
@@ -12,69 +10,105 @@ const BACKSPACE: u8 = 0x08;
 const DELETE: u8 = 0x7f;
 const END_OF_TRANSMISSION: u8 = 0x04;
 
-/// What came.
-#[derive(PartialEq, Eq, Debug)]
-pub enum Line<'l> {
-    /// A line. It need not be UTF-8.
-    Text(&'l [u8]),
-    /// A line that is longer than [`MOST_BYTES`], of which nothing was kept.
+/// What a byte made of a line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Typed {
+    /// The line goes on.
+    More,
+    /// A line, which [`Editor::text`] tells. It need not be UTF-8.
+    Line,
+    /// A line that is longer than [`MOST_BYTES`].
     TooLong,
-    /// The end: nothing more will come.
+    /// An end of transmission (Ctrl-D).
     End,
 }
 
-/// Reads lines.
-pub struct Reader {
+/// Edits lines.
+pub struct Editor {
     bytes: [u8; MOST_BYTES],
+    len: usize,
+    too_long: bool,
+    /// Whether the line is whole: the next byte begins another one.
+    whole: bool,
     /// Whether the last line ended in CR: an LF that follows belongs to it.
     returned: bool,
 }
 
-impl Reader {
+impl Default for Editor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Editor {
+    /// With an empty line.
     pub const fn new() -> Self {
-        Self { bytes: [0; MOST_BYTES], returned: false }
+        Self { bytes: [0; MOST_BYTES], len: 0, too_long: false, whole: false, returned: false }
     }
 
-    /// The next line.
-    pub fn line<P: Read + Write>(&mut self, port: &mut P) -> Result<Line<'_>, P::Error> {
-        let (mut len, mut too_long) = (0, false);
-        loop {
-            let mut byte = [0];
-            if port.read(&mut byte)? == 0 {
-                return Ok(Line::End);
+    /// The line so far.
+    pub fn text(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// Whether the line is whole, and the next byte begins another one.
+    pub const fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// Takes a byte. What a terminal is to show for it goes to `echo`, whose errors are passed on.
+    pub fn push<E>(
+        &mut self,
+        byte: u8,
+        echo: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<Typed, E> {
+        if core::mem::take(&mut self.whole) {
+            (self.len, self.too_long) = (0, false);
+        }
+        let after_return = core::mem::replace(&mut self.returned, byte == b'\r');
+        match byte {
+            b'\n' if after_return => {}
+            b'\r' | b'\n' => {
+                self.whole = true;
+                echo(b"\r\n")?;
+                return Ok(if self.too_long { Typed::TooLong } else { Typed::Line });
             }
-            let [byte] = byte;
-            let after_return = core::mem::replace(&mut self.returned, byte == b'\r');
-            match byte {
-                b'\n' if after_return => {}
-                b'\r' | b'\n' => {
-                    port.write_all(b"\r\n")?;
-                    port.flush()?;
-                    return Ok(if too_long { Line::TooLong } else { Line::Text(&self.bytes[..len]) });
-                }
-                END_OF_TRANSMISSION => return Ok(Line::End),
-                BACKSPACE | DELETE => {
-                    if len > 0 {
-                        // A character may have several bytes, of which all but the first begin with the bits 10.
-                        while len > 1 && self.bytes[len - 1] & 0xc0 == 0x80 {
-                            len -= 1;
-                        }
-                        len -= 1;
-                        port.write_all(b"\x08 \x08")?;
+            END_OF_TRANSMISSION => return Ok(Typed::End),
+            BACKSPACE | DELETE => {
+                if self.len > 0 {
+                    // A character may have several bytes, of which all but the first begin with the bits 10.
+                    while self.len > 1 && self.bytes[self.len - 1] & 0xc0 == 0x80 {
+                        self.len -= 1;
                     }
+                    self.len -= 1;
+                    echo(b"\x08 \x08")?;
                 }
-                // Noise on the line, and keys that a prompt has no use for.
-                0..b' ' => {}
-                _ => match self.bytes.get_mut(len) {
-                    Some(place) => {
-                        *place = byte;
-                        len += 1;
-                        port.write_all(&[byte])?;
-                    }
-                    None => too_long = true,
-                },
             }
-            port.flush()?;
+            // Noise on the line, and keys that a prompt has no use for.
+            0..b' ' => {}
+            _ => match self.bytes.get_mut(self.len) {
+                Some(place) => {
+                    *place = byte;
+                    self.len += 1;
+                    echo(&[byte])?;
+                }
+                None => self.too_long = true,
+            },
+        }
+        Ok(Typed::More)
+    }
+}
+
+/// Hands text to `write` as a terminal wants it: lines end with CR and LF.
+pub fn write_lines<E>(text: &str, write: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    for line in text.split_inclusive('\n') {
+        match line.strip_suffix('\n') {
+            Some(line) => {
+                write(line.as_bytes())?;
+                write(b"\r\n")?;
+            }
+            None => write(line.as_bytes())?,
         }
     }
+    Ok(())
 }
