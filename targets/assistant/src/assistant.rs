@@ -209,7 +209,9 @@ impl<'h, 's, 'a, const TOKENS: usize, const BYTES: usize> Assistant<'h, 's, 'a, 
                     return ControlFlow::Break(Over::Quit);
                 }
                 Typed::TooLong => {
-                    self.talk.remark(format_args!("the line is longer than {MOST_BYTES} bytes; type a shorter one"));
+                    self.talk.remark(format_args!(
+                        "the line is longer than {MOST_BYTES} bytes; type a shorter one"
+                    ));
                     self.invite();
                 }
                 Typed::Line if self.editor.text().trim_ascii().is_empty() => self.invite(),
@@ -377,7 +379,8 @@ impl<'h, 's, 'a, const TOKENS: usize, const BYTES: usize> Assistant<'h, 's, 'a, 
         story.finish(&mut |text| thoughts.push(text, &mut out));
         thoughts.finish(&mut out);
         self.rest_in(State::Idle);
-        let (read, written, [reading, speaking]) = (self.story.prompt_len(), self.story.written(), self.spent);
+        let (read, written, [reading, speaking]) =
+            (self.story.prompt_len(), self.story.written(), self.spent);
         self.remark(format_args!(
             "{read} tokens read in {} ms, {written} written in {} ms",
             reading.as_millis(),
@@ -491,7 +494,8 @@ impl<'h, 's, 'a, const TOKENS: usize, const BYTES: usize> Assistant<'h, 's, 'a, 
         let (fed, prompt) = (self.story.fed(), self.story.prompt_len());
         let progress = (self.state == State::Reading).then(|| (1000 * fed / prompt.max(1)) as u16);
         let show = Show { state: self.state, pace: self.pace, note: &note, progress };
-        let after = if self.shown == Some((self.state, self.pace)) { self.settings.draw } else { Duration::ZERO };
+        let after =
+            if self.shown == Some((self.state, self.pace)) { self.settings.draw } else { Duration::ZERO };
         self.shown = Some((self.state, self.pace));
         let news = self.display.draw(&show, now, after, retry);
         match &news {

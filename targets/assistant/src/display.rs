@@ -56,13 +56,7 @@ impl<'h> Display<'h> {
 
     /// Draws what is new, if the last time was so long ago. A screen that failed is made ready again after `retry`. Returns
     /// what is new of it.
-    pub fn draw(
-        &mut self,
-        show: &Show<'_>,
-        now: Duration,
-        after: Duration,
-        retry: Duration,
-    ) -> Option<News> {
+    pub fn draw(&mut self, show: &Show<'_>, now: Duration, after: Duration, retry: Duration) -> Option<News> {
         let screen = self.screen.as_deref_mut()?;
         let wanted = if self.health.is_well() {
             self.stale && (!self.begun || now.saturating_sub(self.drawn) >= after)

@@ -245,7 +245,10 @@ mod tests {
         let mut sensor = || answers.next().unwrap();
         let mut gauge = Gauge::new("the temperature", "°C", &mut sensor, WARM).unwrap();
         let mut at = |second| {
-            gauge.measure(Duration::from_secs(second), RETRY).map(|change| change.to_string()).unwrap_or_default()
+            gauge
+                .measure(Duration::from_secs(second), RETRY)
+                .map(|change| change.to_string())
+                .unwrap_or_default()
         };
         assert_eq!(at(0), "");
         assert_eq!(at(1), "the sensor for the temperature does not answer (\"loose\"); going on without it");

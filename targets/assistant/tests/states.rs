@@ -78,8 +78,7 @@ fn each_state_has_its_lamp_and_never_do_two_shine() {
         parts.lamps.thinking = Some(&mut c);
         parts.lamps.speaking = Some(&mut d);
         parts.lamps.error = Some(&mut e);
-        let mut assistant =
-            TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
+        let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
         assert_eq!(assistant.state(), State::Idle);
         // Before anything was typed: the terminal has it all at once, and the first pass takes it.
         let passes = run_until(&mut assistant, State::Speaking);
@@ -99,8 +98,7 @@ fn lamps_that_shine_when_their_pins_are_low_do_the_opposite() {
         let mut parts = Parts::new(&time, &mut delay);
         parts.serial = Some(&mut serial);
         parts.lamps.speaking = Some(&mut on_speaking);
-        let mut assistant =
-            TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
+        let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
         run_until(&mut assistant, State::Speaking);
         run_until(&mut assistant, State::Idle);
     });
@@ -127,8 +125,7 @@ fn thoughts_have_a_lamp_and_are_not_said() {
         let mut parts = Parts::new(&time, &mut delay);
         parts.serial = Some(&mut serial);
         parts.lamps.thinking = Some(&mut thinking);
-        let mut assistant =
-            TestAssistant::new(parts, session, Crew::both(&workers), settings).unwrap();
+        let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings).unwrap();
         run_until(&mut assistant, State::Speaking);
         run_until(&mut assistant, State::Thinking);
         run_until(&mut assistant, State::Speaking);
@@ -155,8 +152,7 @@ fn a_model_that_begins_within_a_thought_thinks_at_once() {
         let (mut delay, mut serial, workers) = (time.clone(), terminal.clone(), Slowly::with(&time));
         let mut parts = Parts::new(&time, &mut delay);
         parts.serial = Some(&mut serial);
-        let mut assistant =
-            TestAssistant::new(parts, session, Crew::both(&workers), settings).unwrap();
+        let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings).unwrap();
         run_until(&mut assistant, State::Reading);
         run_until(&mut assistant, State::Thinking);
         run_until(&mut assistant, State::Idle);
@@ -177,14 +173,16 @@ fn a_prompt_that_does_not_fit_is_an_error_until_the_next_one() {
         parts.serial = Some(&mut serial);
         parts.lamps.idle = Some(&mut on_idle);
         parts.lamps.error = Some(&mut on_error);
-        let mut assistant =
-            TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
+        let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
         // The lamp of idle shines once before anything is typed.
         let first = Terminal::default();
         drop(first);
         run_until(&mut assistant, State::Error);
         let said = terminal.news();
-        assert!(said.contains("more tokens do not fit into the context of 16, of which 0 are used"), "{said}");
+        assert!(
+            said.contains("more tokens do not fit into the context of 16, of which 0 are used"),
+            "{said}"
+        );
         assert!(said.ends_with("\r\n> "), "it goes on: {said}");
         terminal.type_("A cat\r");
         run_until(&mut assistant, State::Reading);
@@ -200,7 +198,8 @@ fn a_prompt_with_too_many_bytes_around_it_is_refused() {
     let before = "x".repeat(512);
     let settings = Settings { before: &before, ..settings() };
     let said = with_session(|session| shown("Hi\r", settings, session));
-    let sentence = "# the prompt has 514 bytes with what stands around it, and 512 is the most; ask shorter\r\n";
+    let sentence =
+        "# the prompt has 514 bytes with what stands around it, and 512 is the most; ask shorter\r\n";
     assert!(said.contains(sentence), "{said}");
 }
 
@@ -216,7 +215,8 @@ fn what_stands_around_a_prompt_is_read_with_it() {
 #[test]
 fn the_same_story_is_told_whatever_was_told_before() {
     let said = with_session(|session| shown("A cat\rThe dog\rA cat\r", settings(), session));
-    let stories: Vec<&str> = said.split("> A cat\r\n").skip(1).map(|s| s.split("\r\n").next().unwrap()).collect();
+    let stories: Vec<&str> =
+        said.split("> A cat\r\n").skip(1).map(|s| s.split("\r\n").next().unwrap()).collect();
     assert_eq!(stories.len(), 2, "{said}");
     assert_eq!(stories[0], stories[1]);
     assert!(stories[0].len() > "A cat".len(), "{said}");
@@ -233,8 +233,7 @@ fn pressed(levels: &[Level], settings: Settings<'_>) -> (String, String, State) 
         let mut parts = Parts::new(&time, &mut delay);
         parts.serial = Some(&mut serial);
         parts.button = Some(&mut pressed);
-        let mut assistant =
-            TestAssistant::new(parts, session, Crew::both(&workers), settings).unwrap();
+        let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings).unwrap();
         for _ in 1..levels.len() {
             assert!(assistant.run_once().is_continue());
         }
@@ -275,8 +274,7 @@ fn a_press_while_a_token_is_computed_stops_before_another_one() {
         let (mut delay, mut serial, workers) = (time.clone(), terminal, Slowly::with(&time));
         let mut parts = Parts::new(&time, &mut delay);
         parts.serial = Some(&mut serial);
-        let mut assistant =
-            TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
+        let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
         run_until(&mut assistant, State::Speaking);
         let first = workers.jobs.load(std::sync::atomic::Ordering::Relaxed);
         assert!(assistant.run_once().is_continue());
@@ -291,8 +289,7 @@ fn a_press_while_a_token_is_computed_stops_before_another_one() {
         let mut parts = Parts::new(&time, &mut delay);
         parts.serial = Some(&mut serial);
         parts.button = Some(&mut latch);
-        let mut assistant =
-            TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
+        let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
         run_until(&mut assistant, State::Speaking);
         assert!(assistant.run_once().is_continue());
         assert_eq!(assistant.state(), State::Speaking, "the token is finished");
@@ -334,8 +331,7 @@ fn each_press_asks_the_next_question() {
         parts.serial = Some(&mut serial);
         parts.button = Some(&mut pressed);
         let settings = Settings { questions: &["A cat", "The dog"], ..settings() };
-        let mut assistant =
-            TestAssistant::new(parts, session, Crew::both(&workers), settings).unwrap();
+        let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings).unwrap();
         for _ in 0..1 + 3 * 61 {
             assert!(assistant.run_once().is_continue());
         }
@@ -364,8 +360,7 @@ fn without_questions_the_button_asks_again_what_was_asked() {
         let mut parts = Parts::new(&time, &mut delay);
         parts.serial = Some(&mut serial);
         parts.button = Some(&mut pressed);
-        let mut assistant =
-            TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
+        let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
         assert!(assistant.run_once().is_continue() && assistant.run_once().is_continue());
         let said = terminal.shown();
         assert!(said.ends_with("# there is nothing to ask yet; type a prompt and Enter\r\n> "), "{said}");
@@ -396,8 +391,7 @@ fn a_button_or_a_lamp_that_fails_is_said_once_and_done_without() {
         parts.button = Some(&mut pressed);
         parts.lamps.idle = Some(&mut lamp);
         let settings = Settings { poll: Duration::from_millis(100), ..settings() };
-        let mut assistant =
-            TestAssistant::new(parts, session, Crew::both(&workers), settings).unwrap();
+        let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings).unwrap();
         run_until(&mut assistant, State::Speaking);
         run_until(&mut assistant, State::Idle);
         let end = time.now() + Duration::from_secs(10) - Duration::from_millis(500);
@@ -432,8 +426,7 @@ fn ctrl_c_stops_and_forgets_what_was_typed_ahead() {
         let (mut delay, mut serial, workers) = (time.clone(), terminal.clone(), Slowly::with(&time));
         let mut parts = Parts::new(&time, &mut delay);
         parts.serial = Some(&mut serial);
-        let mut assistant =
-            TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
+        let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
         run_until(&mut assistant, State::Speaking);
         terminal.news();
         terminal.type_("The dog\r\x03");
@@ -470,8 +463,7 @@ fn garbage_on_the_line_is_survived() {
         let (mut delay, mut serial, workers) = (time.clone(), terminal.clone(), Slowly::with(&time));
         let mut parts = Parts::new(&time, &mut delay);
         parts.serial = Some(&mut serial);
-        let mut assistant =
-            TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
+        let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
         for passes in 0.. {
             assert!(assistant.run_once().is_continue(), "noise does not end it");
             if terminal.shown().contains("> A cat\r\nA cat") && assistant.state() == State::Idle {
@@ -492,8 +484,7 @@ fn ctrl_d_ends_it_only_where_that_was_asked_for() {
             let mut parts = Parts::new(&time, &mut delay);
             parts.serial = Some(&mut serial);
             let settings = Settings { quits, ..settings() };
-            let mut assistant =
-                TestAssistant::new(parts, session, Crew::both(&workers), settings).unwrap();
+            let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings).unwrap();
             assert_eq!(assistant.run(), if quits { Over::Quit } else { Over::Deaf });
             assert_eq!(terminal.shown().contains(" written in "), !quits, "{}", terminal.shown());
         });
@@ -515,8 +506,7 @@ fn a_line_that_ends_leaves_a_button_with_questions_to_work() {
         parts.serial = Some(&mut serial);
         parts.button = Some(&mut pressed);
         let settings = Settings { questions: &["A cat"], ..settings() };
-        let mut assistant =
-            TestAssistant::new(parts, session, Crew::both(&workers), settings).unwrap();
+        let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings).unwrap();
         for _ in 0..levels.len() {
             assert!(assistant.run_once().is_continue());
         }
@@ -532,8 +522,7 @@ fn without_line_and_button_there_is_nothing_to_wait_for() {
         let (mut delay, workers) = (time.clone(), Slowly::with(&time));
         let parts = Parts::new(&time, &mut delay);
         let settings = Settings { questions: &["A cat"], ..settings() };
-        let mut assistant =
-            TestAssistant::new(parts, session, Crew::both(&workers), settings).unwrap();
+        let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings).unwrap();
         assert_eq!(assistant.run(), Over::Deaf);
     });
 }
@@ -557,13 +546,13 @@ fn the_watchdog_is_fed_for_batches_tokens_and_time_that_passes_and_for_nothing_e
         let mut parts = Parts::new(&time, &mut delay);
         parts.serial = Some(&mut serial);
         parts.watchdog = Some(&mut watchdog);
-        let mut assistant =
-            TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
+        let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
         run_until(&mut assistant, State::Reading);
         assert_eq!(feeds.take(), 0, "nothing was computed yet");
         run_until(&mut assistant, State::Idle);
         let said = terminal.shown();
-        let counts: Vec<usize> = said.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
+        let counts: Vec<usize> =
+            said.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
         let [.., read, _, written, _] = counts[..] else { panic!("{said}") };
         assert_eq!(feeds.take(), read.div_ceil(BATCH) + written, "{said}");
         for _ in 0..10 {
@@ -582,8 +571,7 @@ fn the_watchdog_is_fed_for_batches_tokens_and_time_that_passes_and_for_nothing_e
         let mut parts = Parts::new(&time, &mut delay);
         parts.serial = Some(&mut serial);
         parts.watchdog = Some(&mut watchdog);
-        let mut assistant =
-            TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
+        let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings()).unwrap();
         for _ in 0..100 {
             assert!(assistant.run_once().is_continue());
         }

@@ -57,11 +57,7 @@ impl Editor {
     }
 
     /// Takes a byte. What a terminal is to show for it goes to `echo`, whose errors are passed on.
-    pub fn push<E>(
-        &mut self,
-        byte: u8,
-        echo: &mut dyn FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<Typed, E> {
+    pub fn push<E>(&mut self, byte: u8, echo: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<Typed, E> {
         if core::mem::take(&mut self.whole) {
             (self.len, self.too_long) = (0, false);
         }

@@ -194,7 +194,10 @@ impl core::fmt::Display for BeginError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Long { bytes, most } => {
-                write!(f, "the prompt has {bytes} bytes with what stands around it, and {most} is the most; ask shorter")
+                write!(
+                    f,
+                    "the prompt has {bytes} bytes with what stands around it, and {most} is the most; ask shorter"
+                )
             }
             Self::Core(error) => write!(f, "{error}"),
         }
