@@ -206,13 +206,11 @@ impl Report {
             lines.push(("level", format!("{level}{expected}")));
         }
         if let Some(total) = board.memory() {
-            let mut text = mib(total);
-            if let Some(room) = board.room() {
-                text += &format!(", of which a model with its arena may take {}", mib(room));
-            }
-            if let Some(available) = board.available().filter(|_| board.profile.is_some()) {
-                text += &format!("; {} are free now", mib(available));
-            }
+            let room =
+                board.room().map(|room| format!(", of which a model with its arena may take {}", mib(room)));
+            let free = board.available().filter(|_| board.profile.is_some());
+            let free = free.map(|available| format!("; {} are free now", mib(available)));
+            let text = [Some(mib(total)), room, free].into_iter().flatten().collect::<String>();
             lines.push(("memory", text));
         }
         if let Some(page) = board.page() {
