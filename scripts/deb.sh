@@ -5,15 +5,14 @@
 #   scripts/deb.sh BOARD --check    and looks at it: what is in it, that it installs, that the service manager takes its unit, and
 #                                   that its program answers on an emulated A53 as the program does here, and uses dotprod on an A76
 #
-# PROFILE=dev builds what is as quickly built as tested; FEATURES= leaves out fetching models. STONECHAT names the program to
-# compare with (by default it is built).
+# PROFILE=dev builds what is as quickly built as tested, and SELECT names cargo's packages, target and features, to share what was
+# built with these before. STONECHAT names the program to compare with (by default it is built).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 TARGET=aarch64-unknown-linux-gnu
 CARGO_DEB=3.8.0
 PROFILE="${PROFILE:-release}"
-FEATURES="${FEATURES-pull}"
 PROMPT="Once upon a time"
 TOKENS=30
 
@@ -23,13 +22,14 @@ if [ -z "$board" ] || [ ! -e "targets/$board/stonechat-assistant.service" ]; the
   exit 2
 fi
 package="stonechat-$board"
+read -ra select <<<"${SELECT:--p $package --target $TARGET}"
 out="${CARGO_TARGET_DIR:-target}"
 
 # The tool, once, beside what it makes. Without optimisation: it is built for longer than it runs.
 deb="$out/tools/bin/cargo-deb"
 [ -x "$deb" ] || cargo install --quiet --root "$out/tools" --debug --locked "cargo-deb@$CARGO_DEB"
 
-cargo build --quiet --profile "$PROFILE" --target "$TARGET" -p "$package" --no-default-features --features "$FEATURES"
+cargo build --quiet --profile "$PROFILE" "${select[@]}" --bin "$package"
 rm -f "$out/deb/${package}"_*.deb
 "$deb" deb --quiet -p "$package" --target "$TARGET" --profile "$PROFILE" --no-build -o "$out/deb/"
 file="$(printf '%s' "$out/deb/${package}"_*_arm64.deb)"
