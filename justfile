@@ -44,6 +44,16 @@ lint:
 cross:
     ./test setup_cross boards cross_build cross_cortex_a53 cross_cortex_a76 cross_max
 
+# The Debian package of a Linux board, for arm64: `just deb raspberry-pi-5`.
+deb board="raspberry-pi-5" *arguments:
+    TARGETS=aarch64-unknown-linux-gnu scripts/setup-cross.sh
+    scripts/deb.sh {{board}} {{arguments}}
+
+# The recorded bits on 32-bit ARM with Linux, under qemu-arm.
+armv7:
+    TARGETS=armv7-unknown-linux-gnueabihf scripts/setup-cross.sh
+    scripts/armv7.sh
+
 # Boots Stonechat on emulated Cortex-M4, M7 and M33 without an OS, and compares a story with this machine's.
 cortex-m prompt="Once upon a time":
     scripts/board.sh cortex-m "{{prompt}}"

@@ -10,7 +10,7 @@ cd "$(dirname "$0")"
 # shellcheck source=scripts/apt.sh
 . ./apt.sh
 
-read -ra targets <<<"${TARGETS:-aarch64-unknown-linux-gnu aarch64-unknown-none thumbv7em-none-eabihf thumbv8m.main-none-eabihf}"
+read -ra targets <<<"${TARGETS:-aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf aarch64-unknown-none thumbv7em-none-eabihf thumbv8m.main-none-eabihf}"
 cache="${CROSS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/stonechat-cross}"
 sysroot="$(rustc --print sysroot)"
 release="$(rustc -vV | sed -n 's/^release: //p')"
@@ -105,6 +105,10 @@ for target in "${targets[@]}"; do
   case "$target" in aarch64-*-linux-gnu)
     need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
     need qemu-aarch64 qemu-user
+    ;;
+  armv7-*-linux-gnueabihf)
+    need arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
+    need qemu-arm qemu-user
     ;;
   thumb*) need qemu-system-arm qemu-system-arm ;;
   aarch64-*-none) need qemu-system-aarch64 qemu-system-arm ;;

@@ -9,7 +9,7 @@ mod common;
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
@@ -126,4 +126,83 @@ fn a_run_of_any_architecture_stays_within_the_plan_and_8_mib() {
             check(&model, &prompt(200), &["-t", "2", "-c", "256"]);
         }
     }
+}
+
+/// What a Raspberry Pi Zero 2 W has for a model, in bytes. (Its profile: 416 MiB that the kernel has to give, less what is
+/// kept for the system.)
+const ZERO_2W: u64 = 256 << 20;
+
+/// A control group of memory, where this system lets us make one.
+struct Group(PathBuf);
+
+impl Group {
+    /// With at most `bytes` of memory, pages of files included, and nothing swapped out.
+    fn limited(bytes: u64) -> Option<Self> {
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let path =
+            |prefix| own.lines().find_map(|line| line.split_once(prefix).map(|(_, path)| path.to_owned()));
+        let name = format!("stonechat-test-{}", std::process::id());
+        // Version 2, and version 1 where memory is still there.
+        let v2 =
+            path("0::").map(|own| ("/sys/fs/cgroup".to_owned() + &own, "memory.max", "memory.swap.max", "0"));
+        let v1 = path(":memory:").map(|own| {
+            ("/sys/fs/cgroup/memory".to_owned() + &own, "memory.limit_in_bytes", "memory.swappiness", "0")
+        });
+        [v1, v2].into_iter().flatten().find_map(|(parent, limit, swap, none)| {
+            // A container sees its own group as the root, whatever the system calls it.
+            let root = parent
+                .split_inclusive('/')
+                .take(if limit == "memory.max" { 4 } else { 5 })
+                .collect::<String>();
+            [parent.as_str(), root.as_str()].into_iter().find_map(|parent| {
+                let group = Self(Path::new(parent).join(&name));
+                fs::create_dir(&group.0).ok()?;
+                fs::write(group.0.join(limit), bytes.to_string()).ok()?;
+                let _ = fs::write(group.0.join(swap), none);
+                Some(group)
+            })
+        })
+    }
+
+    /// How many processes of the group the system has ended.
+    fn killed(&self) -> u64 {
+        let told = ["memory.events", "memory.oom_control"].map(|file| fs::read_to_string(self.0.join(file)));
+        let told = told.into_iter().find_map(Result::ok).expect("what the group tells");
+        let count = told.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        count.map_or(0, |count| count.parse().expect("a number"))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// `stonechat run` with all of a context of 1,024 tokens and four threads, begun by a shell with a line of its own.
+fn run_as_on_a_zero_2w(shell: &str, argument: &str) -> String {
+    let model = common::smollm2().to_str().expect("a path in UTF-8");
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{shell} && exec \"$@\""), argument, env!("CARGO_BIN_EXE_stonechat")]);
+    command.args(["run", "--raw", "--print-ids", "-n", "64", "-m", model, "-c", "1024", "-t", "4", "--ids"]);
+    let output = command.arg(prompt(960)).output().expect("sh starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{shell}: {} {said}", output.status);
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[test]
+fn the_default_model_with_1024_tokens_runs_in_what_a_zero_2w_has() {
+    let kib = (ZERO_2W / 1024).to_string();
+    // Everything that is mapped: the model's file, the program, its libraries, each thread's stack.
+    let mapped = run_as_on_a_zero_2w("ulimit -v \"$0\"", &kib);
+    assert!(mapped.split(',').count() > 8, "{mapped}");
+    // What is used of that, pages of the file included, without swap, where the system can be asked to count.
+    let Some(group) = Group::limited(ZERO_2W) else {
+        println!("this system lets us make no control group: only what is mapped was limited");
+        return;
+    };
+    let path = group.0.to_str().expect("UTF-8");
+    let used = run_as_on_a_zero_2w("echo $$ > \"$0\"/cgroup.procs", path);
+    assert_eq!((used, group.killed()), (mapped, 0));
 }

@@ -53,6 +53,9 @@ pub enum Command {
     Bench(BenchArgs),
     /// Measure how well a model predicts a text, as llama-perplexity does
     Perplexity(PerplexityArgs),
+    /// Say which board this is, and what is advised on it: threads, memory, models
+    #[cfg(feature = "board")]
+    Board(BoardArgs),
     /// Show what a model file says
     Inspect(InspectArgs),
     /// Say every byte that running a model will take
@@ -93,10 +96,11 @@ pub struct EngineArgs {
     /// Tokens of a prompt that are computed together
     #[arg(short, long, value_name = "N", default_value_t = 256)]
     pub batch: usize,
-    /// Threads that write the answer; by default one for each physical core, small cores beside big ones left out
+    /// Threads that write the answer; by default as many as suit the board, or else one for each physical core, small
+    /// cores beside big ones left out
     #[arg(short, long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Threads that read the prompt; by default as many as write
+    /// Threads that read the prompt; by default as many as -t says, or as suit the board
     #[arg(long, value_name = "N")]
     pub threads_batch: Option<usize>,
     /// How keys and values are kept: one format for both, or K,V
@@ -605,6 +609,27 @@ pub struct PerplexityArgs {
     /// Let activations meet quantized weights in int8 or f32
     #[arg(long, value_name = "FORM", default_value = "q8")]
     pub activations: Activations,
+    /// Write one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `stonechat board`.
+#[cfg(feature = "board")]
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  stonechat board\n  \
+    stonechat board -m model.gguf -c 2048      whether it fits; exit code 1, and what would, if not\n  \
+    stonechat board --root copy-of-a-pi        what another machine is, by a copy of its /proc and /sys")]
+pub struct BoardArgs {
+    /// Ask of this model alone: a GGUF file, or the name of a model
+    #[arg(short, long, value_name = "FILE|NAME")]
+    pub model: Option<String>,
+    /// Tokens of context with which models should fit; by default as many as suit the board
+    #[arg(short, long, value_name = "N")]
+    pub ctx: Option<usize>,
+    /// Take what is told from a folder with a copy of another system's /proc and /sys
+    #[arg(long, value_name = "FOLDER")]
+    pub root: Option<PathBuf>,
     /// Write one JSON object
     #[arg(long)]
     pub json: bool,

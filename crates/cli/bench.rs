@@ -20,8 +20,9 @@ mod work;
 
 use stonechat_core::Model;
 use stonechat_kernels::{Level, LevelName};
+use stonechat_runtime::engine::Threads;
 use stonechat_runtime::system::{self, Cpu};
-use stonechat_runtime::{Interrupt, default_threads, manifest};
+use stonechat_runtime::{Interrupt, manifest};
 
 use args::BenchArgs;
 use facts::ModelFacts;
@@ -64,8 +65,8 @@ fn measure(
         }
     };
     let threads = match args.threads.concat() {
-        list if list.is_empty() => vec![default_threads()],
-        list => list,
+        list if list.is_empty() => vec![Threads::default()],
+        list => list.into_iter().map(|n| Threads { token: n, batch: n }).collect(),
     };
     let tests = work::tests(args, &levels, &threads)?;
     let default = [manifest::default_model().name.clone()];

@@ -15,7 +15,7 @@ use stonechat_runtime::draft::{DraftModel, Lookup};
 use stonechat_runtime::engine::{Engine, Options, Threads};
 use stonechat_runtime::generate::MOST_DRAFTED;
 use stonechat_runtime::manifest::Manifest;
-use stonechat_runtime::{Generator, Home, MappedFile, Pool, default_threads, manifest};
+use stonechat_runtime::{Generator, Home, MappedFile, Pool, manifest};
 
 use crate::args::{Activations, DraftArgs, EngineArgs, Kv};
 use crate::failure::Failure;
@@ -93,8 +93,10 @@ impl EngineArgs {
                 ));
             }
         };
-        let token = threads("-t", self.threads)?.unwrap_or_else(default_threads);
-        let batch = threads("--threads-batch", self.threads_batch)?.unwrap_or(token);
+        let advised = Threads::default();
+        let token = threads("-t", self.threads)?;
+        let batch = threads("--threads-batch", self.threads_batch)?.or(token).unwrap_or(advised.batch);
+        let token = token.unwrap_or(advised.token);
         Ok(Options {
             level: level(cpu)?,
             context: self.ctx,

@@ -5,6 +5,8 @@
 
 mod args;
 mod bench;
+#[cfg(feature = "board")]
+mod board;
 #[cfg(feature = "chat")]
 mod chat;
 #[cfg(feature = "embed")]
@@ -71,6 +73,8 @@ fn dispatch(program: &Program) -> Result<(), Failure> {
         Command::Embed(args) => embed::run(args, cpu),
         Command::Bench(args) => bench::run(args, &program.levels),
         Command::Perplexity(args) => perplexity::run(args, cpu),
+        #[cfg(feature = "board")]
+        Command::Board(args) => board::run(args, cpu),
         Command::Inspect(args) => inspect::run(args, cpu),
         Command::Plan(args) => plan::run(args, cpu),
         Command::Pull(args) => pull::run(args),

@@ -68,6 +68,12 @@ fn flags_out_of_range() {
         &["the context of 8", "shorten it or ask for a longer"],
     );
     refused(&["rum", "hi"], 2, &["unrecognized subcommand 'rum'", "'run'", "see 'stonechat --help'"]);
+    #[cfg(feature = "board")]
+    refused(
+        &["board", "--root", "/nonexistent"],
+        2,
+        &["/nonexistent has no folder proc", "copy /proc/cpuinfo"],
+    );
     refused(&["inspect"], 2, &["not provided: <FILE>", "see 'stonechat inspect --help'"]);
     refused(&["perplexity", "-m", model, "-f", "no/text"], 1, &["there is no file no/text; check the path"]);
     refused(&["perplexity", "-m", model, "-f", model, "-c", "2"], 2, &["-c must be at least 4"]);

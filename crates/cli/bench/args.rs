@@ -29,7 +29,7 @@ pub struct BenchArgs {
     /// Tokens of context that are there before the test begins
     #[arg(short, long = "n-depth", value_name = "N", default_value = "0", value_parser = numbers)]
     pub depth: Vec<Numbers>,
-    /// Threads; by default one for each physical core
+    /// Threads; by default as many as suit the board, or else one for each physical core
     #[arg(short, long, value_name = "N", value_parser = numbers)]
     pub threads: Vec<Numbers>,
     /// Tokens of a prompt that are computed together

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use stonechat_kernels::LevelName;
+use stonechat_runtime::engine::Threads;
 
 use super::args::{BenchArgs, Numbers};
 use crate::args::EngineArgs;
@@ -77,7 +78,7 @@ impl Test {
 }
 
 /// All tests that the flags ask for, those of one level and thread count side by side.
-pub fn tests(args: &BenchArgs, levels: &[LevelName], threads: &[usize]) -> Result<Vec<Test>, Failure> {
+pub fn tests(args: &BenchArgs, levels: &[LevelName], threads: &[Threads]) -> Result<Vec<Test>, Failure> {
     let flat = |lists: &[Numbers]| lists.concat();
     let prompts = flat(&args.prompt).into_iter().map(|n| (n, 0));
     let generations = flat(&args.generate).into_iter().map(|n| (0, n));
@@ -98,7 +99,8 @@ pub fn tests(args: &BenchArgs, levels: &[LevelName], threads: &[usize]) -> Resul
                 for &depth in &flat(&args.depth) {
                     tests.extend(works.iter().map(|&(prompt, generate)| Test {
                         work: Work { prompt, generate, depth },
-                        threads,
+                        // As a session would.
+                        threads: if prompt > 0 { threads.batch } else { threads.token },
                         batch,
                         level,
                     }));

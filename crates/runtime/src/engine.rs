@@ -12,7 +12,7 @@ use stonechat_core::{Limits, Model, Plan, Pooling, Sampler, Session, Vocabulary}
 use stonechat_gguf::Gguf;
 use stonechat_kernels::Level;
 
-use crate::{Arena, Error, MappedFile, Pool, default_threads};
+use crate::{Arena, Board, Error, MappedFile, Pool, Team, default_threads};
 
 /// The context that is taken when nobody says how long it should be, if the model goes so far.
 pub const DEFAULT_CONTEXT: usize = 4096;
@@ -89,10 +89,9 @@ pub struct Threads {
 }
 
 impl Default for Threads {
-    /// As many for both as are worth having.
+    /// As many as work best on this board.
     fn default() -> Self {
-        let threads = default_threads();
-        Self { token: threads, batch: threads }
+        Board::detect().threads(default_threads())
     }
 }
 
@@ -101,6 +100,16 @@ impl Threads {
     pub fn most(self) -> usize {
         self.token.max(self.batch)
     }
+}
+
+/// Refuses a model that a board of known memory has no room for, before the board is brought down by it. Elsewhere the
+/// system decides, which knows what else it can do without.
+fn fits(board: &Board, file: &MappedFile, model: &Model<'_>, plan: &Plan) -> Result<(), Error> {
+    if board.profile.is_none() {
+        return Ok(());
+    }
+    let refused = |problem| Error::TooLarge { path: file.path().to_path_buf(), problem };
+    board.check(file.len() as u64, model, plan).map_err(refused)
 }
 
 self_cell!(
@@ -149,7 +158,12 @@ impl Engine {
             if !model.hyperparameters().causal {
                 return Err(Error::model(file.path(), stonechat_core::Error::LooksAhead));
             }
-            Ok((options.plan(file.path(), model)?, ()))
+            let plan = options.plan(file.path(), model)?;
+            // Who states the memory has decided.
+            if options.memory.is_none() {
+                fits(&Board::detect(), file, model, &plan)?;
+            }
+            Ok((plan, ()))
         };
         Self::load_planned(file, options.level, options.threads, plan).map(|(engine, ())| engine)
     }
@@ -188,6 +202,13 @@ impl Engine {
     /// The session.
     pub fn session(&self) -> &Session<'_> {
         self.running.borrow_dependent()
+    }
+
+    /// The session, and those who work for it, on one token and on several: for loops of other kinds than
+    /// [`Generator`](crate::Generator)'s.
+    pub fn with_crew<T>(&mut self, work: impl FnOnce(&mut Session<'_>, Team<'_>, Team<'_>) -> T) -> T {
+        let [token, batch] = [self.threads.token, self.threads.batch].map(|count| self.pool.with(count));
+        self.running.with_dependent_mut(|_, session| work(session, token, batch))
     }
 
     /// The session, for what this type has no method for.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::board::TooLarge;
 use crate::state::Problem;
 
 /// Why the runtime could not do what it was asked. See the variants; [`fmt::Display`] gives one sentence that
@@ -48,6 +49,13 @@ pub enum Error {
     CutShort {
         /// The file.
         path: PathBuf,
+    },
+    /// The board has too little memory for the model.
+    TooLarge {
+        /// The model's file.
+        path: PathBuf,
+        /// By how much, and what would fit.
+        problem: TooLarge,
     },
     /// The operating system has no memory of that size.
     OutOfMemory {
@@ -318,6 +326,7 @@ impl fmt::Display for Error {
                 "the file {} was cut short, or its disk failed, while it was in use; fetch or copy it again",
                 path.display()
             ),
+            Self::TooLarge { path, problem } => write!(f, "{} {problem}", path.display()),
             Self::OutOfMemory { bytes } => write!(
                 f,
                 "the operating system has no {bytes} bytes of memory to give; choose a smaller context or batch"

@@ -12,6 +12,7 @@
 //! - [`Chat`]: a conversation;
 //! - [`Arena`]: the one block of memory in which a session lives;
 //! - [`Pool`]: the threads;
+//! - [`Board`]: which board this is, and what works well on it;
 //! - [`ChatTemplate`]: a conversation as the prompt that the model was trained on;
 //! - [`ThoughtSplitter`]: what a model thinks apart from what it answers; [`CallReader`]: calls of tools in the answer;
 //! - [`manifest`] and [`Home`]: models by name, and where their files are kept; with the feature `pull`, fetching them;
@@ -28,6 +29,7 @@
 #![deny(unsafe_code)]
 
 pub mod arena;
+pub mod board;
 #[cfg(feature = "built-in")]
 pub mod built_in;
 pub mod chat;
@@ -66,6 +68,7 @@ pub mod tokenizer_json;
 pub mod tools;
 
 pub use arena::Arena;
+pub use board::Board;
 pub use chat::Chat;
 pub use constraint::Constraint;
 pub use engine::Engine;

@@ -30,6 +30,7 @@ use std::thread::{self, JoinHandle};
 use stonechat_kernels::Workers;
 
 use crate::Error;
+use crate::system::Root;
 use cores::Cores;
 use job::Shared;
 
@@ -142,12 +143,18 @@ impl fmt::Debug for Team<'_> {
     }
 }
 
-/// The number of threads that a model runs best on unless told otherwise: one for each physical core that this
-/// process may use (its affinity mask, its cgroup's quota), slow ones beside fast ones left out. A second thread on a
-/// core shares the arithmetic units that the first keeps busy.
+/// The number of threads that arithmetic runs best on: one for each physical core that this process may use (its
+/// affinity mask, its cgroup's quota), slow ones beside fast ones left out. A second thread on a core shares the
+/// arithmetic units that the first keeps busy. How many a model runs best on, [`Board::threads`](crate::Board::threads)
+/// decides.
 pub fn default_threads() -> usize {
     let allowed = thread::available_parallelism().map_or(1, usize::from);
     Cores::of_this_machine().map_or(allowed, |cores| allowed.min(cores.worth_using())).max(1)
+}
+
+/// That of a machine whose files these are, where they tell.
+pub(crate) fn cores_in(root: &Root) -> Option<usize> {
+    Cores::of(root).map(|cores| cores.worth_using().max(1))
 }
 
 #[cfg(test)]

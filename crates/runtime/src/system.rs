@@ -8,12 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-mod clock;
+pub(crate) mod clock;
 mod cpu;
 mod energy;
-mod heat;
+pub(crate) mod heat;
 mod load;
-mod memory;
+pub(crate) mod memory;
 mod process;
 mod watch;
 
@@ -25,8 +25,8 @@ pub use process::{Memory, reset_peak};
 pub use watch::{Observation, Watch};
 
 /// Where the files are: `/`, or for tests a folder that looks like it.
-#[derive(Clone, Debug)]
-struct Root(PathBuf);
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Root(PathBuf);
 
 impl Default for Root {
     fn default() -> Self {
@@ -35,20 +35,30 @@ impl Default for Root {
 }
 
 impl Root {
+    /// A folder that looks like `/`.
+    pub fn at(folder: impl Into<PathBuf>) -> Self {
+        Self(folder.into())
+    }
+
+    /// Where a file or folder is.
+    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.0.join(path)
+    }
+
     /// A file's text without blanks around it; `None` where it is not, or is not ours to read.
-    fn text(&self, path: impl AsRef<Path>) -> Option<String> {
+    pub fn text(&self, path: impl AsRef<Path>) -> Option<String> {
         let text = fs::read_to_string(self.0.join(path)).ok()?;
         // Device trees end their texts with a zero.
         Some(text.trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned())
     }
 
     /// A file that holds one number.
-    fn number<T: FromStr>(&self, path: impl AsRef<Path>) -> Option<T> {
+    pub fn number<T: FromStr>(&self, path: impl AsRef<Path>) -> Option<T> {
         self.text(path)?.parse().ok()
     }
 
     /// What a folder holds that begins with `prefix`, in order.
-    fn entries(&self, folder: &str, prefix: &str) -> Vec<String> {
+    pub fn entries(&self, folder: &str, prefix: &str) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.0.join(folder)) else { return Vec::new() };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let mut paths: Vec<_> =
@@ -58,7 +68,7 @@ impl Root {
     }
 
     /// The folders of the CPUs: `sys/devices/system/cpu/cpu0` and so on.
-    fn cpus(&self) -> Vec<String> {
+    pub fn cpus(&self) -> Vec<String> {
         let mut paths = self.entries("sys/devices/system/cpu", "cpu");
         // Beside them there are `cpufreq` and `cpuidle`.
         paths.retain(|path| path.ends_with(|c: char| c.is_ascii_digit()));
@@ -67,7 +77,7 @@ impl Root {
 }
 
 /// The value after `name` and a colon, in texts such as `/proc/meminfo`.
-fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;
         (key.trim() == name).then(|| value.trim())
@@ -75,9 +85,9 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// A value such as `2188 kB`, in bytes.
-fn kibibytes(value: &str) -> Option<u64> {
+pub(crate) fn kibibytes(value: &str) -> Option<u64> {
     value.strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]
-mod tree;
+pub(crate) mod tree;

@@ -7,6 +7,8 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
+use crate::system::Root;
+
 /// A CPU that this process may use.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Cpu {
@@ -34,6 +36,11 @@ impl Cores {
         let status = fs::read_to_string("/proc/self/status").ok()?;
         let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
         Self::read(Path::new("/sys/devices/system/cpu"), list)
+    }
+
+    /// Those of the machine whose files these are, all of them.
+    pub fn of(root: &Root) -> Option<Self> {
+        Self::read(&root.path("sys/devices/system/cpu"), &root.text("sys/devices/system/cpu/online")?)
     }
 
     /// Those in the tree `cpus`, of which `allowed` (such as `0-3,8`) may be used.

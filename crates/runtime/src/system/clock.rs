@@ -7,7 +7,8 @@ pub fn governor() -> Option<String> {
     governor_in(&Root::default())
 }
 
-fn governor_in(root: &Root) -> Option<String> {
+/// See [`governor`].
+pub fn governor_in(root: &Root) -> Option<String> {
     let mut names: Vec<_> =
         root.cpus().iter().filter_map(|cpu| root.text(format!("{cpu}/cpufreq/scaling_governor"))).collect();
     names.sort();
@@ -18,6 +19,11 @@ fn governor_in(root: &Root) -> Option<String> {
 /// The frequency of each CPU in kHz, where the system tells.
 pub fn frequencies(root: &Root) -> Vec<u64> {
     root.cpus().iter().filter_map(|cpu| root.number(format!("{cpu}/cpufreq/scaling_cur_freq"))).collect()
+}
+
+/// The highest frequency that each CPU can have, in kHz, where the system tells.
+pub fn highest(root: &Root) -> Vec<u64> {
+    root.cpus().iter().filter_map(|cpu| root.number(format!("{cpu}/cpufreq/cpuinfo_max_freq"))).collect()
 }
 
 #[cfg(test)]
@@ -33,11 +39,13 @@ mod tests {
             (&format!("{cpu}/cpu0/cpufreq/scaling_cur_freq"), "1500000\n"),
             (&format!("{cpu}/cpu1/cpufreq/scaling_governor"), "schedutil\n"),
             (&format!("{cpu}/cpu1/cpufreq/scaling_cur_freq"), "2400000\n"),
+            (&format!("{cpu}/cpu1/cpufreq/cpuinfo_max_freq"), "2600000\n"),
             (&format!("{cpu}/cpu10/cpufreq/scaling_governor"), "performance\n"),
             (&format!("{cpu}/cpufreq/policy0/scaling_governor"), "powersave\n"),
         ]);
         assert_eq!(governor_in(&root).as_deref(), Some("performance,schedutil"));
         assert_eq!(frequencies(&root), [1_500_000, 2_400_000]);
+        assert_eq!(highest(&root), [2_600_000]);
     }
 
     #[test]

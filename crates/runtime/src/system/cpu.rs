@@ -21,7 +21,7 @@ impl Cpu {
         Self::read(&Root::default())
     }
 
-    fn read(root: &Root) -> Self {
+    pub(crate) fn read(root: &Root) -> Self {
         let info = root.text("proc/cpuinfo").unwrap_or_default();
         let count = info.lines().filter(|line| line.starts_with("processor")).count();
         Self {

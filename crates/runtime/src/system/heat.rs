@@ -5,13 +5,29 @@ use super::Root;
 /// Chips whose temperature is that of the CPU. Source: the drivers' names in Linux, `drivers/hwmon`.
 const CHIPS: [&str; 5] = ["coretemp", "k10temp", "zenpower", "cpu_thermal", "soc_thermal"];
 
+/// The folders of the kernel's thermal zones that are about the CPU.
+fn zones(root: &Root) -> impl Iterator<Item = String> {
+    root.entries("sys/class/thermal", "thermal_zone").into_iter().filter(|zone| {
+        let kind = root.text(format!("{zone}/type")).unwrap_or_default().to_ascii_lowercase();
+        let about_cpu = ["cpu", "soc", "x86_pkg_temp", "package", "bigcore", "littlecore", "center-thermal"];
+        about_cpu.iter().any(|word| kind.contains(word))
+    })
+}
+
+/// The temperature in °C from which on the kernel slows the CPU down: the lowest passive trip point of its zones.
+pub fn slows_at(root: &Root) -> Option<f64> {
+    let points = zones(root).flat_map(|zone| {
+        let kinds = root.entries(&zone, "trip_point_").into_iter().filter(|path| path.ends_with("_type"));
+        kinds.filter_map(|path| {
+            (root.text(&path)? == "passive").then(|| root.number::<i64>(path.replace("_type", "_temp")))?
+        })
+    });
+    points.min().map(|thousandths| thousandths as f64 / 1000.0)
+}
+
 /// The temperature of the CPU in °C: the highest of the sensors that are about it.
 pub fn temperature(root: &Root) -> Option<f64> {
-    let zones = root.entries("sys/class/thermal", "thermal_zone").into_iter().filter_map(|zone| {
-        let kind = root.text(format!("{zone}/type"))?.to_ascii_lowercase();
-        let about_cpu = ["cpu", "soc", "x86_pkg_temp", "package", "bigcore", "littlecore", "center-thermal"];
-        about_cpu.iter().any(|word| kind.contains(word)).then(|| root.number(format!("{zone}/temp")))?
-    });
+    let zones = zones(root).filter_map(|zone| root.number(format!("{zone}/temp")));
     let chips = root.entries("sys/class/hwmon", "hwmon").into_iter().filter_map(|chip| {
         CHIPS.contains(&root.text(format!("{chip}/name"))?.as_str()).then_some(())?;
         root.entries(&chip, "temp")
@@ -32,7 +48,15 @@ pub struct Throttling {
     firmware: Option<u32>,
 }
 
+/// Of the firmware's flags: the supply voltage is too low, or was since the start.
+const UNDER_VOLTAGE: u32 = 1 | 1 << 16;
+
 impl Throttling {
+    /// Whether the Raspberry Pi's firmware has found the supply voltage too low since the start.
+    pub fn under_voltage(&self) -> bool {
+        self.firmware.is_some_and(|flags| flags & UNDER_VOLTAGE != 0)
+    }
+
     pub fn read(root: &Root) -> Self {
         let cores = root.cpus();
         let counts = cores.iter().flat_map(|cpu| {
@@ -108,6 +132,25 @@ mod tests {
         assert_eq!(Throttling::read(&root).since(&before), Some(false));
         put(&folder, &[(flags, "50005\n")]);
         assert_eq!(Throttling::read(&root).since(&before), Some(true));
+        assert!(before.under_voltage());
+        put(&folder, &[(flags, "40004\n")]);
+        assert!(!Throttling::read(&root).under_voltage());
+    }
+
+    #[test]
+    fn the_first_passive_trip_point_of_a_cpu_is_where_it_slows_down() {
+        let zone = "sys/class/thermal/thermal_zone";
+        let (_folder, root) = tree(&[
+            (&format!("{zone}0/type"), "bigcore0-thermal\n"),
+            (&format!("{zone}0/trip_point_0_type"), "passive\n"),
+            (&format!("{zone}0/trip_point_0_temp"), "85000\n"),
+            (&format!("{zone}0/trip_point_1_type"), "critical\n"),
+            (&format!("{zone}0/trip_point_1_temp"), "115000\n"),
+            (&format!("{zone}1/type"), "gpu-thermal\n"),
+            (&format!("{zone}1/trip_point_0_type"), "passive\n"),
+            (&format!("{zone}1/trip_point_0_temp"), "70000\n"),
+        ]);
+        assert_eq!(slows_at(&root), Some(85.0));
     }
 
     #[test]

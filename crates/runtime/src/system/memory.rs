@@ -8,14 +8,26 @@ pub fn available_memory() -> Option<u64> {
     available(&Root::default())
 }
 
-fn available(root: &Root) -> Option<u64> {
+/// See [`available_memory`].
+pub fn available(root: &Root) -> Option<u64> {
     let info = root.text("proc/meminfo")?;
     let machine = field(&info, "MemAvailable").and_then(kibibytes)?;
-    Some(group_limit(root).map_or(machine, |group| group.min(machine)))
+    Some(group_left(root).map_or(machine, |group| group.min(machine)))
+}
+
+/// Bytes of memory that the kernel has to give: less than what is soldered on, because firmware, graphics and the kernel
+/// itself take their part first.
+pub fn total(root: &Root) -> Option<u64> {
+    field(&root.text("proc/meminfo")?, "MemTotal").and_then(kibibytes)
+}
+
+/// Bytes of a page of this process's maps.
+pub fn page(root: &Root) -> Option<u64> {
+    field(&root.text("proc/self/smaps")?, "KernelPageSize").and_then(kibibytes)
 }
 
 /// What the control groups of version 2 that this process is in leave it: no group says "max" all the way up.
-fn group_limit(root: &Root) -> Option<u64> {
+pub fn group_left(root: &Root) -> Option<u64> {
     let groups = root.text("proc/self/cgroup")?;
     let mut path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?.to_owned();
     let mut least = None;
@@ -62,7 +74,16 @@ mod tests {
     #[test]
     fn what_can_be_dropped_is_available() {
         let (_folder, root) = tree(&[INFO]);
-        assert_eq!(available(&root), Some(1_024_000_000));
+        assert_eq!((available(&root), total(&root)), (Some(1_024_000_000), Some(24_576_000_000)));
+    }
+
+    #[test]
+    fn a_page_has_the_size_that_the_kernel_maps_with() {
+        let smaps = "400000-420000 r-xp 00000000 b3:02 1 /usr/bin/stonechat\nSize:  128 kB\nKernelPageSize:       16 kB\n";
+        let (_folder, root) = tree(&[("proc/self/smaps", smaps)]);
+        assert_eq!(page(&root), Some(16 << 10));
+        #[cfg(target_os = "linux")]
+        assert!(page(&Root::default()).is_some_and(|bytes| bytes >= 4096));
     }
 
     #[test]
