@@ -10,6 +10,7 @@
 //! - [`Constraint`]: what answers must be like; with the feature `grammar`, `Grammar`: a JSON schema, a regular expression
 //!   or a grammar that they must match;
 //! - [`Chat`]: a conversation;
+//! - [`Tokenizer`]: a model's vocabulary on its own, for other threads than the engine's;
 //! - [`Arena`]: the one block of memory in which a session lives;
 //! - [`Pool`]: the threads;
 //! - [`ChatTemplate`]: a conversation as the prompt that the model was trained on;
@@ -57,10 +58,12 @@ pub mod quantize;
 pub mod safetensors;
 pub mod speech;
 pub mod state;
+pub mod stop;
 pub mod system;
 mod tags;
 pub mod template;
 pub mod thinking;
+pub mod tokenizer;
 #[cfg(feature = "tokenizer-json")]
 pub mod tokenizer_json;
 pub mod tools;
@@ -80,6 +83,7 @@ pub use pool::{Pool, Team, default_threads};
 pub use state::PromptCache;
 pub use template::ChatTemplate;
 pub use thinking::{Said, ThoughtSplitter, ThoughtTags};
+pub use tokenizer::Tokenizer;
 #[cfg(feature = "tokenizer-json")]
 pub use tokenizer_json::TokenizerJson;
 pub use tools::{CallFormat, CallReader, Part, ToolCall};
