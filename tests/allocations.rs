@@ -66,8 +66,15 @@ fn check(path: &Path, modes: &[(ActivationMode, KvFormat)], levels: &[Level]) {
     for threads in [1, 2, 3] {
         let pool = Pool::new(threads).expect("threads");
         for &(activations, kv) in modes {
-            let limits =
-                Limits { context: 64, batch: 16, threads, keys: kv, values: kv, activations, outputs: 1 };
+            let limits = Limits {
+                context: 64,
+                batch: 16,
+                threads,
+                keys: kv,
+                values: kv,
+                activations,
+                ..Limits::default()
+            };
             let plan = Plan::new(&model, limits).expect("a plan");
             for &level in levels {
                 let mut arena = Arena::new(plan.bytes()).expect("memory");
