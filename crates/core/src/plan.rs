@@ -187,7 +187,7 @@ impl Plan {
         }
     }
 
-    /// The limits that the plan is for; a batch longer than the context is cut to it, and it is the context where tokens
+    /// The limits that the plan is for; a batch longer than all contexts is cut to them, and it is the context where tokens
     /// attend to those behind them.
     pub const fn limits(&self) -> &Limits {
         &self.limits

@@ -312,3 +312,12 @@ impl Worker {
         false
     }
 }
+
+impl Drop for Worker {
+    /// Where the thread panicked, nobody waits for it in vain: those who wait hear that nothing comes, and nothing new is taken.
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.draining = true;
+        state.waiting.clear();
+    }
+}
