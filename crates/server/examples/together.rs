@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 match event {
                     // From the first word on.
                     Event::Reading { known, read, of } if text == 0 && known + read == of => {
-                        begun = Instant::now()
+                        begun = Instant::now();
                     }
                     Event::End { usage, .. } => tokens += usage.generated_tokens,
                     Event::Failed(error) => return Err(error.into()),

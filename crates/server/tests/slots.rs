@@ -89,7 +89,7 @@ fn jobs(engine: &Engine) -> Vec<Job> {
     (0..40)
         .map(|n: usize| {
             let tokens = engine.encode_raw(texts[n % texts.len()].as_bytes()).expect("tokens");
-            let temperature = if n % 3 == 0 { 0.0 } else { 0.9 };
+            let temperature = if n.is_multiple_of(3) { 0.0 } else { 0.9 };
             let mirostat = (n % 7 == 1).then(Mirostat::default);
             let schema = r#"{"type":"object","properties":{"name":{"enum":["Tom","Lily"]},"age":{"type":"integer"}},"required":["name","age"]}"#;
             let constraint = (n % 8 == 2)
