@@ -97,6 +97,7 @@ impl EngineArgs {
         let batch = threads("--threads-batch", self.threads_batch)?.unwrap_or(token);
         Ok(Options {
             level: level(cpu)?,
+            sequences: 1,
             context: self.ctx,
             batch: self.batch,
             outputs,

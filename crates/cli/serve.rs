@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use stonechat_kernels::LevelName;
+use stonechat_runtime::engine::Options;
 use stonechat_runtime::error::reason;
 use stonechat_runtime::{Engine, manifest};
 use stonechat_server::{Certificate, Keys, LogFormat, Offer, Reload, Server, Settings, start_log};
@@ -138,7 +139,10 @@ fn offer_here(args: &ServeArgs, cpu: Option<LevelName>) -> Result<Offer, Failure
     if args.predict == Some(0) {
         return Err(Failure::Usage("-n must be at least 1".into()));
     }
-    let options = args.engine.options(1, cpu)?;
+    if args.parallel == 0 {
+        return Err(Failure::Usage("--parallel must be at least 1".into()));
+    }
+    let options = Options { sequences: args.parallel, ..args.engine.options(args.parallel, cpu)? };
     let file = engine::answering(args.model.model.as_deref())?;
     let names = if args.alias.is_empty() { vec![name(file.path())] } else { args.alias.clone() };
     let engine = Engine::load_file(file, &options)?;

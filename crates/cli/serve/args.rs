@@ -35,6 +35,9 @@ pub struct ServeArgs {
     /// The port; 0 lets the system choose
     #[arg(long, value_name = "N", default_value_t = 8080)]
     pub port: u16,
+    /// Texts that are computed at the same time, each with a context of its own
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub parallel: usize,
     /// Requests that may wait; others are told when to come again
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub queue: usize,

@@ -6,7 +6,7 @@
 //!
 //! - [`MappedFile`]: a model file as `&[u8]`, never copied, that survives being cut short;
 //! - [`Engine`]: a model that is ready to compute, with all that it stands on;
-//! - [`Generator`]: token after token, several at once where a [`draft`] guesses them;
+//! - [`Generator`]: token after token, several at once where a [`draft`] guesses them; [`Chooser`]: which token it is;
 //! - [`Constraint`]: what answers must be like; with the feature `grammar`, `Grammar`: a JSON schema, a regular expression
 //!   or a grammar that they must match;
 //! - [`Chat`]: a conversation;
@@ -32,6 +32,7 @@ pub mod arena;
 #[cfg(feature = "built-in")]
 pub mod built_in;
 pub mod chat;
+pub mod choose;
 pub mod constraint;
 #[cfg(feature = "quantize")]
 pub mod convert;
@@ -70,6 +71,7 @@ pub mod tools;
 
 pub use arena::Arena;
 pub use chat::Chat;
+pub use choose::Chooser;
 pub use constraint::Constraint;
 pub use engine::Engine;
 pub use error::Error;

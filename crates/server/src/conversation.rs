@@ -93,7 +93,10 @@ pub fn message(name: &str, value: Value) -> Result<Value, ApiError> {
             ));
         }
         None => {
-            return Err(wrong(".role", "is missing; write system, developer, user, assistant or tool".into()));
+            return Err(wrong(
+                ".role",
+                "is missing; write system, developer, user, assistant or tool".into(),
+            ));
         }
     };
     message.insert("role".into(), role.into());

@@ -132,7 +132,7 @@ impl Served {
         template.let_think(think, &mut variables);
         let facts = Facts::of(&engine)?;
         let tokenizer = Arc::new(Tokenizer::new(engine.file())?);
-        let scheduler = Scheduler::start(engine, SchedulerOptions { queue })?;
+        let scheduler = Scheduler::start(engine, SchedulerOptions { queue, cache: None })?;
         Ok(Self {
             scheduler,
             names,

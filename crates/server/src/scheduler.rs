@@ -1,18 +1,25 @@
-//! Who is served when: texts wait in a queue, and are computed one after another on a thread of its own.
+//! Who is served when: a thread of its own computes several texts at once, token by token, and the others wait in a queue.
 //!
-//! In: [`Job`]s, tokens and what the answer must be like. Out: [`Event`]s, the answer's tokens as they are picked. What an answer
-//! says does not depend on who else is served. Of the prompt, the beginning that the last text shared with it is not read again.
+//! In: [`Job`]s, tokens and what the answer must be like. Out: [`Event`]s, the answer's tokens as they are picked. Each step takes a
+//! token of every answer that is being written, and with it pieces of the prompts that are being read, so short that nobody's
+//! words falter. A beginning that a prompt shares with a text that is still there is not read again. What an answer says does not
+//! depend on who else is served: that is the core's contract, and which text stands where changes no bit of it.
+
+mod prefix;
+mod shares;
+mod slot;
+mod worker;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use stonechat_core::sampler::{Candidate, Probabilities, Sampling};
-use stonechat_core::{Sampler, sampler};
-use stonechat_runtime::pace::Pace;
-use stonechat_runtime::{Constraint, Engine, Error, Generator};
+use stonechat_core::Sampling;
+use stonechat_runtime::{Constraint, Engine, Error, PromptCache};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use worker::Worker;
 
 /// What is asked of the model: tokens in, tokens out. Text, templates, stop texts and tools are others' business.
 #[derive(Debug)]
@@ -96,18 +103,20 @@ pub struct Usage {
     pub generated_seconds: f64,
 }
 
-/// The queue is full.
+/// The queue is full, or nothing new is taken any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Busy {
     /// When to try again.
     pub retry_after: Duration,
 }
 
-/// What the scheduler may take on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What the scheduler may take on. How many texts it computes at once is the engine's matter: as many as it has sequences.
+#[derive(Clone, Debug, Default)]
 pub struct SchedulerOptions {
     /// Jobs that may wait.
     pub queue: usize,
+    /// Where beginnings of texts are kept, and found after a restart.
+    pub cache: Option<PromptCache>,
 }
 
 /// What is done with a text at present.
@@ -163,30 +172,49 @@ pub struct Counters {
 pub struct Answer(UnboundedReceiver<Event>);
 
 impl Answer {
+    /// That of no job: nothing comes.
+    pub fn none() -> Self {
+        Self(unbounded_channel().1)
+    }
+
     /// The next event; nothing after the last.
     pub async fn next(&mut self) -> Option<Event> {
         self.0.recv().await
     }
+
+    /// The same for a thread that has nothing else to do.
+    ///
+    /// # Panics
+    /// Inside an asynchronous runtime, which would stand still.
+    pub fn wait(&mut self) -> Option<Event> {
+        self.0.blocking_recv()
+    }
 }
 
-/// See the [module](self).
+/// A job, and where its events go.
+type Request = (Job, UnboundedSender<Event>);
+
+/// See the [module](self). Dropping it takes nothing new, and waits until all that was taken is done.
 #[derive(Debug)]
 pub struct Scheduler {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// What the thread and those who ask it share.
 #[derive(Debug)]
 struct Shared {
-    options: SchedulerOptions,
+    queue: usize,
     state: Mutex<State>,
     work: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<(Job, UnboundedSender<Event>)>,
-    slot: SlotState,
+    waiting: VecDeque<Request>,
+    slots: Vec<SlotState>,
+    /// Jobs that have a slot.
+    taken: usize,
     counters: Counters,
     /// Nothing new is taken.
     draining: bool,
@@ -198,16 +226,29 @@ impl Shared {
     }
 }
 
+impl State {
+    /// When a job is likely to find room, by what jobs took so far.
+    fn retry_after(&self) -> Duration {
+        const MOST: f64 = 120.0;
+        let Counters { answered, prompt_seconds, generated_seconds, .. } = self.counters;
+        let each = (prompt_seconds + generated_seconds) / answered.max(1) as f64;
+        let seconds = each * (self.waiting.len() + 1) as f64 / self.slots.len().max(1) as f64;
+        Duration::from_secs(seconds.clamp(1.0, MOST).ceil() as u64)
+    }
+}
+
 impl Scheduler {
     /// Starts the thread that computes.
     pub fn start(engine: Engine, options: SchedulerOptions) -> Result<Self, Error> {
-        let slot = SlotState { context: engine.session().context(), ..SlotState::default() };
-        let state = Mutex::new(State { slot, ..State::default() });
-        let shared = Arc::new(Shared { options, state, work: Condvar::new() });
-        let own = Arc::clone(&shared);
+        let session = engine.session();
+        let slot = SlotState { context: session.context(), ..SlotState::default() };
+        let state = State { slots: vec![slot; session.sequences()], ..State::default() };
+        let SchedulerOptions { queue, cache } = options;
+        let shared = Arc::new(Shared { queue, state: Mutex::new(state), work: Condvar::new() });
+        let worker = Worker::new(engine, cache, Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("scheduler".into())
-            .spawn(move || Worker { engine, tokens: Vec::new(), pace: Pace::default(), shared: own }.work())
+            .spawn(move || worker.work())
             .map_err(|source| Error::Threads { wanted: 1, started: 0, source })?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -216,11 +257,13 @@ impl Scheduler {
     pub fn submit(&self, job: Job) -> Result<Answer, Busy> {
         let (sender, receiver) = unbounded_channel();
         let mut state = self.shared.state();
-        let free = usize::from(state.slot.activity == Activity::Idle);
+        let open = state.waiting.len();
         state.waiting.retain(|(_, sender)| !sender.is_closed());
-        if state.draining || state.waiting.len() >= self.shared.options.queue + free {
+        state.counters.cancelled += (open - state.waiting.len()) as u64;
+        let free = state.slots.len() - state.taken;
+        if state.draining || state.waiting.len() >= self.shared.queue + free {
             state.counters.refused += 1;
-            return Err(Busy { retry_after: Duration::from_secs(1 + state.waiting.len() as u64) });
+            return Err(Busy { retry_after: state.retry_after() });
         }
         state.waiting.push_back((job, sender));
         drop(state);
@@ -230,7 +273,7 @@ impl Scheduler {
 
     /// The places for texts.
     pub fn slots(&self) -> Vec<SlotState> {
-        vec![self.shared.state().slot]
+        self.shared.state().slots.clone()
     }
 
     /// What was done so far.
@@ -250,162 +293,8 @@ impl Drop for Scheduler {
         self.shared.state().draining = true;
         self.shared.work.notify_one();
         if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so.
             let _ = thread.join();
-        }
-    }
-}
-
-/// The thread that computes.
-struct Worker {
-    engine: Engine,
-    /// The tokens that the engine has been fed.
-    tokens: Vec<u32>,
-    pace: Pace,
-    shared: Arc<Shared>,
-}
-
-/// Why a job ended before its answer did.
-enum Cut {
-    Cancelled,
-    Failed(Error),
-}
-
-impl From<Error> for Cut {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl Worker {
-    fn work(mut self) {
-        while let Some((job, sender)) = self.next_job() {
-            let mut usage = Usage { prompt_tokens: job.tokens.len(), ..Usage::default() };
-            let result = self.answer(job, &sender, &mut usage);
-            let mut state = self.shared.state();
-            state.slot = SlotState { tokens: self.tokens.len(), activity: Activity::Idle, ..state.slot };
-            let counters = &mut state.counters;
-            counters.prompt_tokens += (usage.prompt_tokens - usage.known_tokens) as u64;
-            counters.known_tokens += usage.known_tokens as u64;
-            counters.generated_tokens += usage.generated_tokens as u64;
-            counters.prompt_seconds += usage.prompt_seconds;
-            counters.generated_seconds += usage.generated_seconds;
-            let (count, event) = match result {
-                Ok(why) => (&mut counters.answered, Some(Event::End { why, usage })),
-                Err(Cut::Failed(error)) => (&mut counters.failed, Some(Event::Failed(error))),
-                Err(Cut::Cancelled) => (&mut counters.cancelled, None),
-            };
-            *count += 1;
-            drop(state);
-            if let Some(event) = event {
-                let _ = sender.send(event);
-            }
-        }
-    }
-
-    fn next_job(&self) -> Option<(Job, UnboundedSender<Event>)> {
-        let mut state = self.shared.state();
-        loop {
-            if let Some((job, sender)) = state.waiting.pop_front() {
-                if sender.is_closed() {
-                    state.counters.cancelled += 1;
-                    continue;
-                }
-                state.slot.activity = Activity::Reading;
-                return Some((job, sender));
-            }
-            if state.draining {
-                return None;
-            }
-            state = self.shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn note(&self, activity: Activity, tokens: usize) {
-        let mut state = self.shared.state();
-        state.slot = SlotState { activity, tokens, ..state.slot };
-    }
-
-    /// Reads the prompt and writes the answer.
-    fn answer(&mut self, job: Job, sender: &UnboundedSender<Event>, usage: &mut Usage) -> Result<End, Cut> {
-        let context = self.engine.session().context();
-        let begun = Instant::now();
-        // The last token's logits are wanted even where all of them are known.
-        let shared = self.tokens.iter().zip(&job.tokens).take_while(|(a, b)| a == b).count();
-        let known = self.engine.wind_back(shared.min(job.tokens.len().saturating_sub(1)));
-        self.tokens.truncate(known);
-        usage.known_tokens = known;
-        loop {
-            let read = self.tokens.len() - known;
-            self.note(Activity::Reading, self.tokens.len());
-            usage.prompt_seconds = begun.elapsed().as_secs_f64();
-            sender.send(Event::Reading { known, read, of: job.tokens.len() }).map_err(|_| Cut::Cancelled)?;
-            let rest = &job.tokens[self.tokens.len()..];
-            if rest.is_empty() && !job.tokens.is_empty() {
-                break;
-            }
-            let most = self.engine.plan().limits().batch.min(rest.len());
-            let piece = &rest[..self.pace.next(most).min(rest.len())];
-            let start = Instant::now();
-            if let Err(error) = self.engine.feed(piece) {
-                self.tokens.truncate(self.engine.position());
-                return Err(error.into());
-            }
-            self.pace.note(piece.len(), start.elapsed());
-            self.tokens.extend(piece);
-        }
-        let result = self.write(job, sender, usage, context);
-        // What was picked and not fed is not known.
-        self.tokens.truncate(self.engine.position());
-        result
-    }
-
-    fn write(
-        &mut self,
-        job: Job,
-        sender: &UnboundedSender<Event>,
-        usage: &mut Usage,
-        context: usize,
-    ) -> Result<End, Cut> {
-        let begun = Instant::now();
-        let at = |engine: &Engine, error: stonechat_core::Error| engine.failed(error);
-        let sampler = Sampler::new(job.sampling).map_err(|error| at(&self.engine, error))?;
-        let sampler = sampler.with_biases(&job.biases).map_err(|error| at(&self.engine, error))?;
-        let mut memory: Vec<Candidate> = match job.logprobs {
-            Some(_) => vec![
-                bytemuck::Zeroable::zeroed();
-                sampler::memory(self.engine.logits().len(), 0).unwrap_or(0)
-            ],
-            None => Vec::new(),
-        };
-        let mut generator = Generator::new();
-        let prompt = self.tokens.len();
-        let most = job.most.min(context - prompt);
-        if job.constraint.is_some() {
-            generator.set_constraint(job.constraint);
-            generator.begin_answer(most)?;
-        }
-        loop {
-            usage.generated_seconds = begun.elapsed().as_secs_f64();
-            usage.generated_tokens = self.tokens.len() - prompt;
-            self.note(Activity::Writing, self.tokens.len());
-            if usage.generated_tokens == most {
-                return Ok(match () {
-                    () if generator.is_complete() => End::EndOfText,
-                    () if most == job.most => End::Length,
-                    () => End::ContextFull,
-                });
-            }
-            let id = generator.next(&mut self.engine, &sampler, &mut self.tokens)?;
-            if self.engine.vocabulary().is_end_of_generation(id) {
-                self.tokens.pop();
-                return Ok(End::EndOfText);
-            }
-            let logprob = job.logprobs.map(|most| {
-                let said = Probabilities::of(self.engine.logits(), &mut memory);
-                let logprob = said.log(id);
-                LogProb { logprob, most_likely: said.most_likely(most, &mut memory).collect() }
-            });
-            sender.send(Event::Token { id, logprob }).map_err(|_| Cut::Cancelled)?;
         }
     }
 }

@@ -142,7 +142,10 @@ fn input(value: Value) -> Result<Vec<Value>, ApiError> {
         Value::Array(list) if !list.is_empty() => list,
         Value::Array(_) => return Err(ApiError::param("input", "input is empty; write a text or items")),
         other => {
-            return Err(ApiError::param("input", format!("input is {}; write a text or items", kind(&other))));
+            return Err(ApiError::param(
+                "input",
+                format!("input is {}; write a text or items", kind(&other)),
+            ));
         }
     };
     let mut messages: Vec<Value> = Vec::new();
