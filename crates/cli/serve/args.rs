@@ -76,8 +76,12 @@ pub struct AccessArgs {
     /// Let everybody ask who can reach the address
     #[arg(long, conflicts_with_all = ["api_key", "api_key_file"])]
     pub no_key: bool,
-    /// Let pages of this origin ask, for instance https://example.org, or * for all; may be given several times
-    #[arg(long, value_name = "ORIGIN")]
+    // No doc comment: an address would want marks that a terminal shows.
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        help = "Let pages of this origin ask, for instance https://example.org, or * for all; may be given several times"
+    )]
     pub cors: Vec<String>,
     /// The certificate for encrypted connections (PEM), with those that lead to it
     #[arg(long, visible_alias = "ssl-cert-file", value_name = "FILE", requires = "tls_key")]

@@ -304,17 +304,13 @@ impl Answer {
         loop {
             let job = self.job();
             let grammar = job.constraint.is_some().then(|| self.question.grammar.clone()).flatten();
-            match self.served.scheduler.submit(job) {
-                Ok(events) => {
-                    self.events = Some(events);
-                    return Ok(());
-                }
-                // Who was admitted is not turned away in the middle of a sentence.
-                Err(_) => {
-                    self.grammar = grammar;
-                    tokio::time::sleep(PAUSE).await;
-                }
+            if let Ok(events) = self.served.scheduler.submit(job) {
+                self.events = Some(events);
+                return Ok(());
             }
+            // Who was admitted is not turned away in the middle of a sentence.
+            self.grammar = grammar.or(self.grammar.take());
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

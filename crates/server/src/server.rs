@@ -25,8 +25,7 @@ use crate::metrics::Metrics;
 use crate::model::{Offer, Served};
 use crate::settings::{HEAD_LIMIT, HEADERS, Settings};
 use crate::state::{Shared, State};
-use crate::supervisor::{self, Supervisor};
-use crate::tls;
+use crate::{supervisor, tls};
 
 /// Threads that read requests and send answers: the cores are for the model.
 const THREADS: usize = 2;
@@ -143,11 +142,10 @@ impl Server {
         let settings = Settings { address, ..self.settings };
         let state: Shared = Arc::new(State::new(settings, served, metrics));
         let listener = tokio::net::TcpListener::from_std(self.listener).map_err(Error::System)?;
-        let (mut signals, supervisor) =
-            (Signals::listen().map_err(Error::System)?, Supervisor::of_environment());
+        let mut signals = Signals::listen().map_err(Error::System)?;
         let connections = Connections::new(&state, self.acceptor);
-        supervisor.ready();
-        let watchdog = tokio::spawn(supervisor::watch(supervisor.clone(), Arc::clone(&state)));
+        supervisor::ready();
+        let watchdog = tokio::spawn(supervisor::watch(Arc::clone(&state)));
         tracing::info!(%address, model = state.served().name(), "ready");
         let reload = reload.map(Arc::new);
         let graceful = GracefulShutdown::new();
@@ -156,11 +154,11 @@ impl Server {
                 accepted = listener.accept() => connections.take(accepted, Some(graceful.watcher())).await,
                 signal = signals.next() => match signal {
                     Signal::End => break,
-                    Signal::Reload => load_anew(&state, reload.as_ref(), &supervisor),
+                    Signal::Reload => load_anew(&state, reload.as_ref()),
                 },
             }
         }
-        supervisor.stopping();
+        supervisor::stopping();
         state.drain();
         let limit = state.settings.drain_timeout;
         tracing::info!(seconds = limit.as_secs(), "takes nothing new, and ends once its answers have");
@@ -183,10 +181,10 @@ impl Server {
 }
 
 /// Loads the model anew, while the old one goes on until the new one is there.
-fn load_anew(state: &Shared, reload: Option<&Arc<Reload>>, supervisor: &Supervisor) {
+fn load_anew(state: &Shared, reload: Option<&Arc<Reload>>) {
     let Some(reload) = reload.map(Arc::clone) else { return };
-    let (state, supervisor) = (Arc::clone(state), supervisor.clone());
-    supervisor.reloading();
+    let state = Arc::clone(state);
+    supervisor::reloading();
     tokio::task::spawn_blocking(move || {
         let made = reload().and_then(|offer| {
             Served::new(offer, Arc::clone(&state.metrics)).map_err(|error| error.to_string())
@@ -197,10 +195,10 @@ fn load_anew(state: &Shared, reload: Option<&Arc<Reload>>, supervisor: &Supervis
                 drop(state.serve(served));
             }
             Err(error) => {
-                tracing::error!(error, "the model could not be loaded anew; the old one is served on")
+                tracing::error!(error, "the model could not be loaded anew; the old one is served on");
             }
         }
-        supervisor.ready();
+        supervisor::ready();
     });
 }
 

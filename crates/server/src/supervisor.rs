@@ -3,40 +3,24 @@
 //! In: what the environment says. Out: words to the supervisor, that the server is ready, or that it still makes progress. Where there is
 //! no supervisor, nothing is said.
 
-use std::time::Duration;
-
 use sd_notify::NotifyState;
 
 use crate::scheduler::{Activity, Counters, SlotState};
 use crate::state::Shared;
 
-/// A supervisor, if there is one.
-#[derive(Clone, Debug)]
-pub struct Supervisor {
-    /// So often it wants to hear that the server is alive.
-    interval: Option<Duration>,
+/// Questions are answered.
+pub fn ready() {
+    say(&[NotifyState::Ready]);
 }
 
-impl Supervisor {
-    /// The one that the environment names.
-    pub fn of_environment() -> Self {
-        Self { interval: sd_notify::watchdog_enabled() }
-    }
+/// The model is being loaded anew.
+pub fn reloading() {
+    say(&[NotifyState::Reloading]);
+}
 
-    /// Questions are answered.
-    pub fn ready(&self) {
-        say(&[NotifyState::Ready]);
-    }
-
-    /// The model is being loaded anew.
-    pub fn reloading(&self) {
-        say(&[NotifyState::Reloading]);
-    }
-
-    /// The server is about to end.
-    pub fn stopping(&self) {
-        say(&[NotifyState::Stopping]);
-    }
+/// The server is about to end.
+pub fn stopping() {
+    say(&[NotifyState::Stopping]);
 }
 
 fn say(state: &[NotifyState<'_>]) {
@@ -46,8 +30,8 @@ fn say(state: &[NotifyState<'_>]) {
 }
 
 /// Tells the supervisor that the server is alive, as long as it is: who is asked something and makes no progress is not.
-pub async fn watch(supervisor: Supervisor, state: Shared) {
-    let Some(interval) = supervisor.interval else { return };
+pub async fn watch(state: Shared) {
+    let Some(interval) = sd_notify::watchdog_enabled() else { return };
     let mut ticks = tokio::time::interval(interval / 2);
     let mut before = None;
     loop {

@@ -104,7 +104,7 @@ fn read(mut fields: Fields, served: &Arc<Served>) -> Result<Asked, ApiError> {
         return Err(ApiError::param("suffix", "a suffix cannot be held to; leave it out"));
     }
     let grammar = take_format(&mut fields, served)?;
-    let prompts = prompts(fields.take("prompt")?.unwrap_or_else(|| "".into()), served)?;
+    let prompts = prompts(&fields.take("prompt")?.unwrap_or_else(|| "".into()), served)?;
     fields.ignore(&IGNORED);
     fields.finish()?;
     if prompts.len() * writing.choices > MOST_CHOICES {
@@ -140,7 +140,7 @@ fn read(mut fields: Fields, served: &Arc<Served>) -> Result<Asked, ApiError> {
 }
 
 /// Texts, or token ids, of one prompt or several, each with its text.
-fn prompts(value: Value, served: &Served) -> Result<Vec<(String, Vec<u32>)>, ApiError> {
+fn prompts(value: &Value, served: &Served) -> Result<Vec<(String, Vec<u32>)>, ApiError> {
     const NAME: &str = "prompt";
     let wrong = |value: &Value| {
         ApiError::param(
@@ -155,7 +155,7 @@ fn prompts(value: Value, served: &Served) -> Result<Vec<(String, Vec<u32>)>, Api
         served.check_ids(NAME, &ids)?;
         Ok((served.decode(&ids), ids))
     };
-    match &value {
+    match value {
         Value::String(one) => Ok(vec![text(one)?]),
         Value::Array(list) if list.is_empty() => {
             Err(ApiError::param(NAME, "there is no prompt; write at least one"))

@@ -58,14 +58,14 @@ impl Form {
 pub async fn chat(State(state): State<Shared>, fields: Fields) -> Result<Response, ApiError> {
     let begun = Instant::now();
     let (served, (question, streams)) = state.prepare(move |served| read_chat(fields, served)).await?;
-    respond(served, question, streams, Form::Chat, begun).await
+    Box::pin(respond(served, question, streams, Form::Chat, begun)).await
 }
 
 /// `/api/generate`: an answer to a prompt.
 pub async fn generate(State(state): State<Shared>, fields: Fields) -> Result<Response, ApiError> {
     let begun = Instant::now();
     let (served, (question, streams)) = state.prepare(move |served| read_generate(fields, served)).await?;
-    respond(served, question, streams, Form::Generate, begun).await
+    Box::pin(respond(served, question, streams, Form::Generate, begun)).await
 }
 
 async fn respond(

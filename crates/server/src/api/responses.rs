@@ -62,7 +62,7 @@ pub async fn respond(State(state): State<Shared>, fields: Fields) -> Result<Resp
         output.push(message(&ids::name("msg_"), &whole.text, "completed"));
     }
     output.extend(whole.calls.iter().map(|call| function_call(&ids::name("fc_"), call)));
-    Ok(Json(head.response(Some(&whole.finish), output)).into_response())
+    Ok(Json(head.response(Some(&whole.finish), &output)).into_response())
 }
 
 /// Reads a request: the question, what of it is told once more, and whether the answer is sent as it comes.
@@ -209,7 +209,7 @@ struct Head {
 }
 
 impl Head {
-    fn response(&self, finish: Option<&Finish>, output: Vec<Value>) -> Value {
+    fn response(&self, finish: Option<&Finish>, output: &[Value]) -> Value {
         let (status, incomplete) = match finish.map(|finish| finish.reason) {
             None => ("in_progress", Value::Null),
             Some(Reason::Length) => ("incomplete", json!({ "reason": "max_output_tokens" })),
@@ -362,7 +362,7 @@ fn events(answer: Answer, head: Head) -> impl Stream<Item = (Option<&'static str
     async_stream::stream! {
         let mut events = Events { number: 0, ready: Vec::new(), output: Vec::new(), open: None };
         for name in ["response.created", "response.in_progress"] {
-            events.say(name, json!({ "response": head.response(None, Vec::new()) }));
+            events.say(name, json!({ "response": head.response(None, &[]) }));
         }
         let mut news = std::pin::pin!(answer.news());
         loop {
@@ -384,7 +384,7 @@ fn events(answer: Answer, head: Head) -> impl Stream<Item = (Option<&'static str
                         Reason::Length => "response.incomplete",
                         Reason::Stop | Reason::Calls => "response.completed",
                     };
-                    let response = head.response(Some(&finish), events.output.clone());
+                    let response = head.response(Some(&finish), &events.output);
                     events.say(name, json!({ "response": response }));
                     for event in std::mem::take(&mut events.ready) {
                         yield event;
@@ -392,7 +392,7 @@ fn events(answer: Answer, head: Head) -> impl Stream<Item = (Option<&'static str
                     return;
                 }
                 Some(Err(error)) => {
-                    let mut response = head.response(None, events.output.clone());
+                    let mut response = head.response(None, &events.output);
                     response["status"] = "failed".into();
                     response["error"] = json!({ "code": "server_error", "message": error.message });
                     events.say("response.failed", json!({ "response": response }));
