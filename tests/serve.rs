@@ -344,7 +344,7 @@ fn malformed_requests_harm_nobody() {
             3 => body = (0..random(400)).map(|_| random(256) as u8).collect(),
             4 => {
                 body = format!("{{\"messages\": {}}}", ["3", "{}", "[[]]", "[null]", "\"\""][random(5)])
-                    .into_bytes()
+                    .into_bytes();
             }
             _ => (),
         }
