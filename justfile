@@ -28,6 +28,10 @@ grammar-cost:
 kills times="200":
     STONECHAT_KILLS={{times}} cargo test --release --test chat killed -- --nocapture
 
+# Malformed requests to a server: many more than ./test sends.
+malformed requests="10000":
+    STONECHAT_MALFORMED={{requests}} cargo test --test serve malformed -- --nocapture
+
 # Formats the code.
 fmt:
     cargo fmt --all

@@ -8,6 +8,7 @@ use std::path::Path;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use stonechat_core::plan::{ActivationMode, KvFormat};
 use stonechat_core::sampler::{Dry, Mirostat};
+use stonechat_core::session::Stretch;
 use stonechat_core::{Limits, Model, Plan, Pooling, Sampler, Sampling, Session};
 use stonechat_gguf::Gguf;
 use stonechat_kernels::{Level, Workers};
@@ -59,6 +60,26 @@ fn talk(session: &mut Session<'_>, pool: &Pool, buffer: &mut [u8], history: &mut
     }
 }
 
+/// Tokens of three texts together: one of each, and some of one beside the others.
+fn talk_together(session: &mut Session<'_>, pool: &Pool, history: &[u32]) {
+    let [greedy, ..] = samplers();
+    for n in 0..3 {
+        session.turn_to(n);
+        session.forget();
+    }
+    for round in history.chunks_exact(12) {
+        let stretch = |sequence, tokens| Stretch { sequence, tokens, outputs: 1 };
+        let ones = [stretch(0, &round[..1]), stretch(1, &round[1..2]), stretch(2, &round[2..3])];
+        session.feed_together(&ones, pool).expect("tokens");
+        let some = [stretch(2, &round[3..4]), stretch(0, &round[4..12])];
+        session.feed_together(&some, pool).expect("tokens");
+        session.turn_to(0);
+        session.pick(&greedy, round);
+    }
+    // A recurrent state knows all tokens.
+    session.copy_beginning(1, history.len() / 12);
+}
+
 fn check(path: &Path, modes: &[(ActivationMode, KvFormat)], levels: &[Level]) {
     let file = MappedFile::open(path).expect("a model");
     let gguf = Gguf::parse(&file).expect("a GGUF file");
@@ -66,8 +87,15 @@ fn check(path: &Path, modes: &[(ActivationMode, KvFormat)], levels: &[Level]) {
     for threads in [1, 2, 3] {
         let pool = Pool::new(threads).expect("threads");
         for &(activations, kv) in modes {
-            let limits =
-                Limits { context: 64, batch: 16, threads, keys: kv, values: kv, activations, outputs: 1 };
+            let limits = Limits {
+                context: 64,
+                batch: 16,
+                threads,
+                keys: kv,
+                values: kv,
+                activations,
+                ..Limits::default()
+            };
             let plan = Plan::new(&model, limits).expect("a plan");
             for &level in levels {
                 let mut arena = Arena::new(plan.bytes()).expect("memory");
@@ -78,6 +106,13 @@ fn check(path: &Path, modes: &[(ActivationMode, KvFormat)], levels: &[Level]) {
                 let calls = calls(|| talk(&mut session, &pool, &mut buffer, &mut history));
                 let name = path.display();
                 assert_eq!(calls, 0, "{name}, {threads} threads, {activations:?}, {kv:?}, {}", level.name());
+
+                let plan = Plan::new(&model, Limits { sequences: 3, outputs: 3, ..limits }).expect("a plan");
+                let mut arena = Arena::new(plan.bytes()).expect("memory");
+                let mut session =
+                    Session::new(&model, &plan, arena.as_mut_slice(), level).expect("a session");
+                let calls = self::calls(|| talk_together(&mut session, &pool, &history));
+                assert_eq!(calls, 0, "{name}, three texts, {threads} threads, {}", level.name());
             }
         }
     }

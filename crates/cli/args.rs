@@ -67,6 +67,9 @@ pub enum Command {
     /// Make a smaller model file, with fewer bits for each weight, or one from a Hugging Face folder
     #[cfg(feature = "quantize")]
     Quantize(QuantizeArgs),
+    /// Answer over HTTP: to clients of OpenAI's, llama.cpp's and Ollama's interfaces, and to a browser
+    #[cfg(feature = "server")]
+    Serve(crate::serve::args::ServeArgs),
     /// Print a completion script for a shell
     #[cfg(feature = "manual")]
     Completions {
@@ -79,7 +82,7 @@ pub enum Command {
 }
 
 /// Which model.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct ModelArgs {
     /// A GGUF file, or the name of a model that is pulled once; by default smollm2-135m
     #[arg(short, long, value_name = "FILE|NAME")]

@@ -50,7 +50,7 @@ fn pulled(manifest: &Manifest) -> Result<PathBuf, Failure> {
 }
 
 /// The file of a model to answer with: where none was asked for and the default one cannot be had, the built-in one does.
-fn answering(model: Option<&str>) -> Result<MappedFile, Failure> {
+pub fn answering(model: Option<&str>) -> Result<MappedFile, Failure> {
     #[cfg(feature = "built-in")]
     if model.is_none() {
         return match pulled(manifest::default_model()) {
@@ -99,6 +99,7 @@ impl EngineArgs {
         let token = token.unwrap_or(advised.token);
         Ok(Options {
             level: level(cpu)?,
+            sequences: 1,
             context: self.ctx,
             batch: self.batch,
             outputs,

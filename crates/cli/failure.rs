@@ -108,24 +108,30 @@ pub fn one_line(sentence: &str) -> String {
     line
 }
 
+/// clap's paragraphs as one sentence, without the help that they point to.
+pub fn sentence(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let mut sentence = String::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if line.starts_with("Usage:") || line.starts_with("For more information") {
+            break;
+        }
+        let (separator, words) = match (line.strip_prefix("error: "), line.strip_prefix("tip: ")) {
+            (Some(words), _) => ("", words),
+            (_, Some(words)) => ("; ", words),
+            _ => (" ", line),
+        };
+        sentence.push_str(separator);
+        sentence.push_str(words);
+    }
+    sentence
+}
+
 impl From<clap::Error> for Failure {
     /// clap's paragraphs as the one sentence that every other failure is. To be asked only of errors: `--help` and
     /// `--version`, which clap hands over as such, are answers.
     fn from(error: clap::Error) -> Self {
-        let text = error.to_string();
-        let mut sentence = String::new();
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            if line.starts_with("Usage:") || line.starts_with("For more information") {
-                break;
-            }
-            let (separator, words) = match (line.strip_prefix("error: "), line.strip_prefix("tip: ")) {
-                (Some(words), _) => ("", words),
-                (_, Some(words)) => ("; ", words),
-                _ => (" ", line),
-            };
-            sentence.push_str(separator);
-            sentence.push_str(words);
-        }
+        let mut sentence = sentence(&error);
         let mut words = std::env::args_os().skip(1).filter_map(|word| word.into_string().ok());
         let verb = words.find(|word| Program::command().find_subcommand(word).is_some());
         // A verb that was not understood has no help of its own.

@@ -30,6 +30,8 @@ mod pull;
 mod quantize;
 mod run;
 mod sampling;
+#[cfg(feature = "server")]
+mod serve;
 mod terminal;
 mod tokenize;
 
@@ -81,6 +83,8 @@ fn dispatch(program: &Program) -> Result<(), Failure> {
         Command::Pack(args) => pack::run(args),
         #[cfg(feature = "quantize")]
         Command::Quantize(args) => quantize::run(args),
+        #[cfg(feature = "server")]
+        Command::Serve(args) => serve::run(args, cpu),
         #[cfg(feature = "manual")]
         Command::Completions { shell } => manual::completions(*shell),
         #[cfg(feature = "manual")]

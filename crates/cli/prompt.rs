@@ -26,16 +26,21 @@ pub fn variables(text: &str) -> Result<Variables, String> {
     serde_json::from_str(text).map(Arc::new).map_err(|error| format!("it must be a JSON object: {error}"))
 }
 
+/// The template in a file, or the named one.
+pub fn template(file: Option<&Path>) -> Result<Option<ChatTemplate>, Failure> {
+    let Some(file) = file else { return Ok(None) };
+    if file == Path::new("chatml") {
+        return Ok(Some(ChatTemplate::chatml()));
+    }
+    let source =
+        std::fs::read_to_string(file).map_err(|error| Failure::at(file.display(), reason(&error)))?;
+    Ok(Some(ChatTemplate::new(&source)?))
+}
+
 impl TemplateArgs {
-    /// The template that was asked for, if any was: that in a file, or the named one.
+    /// The template that was asked for, if any was.
     pub fn template(&self) -> Result<Option<ChatTemplate>, Failure> {
-        let Some(file) = &self.chat_template else { return Ok(None) };
-        if file == Path::new("chatml") {
-            return Ok(Some(ChatTemplate::chatml()));
-        }
-        let source =
-            std::fs::read_to_string(file).map_err(|error| Failure::at(file.display(), reason(&error)))?;
-        Ok(Some(ChatTemplate::new(&source)?))
+        template(self.chat_template.as_deref())
     }
 
     /// Its further variables.

@@ -147,7 +147,8 @@ fn one(
     question: &Question,
     sampler: &Sampler<'_>,
 ) -> Result<(Answer, String, Value), Failure> {
-    let mut logprobs = args.logprobs.map(|most| LogProbs::new(most, writer.engine.logits().len()));
+    let mut logprobs =
+        args.logprobs.map(|most| LogProbs::new(most, writer.engine.model().hyperparameters().vocabulary));
     let mut output = Output::new(args, Form::new(args), question.speech(writer.engine));
     let answer =
         writer.write(&question.tokens, sampler, &mut output, &mut |engine, token, ends| match logprobs
@@ -175,7 +176,8 @@ fn several(
     sampler: &Sampler<'_>,
 ) -> Result<(Answer, String, Value), Failure> {
     let (position, state) = (writer.engine.position(), writer.engine.session().state().to_vec());
-    let mut memory: Vec<Candidate> = vec![bytemuck::Zeroable::zeroed(); writer.engine.logits().len()];
+    let mut memory: Vec<Candidate> =
+        vec![bytemuck::Zeroable::zeroed(); writer.engine.model().hyperparameters().vocabulary];
     let (mut samples, mut news): (Vec<Sample>, _) = (Vec::new(), News::begin());
     let (mut seconds, mut first) = (0.0, None);
     for n in 0..args.samples {

@@ -6,6 +6,7 @@
 //! the table of weights, once for each layer.
 
 mod attention;
+mod batch;
 mod cache;
 mod delta_net;
 mod embed;
@@ -30,6 +31,8 @@ use crate::session::Weights;
 use crate::{Error, Model, Place, rope};
 
 pub(crate) use attention::{AttentionSize, attention_size};
+pub(crate) use batch::Batch;
+pub use batch::Stretch;
 pub(crate) use cache::{At, KvBuffer, KvCache};
 pub(crate) use experts::ExpertBuffers;
 use norm::{Arrival, Arriving, Norms};
@@ -50,7 +53,7 @@ pub(crate) struct Buffers<'a> {
     /// t x pairs, of one rope behind the other.
     pub cos: &'a mut [f32],
     pub sin: &'a mut [f32],
-    /// Attention of one token: a partial result for each KV head and chunk of positions.
+    /// Attention of a sequence's only token, of all that have only one: a partial result for each KV head and chunk of positions.
     pub partials: &'a mut [f32],
     /// t x layers x length: each layer's own input.
     pub layer_inputs: &'a mut [f32],
@@ -67,9 +70,11 @@ pub(crate) struct Pass<'p, 'a> {
     pub level: Level,
     pub workers: &'p dyn Workers,
     pub weights: Weights<'a>,
+    pub batch: Batch<'p>,
     pub cache: &'p mut KvCache<'a>,
-    /// What mixers carry from position to position.
+    /// What mixers carry from position to position, for each of so many sequences.
     pub state: &'p mut [f32],
+    pub sequences: usize,
     pub buffers: &'p mut Buffers<'a>,
 }
 
@@ -78,16 +83,14 @@ const QKV: [Weight; 6] =
     [Weight::Qkv, Weight::Q, Weight::QueryDown, Weight::K, Weight::V, Weight::LatentDown];
 
 impl Pass<'_, '_> {
-    /// Runs `tokens`, of which the first stands at `position`, through all layers; leaves the residual stream, and what
-    /// the last layer adds to it.
-    pub fn layers(&mut self, tokens: &[u32], position: usize) -> Result<(), Error> {
+    /// Runs the batch through all layers; leaves the residual stream, and what the last layer adds to it.
+    pub fn layers(&mut self) -> Result<(), Error> {
         let (h, spec) = (*self.model.hyperparameters(), *self.model.spec());
-        let t = tokens.len();
-        self.angles(t, position);
-        let mut arrival = self.embedding(tokens, position);
+        let t = self.batch.tokens();
+        self.angles(t);
+        let mut arrival = self.embedding();
         if self.model.layer_inputs().is_some() {
-            self.layer_inputs(tokens, position)
-                .map_err(|NotFinite| Error::NotFinite(Place::AttentionInput(0)))?;
+            self.layer_inputs(t).map_err(|NotFinite| Error::NotFinite(Place::AttentionInput(0)))?;
             arrival = Arrival::Nothing;
         }
         for layer in 0..h.layers {
@@ -102,11 +105,11 @@ impl Pass<'_, '_> {
             if mixer.attends() {
                 self.multiply(layer, &QKV, h.embedding, t);
                 self.prepare(layer, t)
-                    .and_then(|()| self.store(layer, t, position))
+                    .and_then(|()| self.store(layer, t))
                     .and_then(|()| self.absorb(layer, t))
-                    .and_then(|()| self.attend(layer, t, position))
+                    .and_then(|()| self.attend(layer, t))
                     .map_err(|NotFinite| Error::NotFinite(Place::Heads(layer)))?;
-                self.gather(layer, t, position)
+                self.gather(layer, t)
                     .and_then(|()| self.expand(layer, t))
                     .map_err(|NotFinite| Error::NotFinite(Place::AttentionOutput(layer)))?;
                 self.multiply(layer, &[Weight::Output], self.weights.layer(layer).out_dim(), t);
@@ -141,23 +144,32 @@ impl Pass<'_, '_> {
         Ok(())
     }
 
-    /// The logits of the given tokens of the batch: head norm(x), rows of `vocabulary` values. Once for each token.
-    pub fn head(&mut self, tokens: Range<usize>, logits: &mut [f32]) -> Result<(), Error> {
+    /// The logits of the given tokens of the batch, which do not overlap: head norm(x), rows of `vocabulary` values. Once for
+    /// each token.
+    pub fn head(
+        &mut self,
+        tokens: impl Iterator<Item = Range<usize>>,
+        logits: &mut [f32],
+    ) -> Result<(), Error> {
         let (h, model, level) = (*self.model.hyperparameters(), self.model, self.level);
-        let (e, count) = (h.embedding, tokens.len());
+        let e = h.embedding;
         let (norm, norms, arrival) =
             (self.weights.final_norm(), Norms::new(model, level), self.last_arrival());
-        let workers = few(count, self.workers);
         let b = &mut *self.buffers;
-        let rows = tokens.start * e..tokens.end * e;
-        let arriving = Arriving { arrival, model, norms, delta: &b.delta[rows.clone()] };
-        let parts = (Chunks::new(&mut b.residual[rows], e), b.input.parts(count, e, e));
         let mut scratch = Scratch::new(b.scratch, b.scratch_size);
-        share_out(workers, parts, &mut scratch, |row, (x, input), lines| {
-            arriving.at(row, x, lines)?;
-            enter(level, input, e, lines, |out, _| norms.apply_some(x, norm.as_ref(), out))
-        })
-        .map_err(|NotFinite| Error::NotFinite(Place::FinalNorm))?;
+        let mut count = 0;
+        for tokens in tokens {
+            let (workers, entering) = (few(tokens.len(), self.workers), count..count + tokens.len());
+            count = entering.end;
+            let rows = tokens.start * e..tokens.end * e;
+            let arriving = Arriving { arrival, model, norms, delta: &b.delta[rows.clone()] };
+            let parts = (Chunks::new(&mut b.residual[rows], e), b.input.parts_of(entering, e, e));
+            share_out(workers, parts, &mut scratch, |row, (x, input), lines| {
+                arriving.at(row, x, lines)?;
+                enter(level, input, e, lines, |out, _| norms.apply_some(x, norm.as_ref(), out))
+            })
+            .map_err(|NotFinite| Error::NotFinite(Place::FinalNorm))?;
+        }
         let logits = &mut logits[..count * h.vocabulary];
         matmul(level, self.workers, &[*model.head()], &b.input.read(count, e), logits, &mut scratch);
         let bias = self.weights.head_bias();
@@ -183,8 +195,8 @@ impl Pass<'_, '_> {
     }
 
     /// Cosine and sine of every pair at every position of the batch.
-    fn angles(&mut self, tokens: usize, position: usize) {
-        let workers = few(tokens, self.workers);
+    fn angles(&mut self, tokens: usize) {
+        let (workers, batch) = (few(tokens, self.workers), self.batch);
         let b = &mut *self.buffers;
         let mut scratch = Scratch::new(b.scratch, b.scratch_size);
         let mut done = 0;
@@ -198,7 +210,7 @@ impl Pass<'_, '_> {
             done = at.end;
             let parts = (Chunks::new(&mut b.cos[at.clone()], pairs), Chunks::new(&mut b.sin[at], pairs));
             let finite = share_out(workers, parts, &mut scratch, |t, (cos, sin), _| {
-                rope::angles(frequencies, magnitude, position + t, cos, sin);
+                rope::angles(frequencies, magnitude, batch.at(t).1, cos, sin);
                 Ok(())
             });
             debug_assert_eq!(finite, Ok(()));

@@ -10,7 +10,7 @@ use stonechat_kernels::{Line, ScratchSize};
 use crate::arena::ALIGNMENT;
 use crate::forward;
 use crate::sampler::{self, Candidate};
-use crate::session::{LayerRecord, vectors_len};
+use crate::session::{LayerRecord, Sequence, vectors_len};
 use crate::{Error, Model, Vocabulary};
 
 /// In what form activations meet quantized matrices.
@@ -25,9 +25,11 @@ pub enum ActivationMode {
 /// What the user allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Tokens of context.
+    /// Texts at once.
+    pub sequences: usize,
+    /// Tokens of context, of each text.
     pub context: usize,
-    /// Tokens that are computed together when a prompt is read.
+    /// Tokens that are computed together: when a prompt is read, or of several texts.
     pub batch: usize,
     /// Positions whose logits are computed together; 0 for a session that only embeds.
     pub outputs: usize,
@@ -44,6 +46,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            sequences: 1,
             context: 2048,
             batch: 256,
             outputs: 1,
@@ -52,6 +55,13 @@ impl Default for Limits {
             values: KvFormat::F16,
             activations: ActivationMode::Q8,
         }
+    }
+}
+
+impl Limits {
+    /// Positions of all texts together.
+    const fn all_positions(&self) -> usize {
+        self.context.saturating_mul(self.sequences)
     }
 }
 
@@ -67,6 +77,7 @@ pub struct Region {
 /// Lengths of buffers, in elements.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lengths {
+    pub sequences: usize,
     pub vocabulary: usize,
     pub layers: usize,
     pub vectors: usize,
@@ -96,7 +107,7 @@ pub(crate) struct Lengths {
 pub struct Plan {
     limits: Limits,
     pub(crate) lengths: Lengths,
-    regions: [Region; 12],
+    regions: [Region; 13],
     bytes: usize,
 }
 
@@ -108,6 +119,7 @@ impl Plan {
             return Err(Error::ContextTooLong { asked: limits.context, most: h.context });
         }
         for (value, what) in [
+            (limits.sequences, "the number of sequences"),
             (limits.context, "the context"),
             (limits.batch, "the batch"),
             (limits.threads, "the number of threads"),
@@ -117,15 +129,17 @@ impl Plan {
             }
         }
         let caches = caches(model, &limits)?;
-        // A batch longer than the context would never be full. Where tokens attend to those behind them, it is the text.
-        let batch = if h.causal { limits.batch.min(limits.context) } else { limits.context };
+        // A batch longer than all texts would never be full. Where tokens attend to those behind them, it is the text.
+        let batch = if h.causal { limits.batch.min(limits.all_positions()) } else { limits.context };
         let limits = Limits { batch, outputs: limits.outputs.min(batch), ..limits };
         let vocabulary = Vocabulary::memory(model.gguf())?;
         let vectors = vectors_len(model)?;
         let recurrent_layers = model.recurrent_layers()?;
         let state = h.recurrent.state_len().and_then(|len| len.checked_mul(recurrent_layers));
+        let state = state.and_then(|len| len.checked_mul(limits.sequences));
         let state = state.ok_or(Error::TooLarge)?;
         let attention = forward::attention_size(model, limits.context)?;
+        let attention = attention.of_tokens(limits.sequences.min(batch)).ok_or(Error::TooLarge)?;
         lengths(model, &limits, caches, [vocabulary, vectors, state], attention)
             .and_then(|lengths| Self::of(limits, lengths))
             .filter(|plan| isize::try_from(plan.bytes).is_ok())
@@ -160,7 +174,7 @@ impl Plan {
     /// The plan with this context and the largest batch, halved as often as it takes, that takes at most `memory`
     /// bytes.
     pub fn fit_batch(model: &Model<'_>, limits: Limits, memory: usize) -> Result<Self, Error> {
-        let mut batch = limits.batch.min(limits.context);
+        let mut batch = limits.batch.min(limits.all_positions());
         loop {
             match Self::new(model, Limits { batch, ..limits }) {
                 Ok(plan) if plan.bytes <= memory => return Ok(plan),
@@ -173,7 +187,7 @@ impl Plan {
         }
     }
 
-    /// The limits that the plan is for; a batch longer than the context is cut to it, and it is the context where tokens
+    /// The limits that the plan is for; a batch longer than all contexts is cut to them, and it is the context where tokens
     /// attend to those behind them.
     pub const fn limits(&self) -> &Limits {
         &self.limits
@@ -200,6 +214,7 @@ impl Plan {
         let regions = [
             ("vocabulary index", size::<u8>(l.vocabulary)?),
             ("layer table", size::<LayerRecord>(l.layers)?),
+            ("sequences", size::<Sequence>(l.sequences)?),
             ("norms and biases", size::<f32>(l.vectors)?),
             ("keys", size::<u8>(l.keys)?),
             ("values", size::<u8>(l.values)?),
@@ -242,7 +257,7 @@ impl Plan {
 /// The batch with which [`Plan::fit`] looks for the longest context.
 const SMALL_BATCH: usize = 32;
 
-/// The bytes of all keys and of all values.
+/// The bytes of all keys and of all values, of all sequences.
 fn caches(model: &Model<'_>, limits: &Limits) -> Result<[Option<usize>; 2], Error> {
     let mut caches = [Some(0usize); 2];
     let positions = limits.context.checked_next_multiple_of(GROUP);
@@ -255,7 +270,8 @@ fn caches(model: &Model<'_>, limits: &Limits) -> Result<[Option<usize>; 2], Erro
         for (sum, (format, head_dim)) in caches.iter_mut().zip(lengths) {
             let row = format.row_bytes(head_dim).ok_or(Error::KvBlocks { format, head_dim })?;
             let heads = if layer.source().is_none() { layer.kv_heads() } else { 0 };
-            let bytes = positions.and_then(|positions| positions.checked_mul(heads.checked_mul(row)?));
+            let of_all = limits.sequences.checked_mul(heads).and_then(|heads| heads.checked_mul(row));
+            let bytes = positions.zip(of_all).and_then(|(positions, bytes)| positions.checked_mul(bytes));
             *sum = sum.zip(bytes).and_then(|(sum, bytes)| sum.checked_add(bytes));
         }
     }
@@ -290,6 +306,7 @@ fn lengths(
     let has_experts = x.count > 0;
     let of_experts = |len: Option<usize>| if has_experts { len } else { Some(0) };
     Some(Lengths {
+        sequences: limits.sequences,
         vocabulary,
         layers: h.layers,
         vectors,

@@ -1,41 +1,50 @@
-//! A session: the state of one text in the caller's arena.
+//! A session: the state of one text, or of several, in the caller's arena.
 //!
 //! In: a model, a plan and an arena. Then [`feed`](Session::feed) takes tokens, prefill and decode alike, and
 //! [`logits`](Session::logits) are those of the last position. Nothing is allocated, ever.
+//!
+//! Each text is a sequence, with a number from 0 on. One of them is at hand, at first number 0: all methods are about that
+//! one, until another is [chosen](Session::turn_to). Only [`feed_together`](Session::feed_together) is about several, of
+//! which it computes the next tokens in one batch. What is computed of a sequence has the bits that it would have alone.
 
 mod embed;
+mod sequences;
 mod shift;
 mod state;
 mod weights;
 
+use core::ops::Range;
+
 use stonechat_kernels::{Level, Line, Workers};
 
 use crate::arena::Carver;
-use crate::forward::{self, At, Buffers, ExpertBuffers, Input, KvBuffer, KvCache};
+use crate::forward::{At, Batch, Buffers, ExpertBuffers, Input, KvBuffer, KvCache};
 use crate::model::Weight;
 use crate::sampler::{Candidate, Sampler};
 use crate::{Error, Model, Place, Plan, Vocabulary};
 
+pub use crate::forward::Stretch;
+pub use sequences::Sequence;
 pub use state::STATE_UNIT;
 pub use weights::LayerRecord;
 pub(crate) use weights::{NormWeights, Weights, vectors_len};
 
-/// A text in work. See the [module](self).
+/// Texts in work. See the [module](self).
 pub struct Session<'a> {
     model: &'a Model<'a>,
     level: Level,
     vocabulary: Vocabulary<'a>,
     weights: Weights<'a>,
     cache: KvCache<'a>,
-    /// What mixers carry from position to position; empty in models that only attend.
+    /// What mixers carry from position to position, sequence after sequence; empty in models that only attend.
     state: &'a mut [f32],
     buffers: Buffers<'a>,
     logits: &'a mut [f32],
     candidates: &'a mut [Candidate],
-    position: usize,
+    sequences: &'a mut [Sequence],
+    /// The sequence at hand.
+    current: usize,
     context: usize,
-    /// Which row of the logits is that of the last position.
-    last: usize,
 }
 
 /// A KV head of a layer that keeps keys and values of its own, and where these lie in the cache.
@@ -44,6 +53,34 @@ struct CachedHead {
     head: usize,
     keys: At,
     values: At,
+}
+
+/// A pass over a batch of some sequences. A macro, because it borrows all of a session but what is behind the batch.
+macro_rules! pass {
+    ($session:expr, $batch:expr, $workers:expr) => {
+        $crate::forward::Pass {
+            model: $session.model,
+            level: $session.level,
+            workers: $workers,
+            weights: $session.weights,
+            batch: $batch,
+            cache: &mut $session.cache,
+            state: $session.state,
+            sequences: $session.sequences.len(),
+            buffers: &mut $session.buffers,
+        }
+    };
+}
+use pass;
+
+/// Refuses logits that are not finite.
+fn check_logits(logits: &[f32]) -> Result<(), Error> {
+    // Magnitudes compare like their bits; a maximum is quicker to find than the first that is too large.
+    let most = logits.iter().fold(0, |most, logit| most.max(logit.to_bits() << 1));
+    if most >= f32::INFINITY.to_bits() << 1 {
+        return Err(Error::NotFinite(Place::Logits));
+    }
+    Ok(())
 }
 
 impl<'a> Session<'a> {
@@ -80,11 +117,13 @@ impl<'a> Session<'a> {
         }
         let index: &'a mut [u8] = take!(lengths.vocabulary);
         let layers: &'a mut [LayerRecord] = take!(lengths.layers);
+        let sequences: &'a mut [Sequence] = take!(lengths.sequences);
+        sequences.fill(Sequence::default());
         let vectors: &'a mut [f32] = take!(lengths.vectors);
         let weights = Weights::fill(model, level, limits.context, layers, vectors)?;
         let cache = KvCache {
-            keys: KvBuffer::new(limits.keys, limits.context, take!(lengths.keys)),
-            values: KvBuffer::new(limits.values, limits.context, take!(lengths.values)),
+            keys: KvBuffer::new(limits.keys, limits, take!(lengths.keys)),
+            values: KvBuffer::new(limits.values, limits, take!(lengths.values)),
         };
         let state = take!(lengths.state);
         let (residual, wide) = (take!(lengths.residual), take!(lengths.wide));
@@ -143,9 +182,9 @@ impl<'a> Session<'a> {
             buffers: Buffers { scratch, ..buffers },
             logits,
             candidates,
-            position: 0,
+            sequences,
+            current: 0,
             context: limits.context,
-            last: 0,
         }))
     }
 
@@ -161,7 +200,7 @@ impl<'a> Session<'a> {
 
     /// The number of tokens fed.
     pub const fn position(&self) -> usize {
-        self.position
+        self.sequences[self.current].position
     }
 
     /// The number of tokens that can be fed in all.
@@ -177,21 +216,22 @@ impl<'a> Session<'a> {
     /// Forgets all tokens from `position` on. A recurrent state cannot be wound back: models that have one go on from the
     /// beginning, or with [`restore`](Self::restore).
     pub fn rewind(&mut self, position: usize) -> Result<(), Error> {
-        if position > 0 && position < self.position && !self.state.is_empty() {
-            return Err(Error::CannotRewind { from: self.position, to: position });
+        let from = self.position();
+        if position > 0 && position < from && !self.state.is_empty() {
+            return Err(Error::CannotRewind { from, to: position });
         }
-        self.position = self.position.min(position);
+        self.set_position(from.min(position));
         Ok(())
     }
 
     /// Forgets all tokens.
     pub fn forget(&mut self) {
-        self.position = 0;
+        self.set_position(0);
     }
 
     /// The recurrent state after all tokens fed; empty in models that have none.
-    pub const fn state(&self) -> &[f32] {
-        self.state
+    pub fn state(&self) -> &[f32] {
+        &self.state[self.state_of(self.current)]
     }
 
     /// Forgets all tokens from `position` on, `state` being what [`state`](Self::state) was there in this text.
@@ -199,8 +239,19 @@ impl<'a> Session<'a> {
     /// # Panics
     /// If the state is of another length.
     pub fn restore(&mut self, position: usize, state: &[f32]) {
-        self.state.copy_from_slice(state);
-        self.position = self.position.min(position);
+        let at = self.state_of(self.current);
+        self.state[at].copy_from_slice(state);
+        self.set_position(self.position().min(position));
+    }
+
+    fn set_position(&mut self, position: usize) {
+        self.sequences[self.current].position = position;
+    }
+
+    /// Where the recurrent state of a sequence lies.
+    fn state_of(&self, sequence: usize) -> Range<usize> {
+        let len = self.state.len() / self.sequences.len();
+        sequence * len..(sequence + 1) * len
     }
 
     /// Feeds tokens: a prompt, or one that was just picked. Afterwards [`logits`](Self::logits) are those that follow
@@ -217,22 +268,15 @@ impl<'a> Session<'a> {
         workers: &dyn Workers,
         each: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), Error> {
-        let position = self.position;
-        if !self.model.hyperparameters().causal {
-            return Err(Error::LooksAhead);
-        }
-        if self.buffers.outputs == 0 {
-            return Err(Error::ZeroLimit("the number of outputs"));
-        }
-        self.check(tokens, position)?;
-        if position == 0 {
-            self.state.fill(0.0);
-        }
+        self.check_use()?;
+        self.check(self.current, tokens)?;
+        self.begin(self.current);
+        self.sequences.iter_mut().for_each(Sequence::lose_logits);
         let fed = self.feed_checked(tokens, from, workers, each);
         match fed {
-            Ok(()) => self.position += tokens.len(),
+            Ok(()) => self.set_position(self.position() + tokens.len()),
             // What the state was before is lost.
-            Err(_) if !self.state.is_empty() => self.position = 0,
+            Err(_) if !self.state.is_empty() => self.forget(),
             Err(_) => {}
         }
         fed
@@ -246,54 +290,59 @@ impl<'a> Session<'a> {
         workers: &dyn Workers,
         each: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), Error> {
-        let (position, known) = (self.position, self.model.hyperparameters().vocabulary);
+        let (sequence, known) = (self.current, self.model.hyperparameters().vocabulary);
         // The last token's logits are always computed.
         let from = from.min(tokens.len() - 1);
-        let mut pass = forward::Pass {
-            model: self.model,
-            level: self.level,
-            workers,
-            weights: self.weights,
-            cache: &mut self.cache,
-            state: self.state,
-            buffers: &mut self.buffers,
-        };
-        for (batch, tokens) in tokens.chunks(pass.buffers.batch).enumerate() {
-            let first = batch * pass.buffers.batch;
-            pass.layers(tokens, position + first)?;
+        let (size, outputs) = (self.buffers.batch, self.buffers.outputs);
+        let mut rows = 0..0;
+        for (batch, tokens) in tokens.chunks(size).enumerate() {
+            let first = batch * size;
+            let stretches = [Stretch { sequence, tokens, outputs: 0 }];
+            let batch = Batch::new(&stretches, self.sequences, first);
+            let mut pass = pass!(self, batch, workers);
+            pass.layers()?;
             let mut next = from.saturating_sub(first);
             while next < tokens.len() {
-                let end = tokens.len().min(next + pass.buffers.outputs);
-                pass.head(next..end, self.logits)?;
+                let end = tokens.len().min(next + outputs);
+                pass.head(core::iter::once(next..end), self.logits)?;
                 for (row, logits) in self.logits.chunks_exact(known).take(end - next).enumerate() {
-                    // Magnitudes compare like their bits; a maximum is quicker to find than the first that is too large.
-                    let most = logits.iter().fold(0, |most, logit| most.max(logit.to_bits() << 1));
-                    if most >= f32::INFINITY.to_bits() << 1 {
-                        return Err(Error::NotFinite(Place::Logits));
-                    }
+                    check_logits(logits)?;
                     each(first + next + row, logits);
                 }
-                self.last = end - next - 1;
+                rows = 0..end - next;
                 next = end;
             }
         }
+        self.sequences[sequence].find_logits(rows);
         Ok(())
     }
 
-    /// All heads of the cache, layer after layer.
-    fn cached_heads(&self) -> impl Iterator<Item = CachedHead> + use<'a> {
+    /// All heads of a sequence in the cache, layer after layer.
+    fn cached_heads(&self, sequence: usize) -> impl Iterator<Item = CachedHead> + use<'a> {
         let (weights, layers) = (self.weights, 0..self.model.hyperparameters().layers);
         let owners = layers.map(move |number| (number, weights.layer(number)));
         // A layer that attends to another one's keys and values has none.
         owners.filter(|(_, layer)| layer.source().is_none()).flat_map(move |(number, layer)| {
-            let [keys, values] = At::of(&layer, weights.cache(number));
+            let [keys, values] = At::of(&layer, weights.cache(number), sequence);
             (0..layer.kv_heads()).map(move |head| CachedHead { layer: number, head, keys, values })
         })
     }
 
-    /// Refuses tokens that cannot be fed from `position` on.
-    fn check(&self, tokens: &[u32], position: usize) -> Result<(), Error> {
+    /// Refuses what can continue no text.
+    fn check_use(&self) -> Result<(), Error> {
+        if !self.model.hyperparameters().causal {
+            return Err(Error::LooksAhead);
+        }
+        if self.buffers.outputs == 0 {
+            return Err(Error::ZeroLimit("the number of outputs"));
+        }
+        Ok(())
+    }
+
+    /// Refuses tokens that a sequence cannot be fed.
+    fn check(&self, sequence: usize, tokens: &[u32]) -> Result<(), Error> {
         let (context, known) = (self.context, self.model.hyperparameters().vocabulary);
+        let position = self.sequences[sequence].position;
         if tokens.is_empty() {
             return Err(Error::NoTokens);
         }
@@ -306,19 +355,35 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// A sequence that has no token yet begins with an empty state.
+    fn begin(&mut self, sequence: usize) {
+        if self.sequences[sequence].position == 0 {
+            let state = self.state_of(sequence);
+            self.state[state].fill(0.0);
+        }
+    }
+
     /// The logits that follow the last token fed: one for each token of the model.
     ///
     /// # Panics
-    /// If the plan has no outputs.
+    /// If they are not there: the last tokens that were fed are another sequence's, or the plan has no outputs.
     pub fn logits(&self) -> &[f32] {
+        self.logits_back(0)
+    }
+
+    /// Those that follow the token `back` places before the last, of the tokens that were fed together.
+    ///
+    /// # Panics
+    /// If they were not computed, or not together with the last ones.
+    pub fn logits_back(&self, back: usize) -> &[f32] {
         let len = self.model.hyperparameters().vocabulary;
-        &self.logits[self.last * len..][..len]
+        &self.logits[self.sequences[self.current].row(back) * len..][..len]
     }
 
     /// Picks the token that follows, after `history` (for penalties).
     ///
     /// # Panics
-    /// If the plan has no outputs.
+    /// If there are no [`logits`](Self::logits).
     pub fn pick(&mut self, sampler: &Sampler, history: &[u32]) -> u32 {
         self.pick_back(0, sampler, history)
     }
@@ -344,17 +409,17 @@ impl<'a> Session<'a> {
         sampler: &Sampler,
         history: &[u32],
     ) -> u32 {
-        assert!(back <= self.last, "logits that are there");
-        let len = self.model.hyperparameters().vocabulary;
-        let logits = &self.logits[(self.last - back) * len..][..len];
-        sampler.pick_among(logits, allowed, history, self.position - back, self.candidates)
+        let (len, sequence) = (self.model.hyperparameters().vocabulary, &self.sequences[self.current]);
+        let logits = &self.logits[sequence.row(back) * len..][..len];
+        sampler.pick_among(logits, allowed, history, sequence.position - back, self.candidates)
     }
 }
 
 impl core::fmt::Debug for Session<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Session")
-            .field("position", &self.position)
+            .field("sequence", &self.current)
+            .field("position", &self.position())
             .field("context", &self.context)
             .field("level", &self.level)
             .finish_non_exhaustive()

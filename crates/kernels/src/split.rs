@@ -324,6 +324,95 @@ unsafe impl<'a> Parts for Tiles<'a> {
     }
 }
 
+/// Row-major matrices of the same shape that lie equally far from one another, split by columns alike: each part is the same
+/// range of columns of all of them. This is how the states of several texts are shared out.
+#[derive(Debug)]
+pub struct Planes<'a> {
+    /// Of the first matrix.
+    columns: Columns<'a>,
+    count: usize,
+    distance: usize,
+}
+
+impl<'a> Planes<'a> {
+    /// Of each `distance` numbers of `slice` takes the stretch `matrix`, of `width` columns, in parts of `chunk` columns.
+    ///
+    /// # Panics
+    /// If `chunk` or `width` is 0, `slice` is no whole number of distances, or `matrix` is no whole number of rows inside one.
+    pub fn new(
+        slice: &'a mut [f32],
+        distance: usize,
+        matrix: Range<usize>,
+        width: usize,
+        chunk: usize,
+    ) -> Self {
+        assert!(
+            distance > 0 && !slice.is_empty() && slice.len().is_multiple_of(distance),
+            "matrices equally far from one another"
+        );
+        assert!(
+            chunk > 0 && width > 0 && matrix.start <= matrix.end && matrix.len().is_multiple_of(width),
+            "whole rows in parts of some columns"
+        );
+        assert!(matrix.end <= distance, "matrices that do not overlap");
+        let count = slice.len() / distance;
+        let widths = Widths::Even(chunk);
+        let columns = Columns {
+            // Of the whole slice, so that it reaches all matrices.
+            start: slice.as_mut_ptr().wrapping_add(matrix.start),
+            tokens: matrix.len() / width,
+            width,
+            widths,
+            count: widths.count(width),
+            slice: PhantomData,
+        };
+        Self { columns, count, distance }
+    }
+}
+
+// SAFETY: part i is the columns of one part of `Columns`, of each matrix; the matrices do not overlap, and lie inside the
+// slice, which is borrowed for 'a.
+unsafe impl<'a> Parts for Planes<'a> {
+    type Part = PlaneTiles<'a>;
+
+    fn count(&self) -> usize {
+        self.columns.count()
+    }
+
+    unsafe fn part(&self, index: usize) -> PlaneTiles<'a> {
+        // SAFETY: the caller's promise.
+        let first = unsafe { self.columns.part(index) };
+        PlaneTiles { first, count: self.count, distance: self.distance }
+    }
+}
+
+/// The same range of columns of several matrices, owned alone.
+#[derive(Debug)]
+pub struct PlaneTiles<'a> {
+    first: Tile<'a>,
+    count: usize,
+    distance: usize,
+}
+
+impl PlaneTiles<'_> {
+    /// The columns of one of the matrices.
+    ///
+    /// # Panics
+    /// If there is no such matrix.
+    pub fn plane(&mut self, plane: usize) -> Tile<'_> {
+        assert!(plane < self.count, "there are {} matrices", self.count);
+        Tile {
+            // SAFETY: a matrix of the slice, in which these columns lie as in the first; `&mut self` keeps two from living
+            // at once.
+            start: unsafe { self.first.start.add(plane * self.distance) },
+            tokens: self.first.tokens,
+            stride: self.first.stride,
+            columns: self.first.columns(),
+            slice: PhantomData,
+        }
+    }
+}
+
 /// A range of columns of a row-major output, owned alone.
 #[derive(Debug)]
 pub struct Tile<'a> {

@@ -9,7 +9,6 @@ mod align;
 mod answer;
 mod fit;
 mod keep;
-mod stop;
 mod summary;
 mod talk;
 

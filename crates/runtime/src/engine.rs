@@ -1,5 +1,7 @@
 //! A model that is ready to compute: file, plan, arena, threads and session in one value.
 //!
+//! Of several texts at once, all methods but [`Engine::feed_together`] are about the sequence that the session has at hand.
+//!
 //! In: a path and what the user allows. Out: an [`Engine`], which owns everything that its session borrows, so that it
 //! can be kept, moved and handed to another thread. All errors name the file.
 
@@ -8,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use self_cell::{MutBorrow, self_cell};
 use stonechat_core::plan::{ActivationMode, KvFormat};
+use stonechat_core::session::Stretch;
 use stonechat_core::{Limits, Model, Plan, Pooling, Sampler, Session, Vocabulary};
 use stonechat_gguf::Gguf;
 use stonechat_kernels::Level;
@@ -22,7 +25,9 @@ pub const DEFAULT_CONTEXT: usize = 4096;
 pub struct Options {
     /// The instructions to use.
     pub level: Level,
-    /// Tokens of context; by default as many as the model takes, up to [`DEFAULT_CONTEXT`].
+    /// Texts at once.
+    pub sequences: usize,
+    /// Tokens of context, of each text; by default as many as the model takes, up to [`DEFAULT_CONTEXT`].
     pub context: Option<usize>,
     /// Tokens of a prompt that are computed together.
     pub batch: usize,
@@ -45,6 +50,7 @@ impl Default for Options {
         let limits = Limits::default();
         Self {
             level: Level::detect(),
+            sequences: limits.sequences,
             context: None,
             batch: limits.batch,
             outputs: limits.outputs,
@@ -62,6 +68,7 @@ impl Options {
     pub fn plan(&self, path: &Path, model: &Model<'_>) -> Result<Plan, Error> {
         let longest = model.hyperparameters().context;
         let limits = Limits {
+            sequences: self.sequences,
             context: self.context.unwrap_or(DEFAULT_CONTEXT.min(longest)),
             batch: self.batch,
             outputs: self.outputs,
@@ -304,6 +311,21 @@ impl Engine {
             return Err(self.failed(error));
         }
         self.file().check()
+    }
+
+    /// Feeds several sequences in one batch: see [`Session::feed_together`]. One token of each counts as one token, as far as
+    /// the number of threads goes.
+    pub fn feed_together(&mut self, stretches: &[Stretch<'_>]) -> Result<(), Error> {
+        let reads = stretches.iter().any(|stretch| stretch.tokens.len() > 1);
+        let team = self.pool.with(if reads { self.threads.batch } else { self.threads.token });
+        let mut failure = None;
+        self.running.with_dependent_mut(|_, session| {
+            failure = session.feed_together(stretches, &team).err();
+        });
+        match failure {
+            Some(error) => Err(self.failed(error)),
+            None => self.file().check(),
+        }
     }
 
     /// Hands out the embeddings of a text: see [`Session::embed`].

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 
 use stonechat_core::Sampler;
 
+use crate::choose::Chooser;
 use crate::constraint::Constraint;
 use crate::draft::Draft;
 use crate::{Engine, Error};
@@ -31,11 +32,7 @@ pub struct Generator {
     /// Tokens that have been picked and not asked for yet.
     ready: VecDeque<u32>,
     counts: Counts,
-    constraint: Option<Box<dyn Constraint>>,
-    /// The tokens of the shortest answer that it allows.
-    fewest: usize,
-    /// Whether the constraint holds now.
-    constrained: bool,
+    chooser: Chooser,
 }
 
 /// What guessing brought.
@@ -50,9 +47,7 @@ pub struct Counts {
 /// Guesses that were all wrong are followed by so many tokens without one.
 const PAUSE: usize = 4;
 /// Tokens that were forced wait for the next one that has to be picked, at most so many of them.
-const MOST_WAITING: usize = 16;
-/// After so many tokens that would leave no room to complete an answer, the completion begins.
-const TRIES: usize = 8;
+pub const MOST_WAITING: usize = 16;
 
 impl Generator {
     /// Plain decoding.
@@ -65,9 +60,7 @@ impl Generator {
             guesses: Vec::new(),
             ready: VecDeque::new(),
             counts: Counts::default(),
-            constraint: None,
-            fewest: 0,
-            constrained: false,
+            chooser: Chooser::default(),
         }
     }
 
@@ -86,61 +79,55 @@ impl Generator {
 
     /// Lets answers be as `constraint` says, or as they come. It holds from [`begin_answer`](Self::begin_answer) on.
     pub fn set_constraint(&mut self, constraint: Option<Box<dyn Constraint>>) {
-        self.constraint = constraint;
-        self.fewest = self.constraint.as_mut().map_or(0, |constraint| constraint.fewest());
-        self.constrained = false;
+        self.chooser = Chooser::new(constraint);
     }
 
     /// Lets the constraint hold from the next token on, for an answer of at most `most` tokens. An error where no answer that
     /// it allows is so short. Nothing happens where there is no constraint.
     pub fn begin_answer(&mut self, most: usize) -> Result<(), Error> {
-        if let Some(constraint) = &mut self.constraint {
-            constraint.begin(most)?;
-            self.constrained = true;
-        }
-        Ok(())
+        self.chooser.begin_answer(most)
     }
 
     /// Lets the constraint hold no longer.
     pub fn end_answer(&mut self) {
-        self.constrained = false;
+        self.chooser.end_answer();
     }
 
     /// The tokens of the shortest answer that the constraint allows; 0 where there is none.
     pub const fn fewest(&self) -> usize {
-        self.fewest
+        self.chooser.fewest()
     }
 
     /// Tokens that a thought may have before an answer, where both and the tokens `closing` between them are to find room for
     /// `most`: at most `think`. An error where there is no room even without a thought. Nothing changes where there is no
     /// constraint: only those promise an answer.
     pub fn thought(&self, think: Option<usize>, closing: usize, most: usize) -> Result<Option<usize>, Error> {
-        if self.constraint.is_none() {
+        if self.is_free() {
             return Ok(think);
         }
-        let fewest = self.fewest + closing;
+        let fewest = self.fewest() + closing;
         let room = most.checked_sub(fewest).ok_or(Error::NoAnswerSoShort { fewest, most })?;
         Ok(Some(think.map_or(room, |think| think.min(room))))
     }
 
     /// Whether there is no constraint.
     pub const fn is_free(&self) -> bool {
-        self.constraint.is_none()
+        self.chooser.is_free()
     }
 
     /// Whether there is a constraint that does not hold yet.
     pub const fn awaits_answer(&self) -> bool {
-        self.constraint.is_some() && !self.constrained
+        !self.chooser.is_free() && !self.chooser.is_constrained()
     }
 
     /// Whether a constraint holds.
     pub const fn is_constrained(&self) -> bool {
-        self.constrained
+        self.chooser.is_constrained()
     }
 
     /// Whether a constraint holds and the answer, with what was computed ahead, is what it asks for.
     pub fn is_complete(&mut self) -> bool {
-        self.constrained && self.constraint.as_mut().is_some_and(|constraint| constraint.is_complete())
+        self.chooser.is_complete()
     }
 
     /// The token that follows `tokens`, added to them. The engine must have been fed the beginning of `tokens`: all, or all
@@ -165,9 +152,7 @@ impl Generator {
     /// Forgets what was computed ahead: afterwards the engine has been fed `tokens`, or all but the last of them, or less where
     /// a constraint forced them.
     pub fn take_back(&mut self, engine: &mut Engine, tokens: &[u32]) {
-        if let Some(constraint) = self.constraint.as_mut().filter(|_| self.constrained) {
-            constraint.take_back(self.ready.len());
-        }
+        self.chooser.take_back(self.ready.len());
         self.ready.clear();
         engine.wind_back(tokens.len());
     }
@@ -189,9 +174,7 @@ impl Generator {
     ) -> Result<(), Error> {
         let (fed, written) = (engine.position(), tokens.len());
         assert!(fed <= written, "a beginning of the tokens has been fed");
-        if let Some(constraint) = self.constraint.as_mut().filter(|_| self.constrained)
-            && let Some(token) = constraint.forced()?
-        {
+        if let Some(token) = self.chooser.forced()? {
             self.ready.push_back(token);
             // A long text that has to come is fed as it comes, so that nobody waits for all of it at once.
             if written - fed >= MOST_WAITING {
@@ -200,7 +183,7 @@ impl Generator {
             return Ok(());
         }
         if fed == written {
-            let token = self.choose(engine, 0, sampler, tokens)?;
+            let token = engine.with_session(|session| self.chooser.choose(session, 0, sampler, tokens))?;
             self.ready.push_back(token);
             return Ok(());
         }
@@ -213,7 +196,9 @@ impl Generator {
         computed?;
         let mut accepted = 0;
         let chosen = loop {
-            let token = match self.choose(engine, drafted - accepted, sampler, tokens) {
+            let back = drafted - accepted;
+            let chosen = engine.with_session(|session| self.chooser.choose(session, back, sampler, tokens));
+            let token = match chosen {
                 Ok(token) => token,
                 Err(error) => break Err(error),
             };
@@ -228,33 +213,6 @@ impl Generator {
         engine.wind_back(written + accepted);
         self.learn(drafted, accepted);
         chosen
-    }
-
-    /// Chooses the token that follows the one `back` places before the last that was fed, `tokens` being those up to it.
-    fn choose(
-        &mut self,
-        engine: &mut Engine,
-        back: usize,
-        sampler: &Sampler<'_>,
-        tokens: &[u32],
-    ) -> Result<u32, Error> {
-        let Some(constraint) = self.constraint.as_mut().filter(|_| self.constrained) else {
-            return Ok(engine.with_session(|session| session.pick_back(back, sampler, tokens)));
-        };
-        if let Some(token) = constraint.forced()? {
-            return Ok(token);
-        }
-        let limit = sampler.mirostat_limit();
-        for _ in 0..TRIES {
-            let Some(allowed) = constraint.allowed()? else { break };
-            let token =
-                engine.with_session(|session| session.pick_back_among(back, Some(allowed), sampler, tokens));
-            if constraint.choose(token)? {
-                return Ok(token);
-            }
-            sampler.set_mirostat_limit(limit);
-        }
-        constraint.shortest()
     }
 
     /// Fills `guesses`, with as many as seem worth it.
@@ -276,10 +234,8 @@ impl Generator {
         }
         draft.draft(tokens, most, sampler, &mut self.guesses)?;
         self.guesses.truncate(most);
-        if let Some(constraint) = self.constraint.as_mut().filter(|_| self.constrained) {
-            let possible = constraint.possible(&self.guesses)?;
-            self.guesses.truncate(possible);
-        }
+        let possible = self.chooser.possible(&self.guesses)?;
+        self.guesses.truncate(possible);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use llguidance::toktrie::{InferenceCapabilities, SimpleVob, TokEnv, TokenizerEnv
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
 
-use crate::{Constraint, Engine, Error};
+use crate::{Constraint, Engine, Error, Tokenizer};
 use lexicon::Lexicon;
 use shortest::{Mark, NEVER, Shortest, TOO_COMPLEX};
 
@@ -146,9 +146,14 @@ pub struct Grammars {
 
 impl Grammars {
     /// For the model of this engine, which need not be kept.
-    #[allow(clippy::missing_panics_doc, reason = "the expressions are llguidance's own")]
     pub fn new(engine: &Engine) -> Result<Self, Error> {
-        let lexicon = Arc::new(Lexicon::new(engine)?);
+        Self::of(Arc::new(Tokenizer::new(engine.file())?))
+    }
+
+    /// For the model that has this vocabulary.
+    #[allow(clippy::missing_panics_doc, reason = "the expressions are llguidance's own")]
+    pub fn of(tokenizer: Arc<Tokenizer>) -> Result<Self, Error> {
+        let lexicon = Arc::new(Lexicon::new(tokenizer)?);
         let tokens: TokEnv = lexicon.clone();
         let can = InferenceCapabilities { ff_tokens: true, ..InferenceCapabilities::default() };
         let slices = SlicedBiasComputer::json_slices();

@@ -6,10 +6,11 @@
 //!
 //! - [`MappedFile`]: a model file as `&[u8]`, never copied, that survives being cut short;
 //! - [`Engine`]: a model that is ready to compute, with all that it stands on;
-//! - [`Generator`]: token after token, several at once where a [`draft`] guesses them;
+//! - [`Generator`]: token after token, several at once where a [`draft`] guesses them; [`Chooser`]: which token it is;
 //! - [`Constraint`]: what answers must be like; with the feature `grammar`, `Grammar`: a JSON schema, a regular expression
 //!   or a grammar that they must match;
 //! - [`Chat`]: a conversation;
+//! - [`Tokenizer`]: a model's vocabulary on its own, for other threads than the engine's;
 //! - [`Arena`]: the one block of memory in which a session lives;
 //! - [`Pool`]: the threads;
 //! - [`Board`]: which board this is, and what works well on it;
@@ -33,6 +34,7 @@ pub mod board;
 #[cfg(feature = "built-in")]
 pub mod built_in;
 pub mod chat;
+pub mod choose;
 pub mod constraint;
 #[cfg(feature = "quantize")]
 pub mod convert;
@@ -59,10 +61,12 @@ pub mod quantize;
 pub mod safetensors;
 pub mod speech;
 pub mod state;
+pub mod stop;
 pub mod system;
 mod tags;
 pub mod template;
 pub mod thinking;
+pub mod tokenizer;
 #[cfg(feature = "tokenizer-json")]
 pub mod tokenizer_json;
 pub mod tools;
@@ -70,6 +74,7 @@ pub mod tools;
 pub use arena::Arena;
 pub use board::Board;
 pub use chat::Chat;
+pub use choose::Chooser;
 pub use constraint::Constraint;
 pub use engine::Engine;
 pub use error::Error;
@@ -83,6 +88,7 @@ pub use pool::{Pool, Team, default_threads};
 pub use state::PromptCache;
 pub use template::ChatTemplate;
 pub use thinking::{Said, ThoughtSplitter, ThoughtTags};
+pub use tokenizer::Tokenizer;
 #[cfg(feature = "tokenizer-json")]
 pub use tokenizer_json::TokenizerJson;
 pub use tools::{CallFormat, CallReader, Part, ToolCall};

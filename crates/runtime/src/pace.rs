@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 /// What a piece should take: half of what a person takes for an answer at once, since later pieces attend to more.
-const MOMENT: f64 = 0.25;
+const MOMENT: Duration = Duration::from_millis(250);
 /// The first piece, of which nothing is known.
 const FIRST: usize = 8;
 /// Longer pieces are multiples of this, which kernels like.
@@ -23,7 +23,12 @@ pub struct Pace {
 impl Pace {
     /// The tokens of the next piece: at least one, and at most `most`.
     pub fn next(&self, most: usize) -> usize {
-        let fit = self.token.map_or(FIRST, |token| (MOMENT / token) as usize);
+        self.next_within(MOMENT, most)
+    }
+
+    /// The same for a piece that should take so long, because others wait for more than news.
+    pub fn next_within(&self, moment: Duration, most: usize) -> usize {
+        let fit = self.token.map_or(FIRST, |token| (moment.as_secs_f64() / token) as usize);
         let even = if fit > EVEN { fit - fit % EVEN } else { fit };
         even.min(most).max(1)
     }
@@ -52,6 +57,7 @@ mod tests {
         assert_eq!(pace.next(256), 32);
         pace.note(32, Duration::from_millis(40));
         assert_eq!(pace.next(1024), 192);
+        assert_eq!(pace.next_within(Duration::from_millis(100), 1024), 64);
         pace.note(256, Duration::ZERO);
         assert_eq!(pace.next(256), 256);
     }

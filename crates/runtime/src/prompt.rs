@@ -40,6 +40,26 @@ pub fn encode_raw(vocabulary: &Vocabulary<'_>, text: &[u8]) -> Result<Vec<u32>, 
     encode(vocabulary, text, Encode { bos: vocabulary.add_bos(), special: false })
 }
 
+/// A conversation as the template writes it out, ready for the model's turn, and how that is to be encoded. Of `options`, the
+/// texts of BOS and EOS are the vocabulary's.
+pub fn write_out(
+    vocabulary: &Vocabulary<'_>,
+    template: &ChatTemplate,
+    messages: &[Json],
+    options: Options<'_>,
+) -> Result<(String, Encode), Error> {
+    let spelled = |token: Option<u32>| {
+        let token = token.and_then(|token| vocabulary.token(token));
+        token.map(|token| String::from_utf8_lossy(token.text).into_owned()).unwrap_or_default()
+    };
+    let (bos, eos) = (spelled(vocabulary.bos()), spelled(vocabulary.eos()));
+    let options = Options { add_generation_prompt: true, bos: &bos, eos: &eos, ..options };
+    let text = template.render(messages, options)?;
+    // A template that writes BOS itself must not get a second one.
+    let add_bos = vocabulary.add_bos() && (bos.is_empty() || !text.starts_with(&bos));
+    Ok((text, Encode { bos: add_bos, special: true }))
+}
+
 impl Engine {
     /// The tokens of `text`.
     pub fn encode(&self, text: &[u8], options: Encode) -> Result<Vec<u32>, Error> {
@@ -51,25 +71,15 @@ impl Engine {
         encode_raw(self.vocabulary(), text).map_err(|error| self.failed(error))
     }
 
-    /// A conversation as the model reads it, ready for the model's turn. Of `options`, the texts of BOS and EOS are the
-    /// vocabulary's.
+    /// A conversation as the model reads it, ready for the model's turn: see [`write_out`].
     pub fn encode_chat(
         &self,
         template: &ChatTemplate,
         messages: &[Json],
         options: Options<'_>,
     ) -> Result<Prompt, Error> {
-        let vocabulary = self.vocabulary();
-        let spelled = |token: Option<u32>| {
-            let token = token.and_then(|token| vocabulary.token(token));
-            token.map(|token| String::from_utf8_lossy(token.text).into_owned()).unwrap_or_default()
-        };
-        let (bos, eos) = (spelled(vocabulary.bos()), spelled(vocabulary.eos()));
-        let options = Options { add_generation_prompt: true, bos: &bos, eos: &eos, ..options };
-        let text = template.render(messages, options)?;
-        // A template that writes BOS itself must not get a second one.
-        let add_bos = vocabulary.add_bos() && (bos.is_empty() || !text.starts_with(&bos));
-        let tokens = self.encode(text.as_bytes(), Encode { bos: add_bos, special: true })?;
+        let (text, encode) = write_out(self.vocabulary(), template, messages, options)?;
+        let tokens = self.encode(text.as_bytes(), encode)?;
         Ok(Prompt { text, tokens })
     }
 }

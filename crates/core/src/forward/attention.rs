@@ -1,9 +1,10 @@
 //! Attention's part of the forward pass: keys and values to the cache, queries over the cache.
 //!
-//! Several tokens are shared out as tiles: some tokens' query heads of one KV head, which go over the whole context
-//! together. One token is shared out by KV head and chunk of positions, so that a long context keeps all workers busy;
-//! the chunks' partial results are merged afterwards. Both give the same bits: see the kernels' contract. Chunks that lie
-//! wholly outside a layer's window are not looked at. Where tokens attend to those behind them, the batch is the whole text.
+//! Several tokens of a sequence are shared out as tiles: some tokens' query heads of one KV head, which go over the whole
+//! context together. Sequences of which the batch has one token are shared out together, by sequence, KV head and chunk of
+//! positions, so that a long context keeps all workers busy; the chunks' partial results are merged afterwards. Both give
+//! the same bits: see the kernels' contract. Chunks that lie wholly outside a layer's window are not looked at. Where
+//! tokens attend to those behind them, the batch is the whole text.
 //! Where attention is latent, all query heads share one KV head, and what they give is as long as the latent vector:
 //! `latent.rs` is what comes before and behind.
 
@@ -18,7 +19,7 @@ use stonechat_kernels::{Alone, Level, Line, Scratch, recurrent};
 
 use super::norm::Norms;
 use super::rows::{enter, share_out};
-use super::{At, Buffers, Pass, QKV, few};
+use super::{At, Batch, Buffers, Pass, QKV, few};
 use crate::arch::QkNorm;
 use crate::model::{Latent, Layer, Norm};
 use crate::session::{NormWeights, Weights};
@@ -41,6 +42,13 @@ pub(crate) struct AttentionSize {
     pub scratch: usize,
     /// What a token takes of `wide`.
     pub row: usize,
+}
+
+impl AttentionSize {
+    /// The same with partial results of so many tokens, if their number fits.
+    pub fn of_tokens(self, tokens: usize) -> Option<Self> {
+        Some(Self { partials: self.partials.checked_mul(tokens)?, ..self })
+    }
 }
 
 /// What attention takes of the arena.
@@ -99,6 +107,28 @@ impl Sight {
     fn chunks(self, position: usize, tokens: usize) -> Range<usize> {
         let end = (position + tokens).saturating_add(self.ahead).min(self.end);
         (position + 1).saturating_sub(self.window) / CHUNK..end.div_ceil(CHUNK)
+    }
+}
+
+/// The tokens of a batch that are the only ones of their sequences, with which it begins.
+#[derive(Clone, Copy)]
+struct Lone {
+    tokens: usize,
+    /// The chunks in which any of them has something to attend to: for so many each has room.
+    chunks: usize,
+}
+
+impl Lone {
+    fn new(model: &Model<'_>, layer: &Layer, batch: &Batch<'_>) -> Self {
+        let tokens = batch.lone();
+        let chunks = (0..tokens).map(|t| Self::chunks_of(model, layer, batch, t)).max();
+        Self { tokens, chunks: chunks.unwrap_or(1) }
+    }
+
+    /// The chunks of one of them: at least that of the token itself.
+    fn chunks_of(model: &Model<'_>, layer: &Layer, batch: &Batch<'_>, t: usize) -> usize {
+        let (_, position) = batch.lone_token(t);
+        Sight::new(model, layer, position + 1).chunks(position, 1).len()
     }
 }
 
@@ -324,58 +354,65 @@ impl Pass<'_, '_> {
     }
 
     /// Rotates k, and stores k and v of every token in the cache.
-    pub(super) fn store(&mut self, number: usize, tokens: usize, position: usize) -> Result<(), NotFinite> {
+    pub(super) fn store(&mut self, number: usize, tokens: usize) -> Result<(), NotFinite> {
         let layer = self.weights.layer(number);
         if layer.source().is_some() {
             return Ok(());
         }
-        let (workers, level, d) = (few(tokens, self.workers), self.level, layer.head_dim());
-        let (end, at) = (position + tokens, At::of(&layer, self.weights.cache(number)));
-        let groups = position / GROUP..end.div_ceil(GROUP);
+        let (level, d) = (self.level, layer.head_dim());
         let (keys, values) = (self.cache.keys.format, self.cache.values.format);
         let heads = Heads::new(self.model, self.weights, level, number);
-        let parts = (
-            self.cache.keys.groups_mut(at[0], groups.clone()),
-            self.cache.values.groups_mut(at[1], groups.clone()),
-        );
         let Buffers { wide, cos, sin, scratch, scratch_size, .. } = &mut *self.buffers;
         let heads = heads.over(tokens, wide, cos, sin);
         let mut scratch = Scratch::new(scratch, *scratch_size);
-        share_out(workers, parts, &mut scratch, |part, (key_group, value_group), lines| {
-            let (g, group) = (part / groups.len(), groups.start + part % groups.len());
-            let (head, lines) = carve::<f32>(lines, d);
-            let row_bytes = value_group.len() / GROUP;
-            for at in position.max(group * GROUP)..end.min((group + 1) * GROUP) {
-                let (t, slot) = (at - position, at % GROUP);
-                if let Some(latent) = &heads.latent {
-                    heads.latent_key(t, latent, head)?;
-                } else {
-                    let from = layer.query_rows() + g * d;
-                    heads.rotate(t, from, heads.key_norm.as_ref(), g, head, lines)?;
-                }
-                kv::store_key(level, keys, head, slot, key_group)?;
-                let value = match (&heads.latent, &heads.value_norm) {
-                    (Some(latent), _) => &head[..latent.rank],
-                    (None, None) => heads.row(t, heads.values + g * d, d),
-                    (None, Some(norm)) => {
-                        heads.normalise(norm, g, heads.row(t, heads.values + g * d, d), head)?;
-                        &*head
+        for run in self.batch.runs() {
+            let at = At::of(&layer, self.weights.cache(number), run.sequence);
+            let (position, end) = (run.position, run.position + run.rows.len());
+            let groups = position / GROUP..end.div_ceil(GROUP);
+            let parts = (
+                self.cache.keys.groups_mut(at[0], groups.clone()),
+                self.cache.values.groups_mut(at[1], groups.clone()),
+            );
+            let workers = few(run.rows.len(), self.workers);
+            share_out(workers, parts, &mut scratch, |part, (key_group, value_group), lines| {
+                let (g, group) = (part / groups.len(), groups.start + part % groups.len());
+                let (head, lines) = carve::<f32>(lines, d);
+                let row_bytes = value_group.len() / GROUP;
+                for at in position.max(group * GROUP)..end.min((group + 1) * GROUP) {
+                    let (t, slot) = (run.rows.start + at - position, at % GROUP);
+                    if let Some(latent) = &heads.latent {
+                        heads.latent_key(t, latent, head)?;
+                    } else {
+                        let from = layer.query_rows() + g * d;
+                        heads.rotate(t, from, heads.key_norm.as_ref(), g, head, lines)?;
                     }
-                };
-                let row = &mut value_group[slot * row_bytes..][..row_bytes];
-                kv::store_value(level, values, value, row)?;
-            }
-            Ok(())
-        })
+                    kv::store_key(level, keys, head, slot, key_group)?;
+                    let value = match (&heads.latent, &heads.value_norm) {
+                        (Some(latent), _) => &head[..latent.rank],
+                        (None, None) => heads.row(t, heads.values + g * d, d),
+                        (None, Some(norm)) => {
+                            heads.normalise(norm, g, heads.row(t, heads.values + g * d, d), head)?;
+                            &*head
+                        }
+                    };
+                    let row = &mut value_group[slot * row_bytes..][..row_bytes];
+                    kv::store_value(level, values, value, row)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
-    /// softmax(q k / sqrt(d)) v of every token and head: for one token partial results, for several in `input`, token by
-    /// token, or head by head where attention is latent.
-    pub(super) fn attend(&mut self, number: usize, tokens: usize, position: usize) -> Result<(), NotFinite> {
+    /// softmax(q k / sqrt(d)) v of every token and head: for a sequence's only token partial results, for several in `input`,
+    /// token by token, or head by head where attention is latent.
+    pub(super) fn attend(&mut self, number: usize, tokens: usize) -> Result<(), NotFinite> {
         let (level, h, layer) = (self.level, self.model.hyperparameters(), self.weights.layer(number));
-        let (d, v, group) = (layer.head_dim(), layer.value_dim(), layer.group(tokens));
-        let (cache, at) = (&*self.cache, At::of(&layer, self.weights.cache(number)));
-        let head = |g: usize| {
+        let (d, v, batch) = (layer.head_dim(), layer.value_dim(), self.batch);
+        let cache = &*self.cache;
+        // What the queries of group `g` see of a sequence.
+        let head = |sequence: usize, g: usize, group: usize| {
+            let at = At::of(&layer, self.weights.cache(number), sequence);
             let head = g * group / (layer.heads() / layer.kv_heads());
             Head {
                 keys: cache.keys.head(at[0], head),
@@ -385,114 +422,150 @@ impl Pass<'_, '_> {
             }
         };
         let slopes = self.weights.slopes();
-        let slopes = |g: usize| if slopes.is_empty() { slopes } else { &slopes[g * group..][..group] };
+        let slopes_of =
+            |g: usize, group: usize| if slopes.is_empty() { slopes } else { &slopes[g * group..][..group] };
         let sinks = self.weights.sinks(number);
-        let sight = Sight::new(self.model, &layer, position + tokens);
-        let Sight { window, ahead, end } = sight;
         let heads = Heads::new(self.model, self.weights, level, number);
+        let lone = Lone::new(self.model, &layer, &batch);
         let Buffers { wide, cos, sin, input, partials, scratch, scratch_size, .. } = &mut *self.buffers;
         let heads = heads.over(tokens, wide, cos, sin).with_queries(tokens);
         let mut scratch = Scratch::new(scratch, *scratch_size);
-        if tokens == 1 {
-            let chunks = sight.chunks(position, 1);
-            let len = Partial::floats(group, v);
-            let parts = Chunks::new(&mut partials[..layer.heads() / group * chunks.len() * len], len);
-            return share_out(self.workers, parts, &mut scratch, |part, partial, lines| {
-                let (g, chunk) = (part / chunks.len(), chunks.start + part % chunks.len());
+        if lone.tokens > 0 {
+            let group = layer.group(1);
+            let (groups, len) = (layer.heads() / group, Partial::floats(group, v));
+            let parts = Chunks::new(&mut partials[..lone.tokens * groups * lone.chunks * len], len);
+            share_out(self.workers, parts, &mut scratch, |part, partial, lines| {
+                let (g, t) = (part / lone.chunks % groups, part / lone.chunks / groups);
+                let (sequence, position) = batch.lone_token(t);
+                let sight = Sight::new(self.model, &layer, position + 1);
+                let Some(chunk) = sight.chunks(position, 1).nth(part % lone.chunks) else { return Ok(()) };
+                let Sight { window, ahead, end } = sight;
                 let (rows, lines) = carve::<f32>(lines, group * d);
-                heads.queries(0, position, g, rows, lines)?;
+                heads.queries(t, position, g, rows, lines)?;
                 let mut partial = Partial::new(partial, group);
-                let queries = Queries { rows, heads: group, position, window, ahead, end, slopes: slopes(g) };
-                attention::attend(level, &head(g), &queries, chunk..chunk + 1, &mut partial, lines)
-            });
+                let slopes = slopes_of(g, group);
+                let queries = Queries { rows, heads: group, position, window, ahead, end, slopes };
+                let head = head(sequence, g, group);
+                attention::attend(level, &head, &queries, chunk..chunk + 1, &mut partial, lines)
+            })?;
         }
-        let height = tile_tokens(group);
-        // The queries of `tokens` tokens and a group of heads over all that they attend to.
-        let over = |g: usize,
-                    (first, tokens): (usize, usize),
-                    lines: &mut [Line],
-                    done: &mut dyn FnMut(Partial<'_>)| {
-            let count = tokens * group;
-            let (rows, lines) = carve::<f32>(lines, count * d);
-            for (t, rows) in rows.chunks_exact_mut(group * d).enumerate() {
-                heads.queries(first + t, position + first + t, g, rows, lines)?;
-            }
-            let position = position + first;
-            let queries = Queries { rows, heads: group, position, window, ahead, end, slopes: slopes(g) };
-            let chunks = sight.chunks(position, tokens);
-            let (partial, lines) = carve::<f32>(lines, Partial::floats(count, v));
-            let mut partial = Partial::new(partial, count);
-            attention::attend(level, &head(g), &queries, chunks, &mut partial, lines)?;
-            done(partial);
-            Ok(())
-        };
-        let width = layer.heads() * v;
-        let out = &mut input.f32[..tokens * width];
-        if heads.latent.is_some() {
-            // Tokens of one head lie one after another.
-            let tiles = tokens.div_ceil(height);
-            let parts = Stretches::new(out, tokens * v, 0..tokens * v, height * v);
-            return share_out(self.workers, parts, &mut scratch, |part, out, lines| {
-                let (g, first) = (part / tiles, part % tiles * height);
-                over(g, (first, out.len() / v), lines, &mut |partial| attention::finish(&partial, &[], out))
-            });
-        }
-        let groups = layer.heads() / group;
-        let parts = Tiles::new(out, width, height, group * v);
-        share_out(self.workers, parts, &mut scratch, |part, mut out, lines| {
-            let (first, g) = (part / groups * height, part % groups);
-            over(g, (first, out.tokens()), lines, &mut |mut partial| {
-                for t in 0..out.tokens() {
-                    let partial = partial.part(t * group..(t + 1) * group);
-                    attention::finish(&partial, sinks_of(sinks, g, group), out.token(t));
+        let group = layer.group(2);
+        let (groups, height) = (layer.heads() / group, tile_tokens(group));
+        for run in batch.runs().skip(lone.tokens) {
+            let sight = Sight::new(self.model, &layer, run.position + run.rows.len());
+            let Sight { window, ahead, end } = sight;
+            // The queries of `tokens` tokens of the run and a group of heads over all that they attend to.
+            let over = |g: usize,
+                        (first, tokens): (usize, usize),
+                        lines: &mut [Line],
+                        done: &mut dyn FnMut(Partial<'_>)| {
+                let (count, position) = (tokens * group, run.position + first);
+                let (rows, lines) = carve::<f32>(lines, count * d);
+                for (t, rows) in rows.chunks_exact_mut(group * d).enumerate() {
+                    heads.queries(run.rows.start + first + t, position + t, g, rows, lines)?;
                 }
-            })
-        })
+                let slopes = slopes_of(g, group);
+                let queries = Queries { rows, heads: group, position, window, ahead, end, slopes };
+                let chunks = sight.chunks(position, tokens);
+                let (partial, lines) = carve::<f32>(lines, Partial::floats(count, v));
+                let mut partial = Partial::new(partial, count);
+                let head = head(run.sequence, g, group);
+                attention::attend(level, &head, &queries, chunks, &mut partial, lines)?;
+                done(partial);
+                Ok(())
+            };
+            let width = layer.heads() * v;
+            if heads.latent.is_some() {
+                // Tokens of one head lie one after another.
+                let (tiles, all) = (run.rows.len().div_ceil(height), &mut input.f32[..tokens * width]);
+                let stretch = run.rows.start * v..run.rows.end * v;
+                let parts = Stretches::new(all, tokens * v, stretch, height * v);
+                share_out(self.workers, parts, &mut scratch, |part, out, lines| {
+                    let (g, tile) = (part / tiles, (part % tiles * height, out.len() / v));
+                    over(g, tile, lines, &mut |partial| attention::finish(&partial, &[], out))
+                })?;
+                continue;
+            }
+            let out = &mut input.f32[run.rows.start * width..run.rows.end * width];
+            let parts = Tiles::new(out, width, height, group * v);
+            share_out(self.workers, parts, &mut scratch, |part, mut out, lines| {
+                let (first, g) = (part / groups * height, part % groups);
+                over(g, (first, out.tokens()), lines, &mut |mut partial| {
+                    for t in 0..out.tokens() {
+                        let partial = partial.part(t * group..(t + 1) * group);
+                        attention::finish(&partial, sinks_of(sinks, g, group), out.token(t));
+                    }
+                })
+            })?;
+        }
+        Ok(())
     }
 
     /// `input[t]` = all heads of a token one after another, also in int8. Where attention is latent, all tokens of a head, head
     /// after head.
-    pub(super) fn gather(&mut self, number: usize, tokens: usize, position: usize) -> Result<(), NotFinite> {
+    pub(super) fn gather(&mut self, number: usize, tokens: usize) -> Result<(), NotFinite> {
         let (level, layer) = (self.level, self.weights.layer(number));
-        let (v, group, width) = (layer.value_dim(), layer.group(tokens), layer.heads() * layer.value_dim());
+        let (v, width) = (layer.value_dim(), layer.heads() * layer.value_dim());
         let sinks = self.weights.sinks(number);
         let norm = self.weights.norm(number, Norm::Heads);
         let read_again = norm.is_some() || layer.is_gated();
-        let chunks = Sight::new(self.model, &layer, position + tokens).chunks(position, tokens).len();
+        let (batch, model) = (self.batch, self.model);
+        let lone = Lone::new(model, &layer, &batch);
+        let group = layer.group(1);
+        let (groups, floats) = (layer.heads() / group, Partial::floats(group, v));
+        // Merges what the chunks gave for a group of heads of a token; leaves it in the first.
+        let merge = |t: usize, chunks: &mut [f32]| {
+            let (first, later) = chunks.split_at_mut(floats);
+            let mut partial = Partial::new(first, group);
+            for later in later.chunks_exact_mut(floats).take(Lone::chunks_of(model, &layer, &batch, t) - 1) {
+                attention::merge(level, &mut partial, &Partial::new(later, group));
+            }
+        };
         // What enters a matrix: all heads of a token, or one.
         let (count, row) = if layer.is_latent() { (layer.heads(), v) } else { (1, width) };
         let Buffers { input, partials, scratch, scratch_size, .. } = &mut *self.buffers;
         let mut scratch = Scratch::new(scratch, *scratch_size);
-        if tokens > 1 {
-            let parts = input.parts_with_f32(tokens * count, row, row);
-            share_out(self.workers, parts, &mut scratch, |_, part, lines| {
-                // The f32 form is there already.
-                enter(level, part, row, lines, |_, _| Ok(()))
-            })?;
-        } else {
+        let mut merged = lone.tokens;
+        if layer.is_latent() && tokens > 1 {
+            // Heads of a token lie apart.
+            let partials = partials.chunks_exact_mut(lone.chunks * floats).take(lone.tokens * groups);
+            for (i, chunks) in partials.enumerate() {
+                let (t, g) = (i / groups, i % groups);
+                merge(t, chunks);
+                let mut partial = Partial::new(&mut chunks[..floats], group);
+                for i in 0..group {
+                    let out = &mut input.f32[((g * group + i) * tokens + t) * v..][..v];
+                    attention::finish(&partial.part(i..i + 1), &[], out);
+                }
+            }
+            merged = 0;
+        }
+        if merged > 0 {
             // Whole blocks of a group of heads can be gathered by whoever is free; a single chunk needs no merging.
             let by_group = (group * v).is_multiple_of(32);
             let len = if by_group { group * v } else { width };
-            let workers = if by_group && chunks > 1 { self.workers } else { &Alone };
-            let partials = Chunks::new(partials, len / (group * v) * chunks * Partial::floats(group, v));
-            let parts = (
-                partials,
-                if read_again { input.parts_with_f32(count, row, len) } else { input.parts(count, row, len) },
-            );
+            let workers = if merged > 1 || by_group && lone.chunks > 1 { self.workers } else { &Alone };
+            let partials = Chunks::new(partials, len / (group * v) * lone.chunks * floats);
+            let parts = (partials, input.parts_with(0..merged * count, row, len, read_again));
             share_out(workers, parts, &mut scratch, |part, (partials, row), lines| {
                 enter(level, row, len, lines, |out, _| {
-                    let heads = partials.chunks_exact_mut(chunks * Partial::floats(group, v));
-                    for (i, (head, out)) in heads.zip(out.chunks_exact_mut(group * v)).enumerate() {
-                        let (first, later) = head.split_at_mut(Partial::floats(group, v));
-                        let mut partial = Partial::new(first, group);
-                        for later in later.chunks_exact_mut(Partial::floats(group, v)) {
-                            attention::merge(level, &mut partial, &Partial::new(later, group));
-                        }
-                        let g = part * len / (group * v) + i;
+                    let heads = partials.chunks_exact_mut(lone.chunks * floats);
+                    for (i, (chunks, out)) in heads.zip(out.chunks_exact_mut(group * v)).enumerate() {
+                        let i = part * len / (group * v) + i;
+                        let (t, g) = (i / groups, i % groups);
+                        merge(t, chunks);
+                        let partial = Partial::new(&mut chunks[..floats], group);
                         attention::finish(&partial, sinks_of(sinks, g, group), out);
                     }
                     Ok(())
                 })
+            })?;
+        }
+        if merged < tokens {
+            let parts = input.parts_with(merged * count..tokens * count, row, row, true);
+            share_out(self.workers, parts, &mut scratch, |_, part, lines| {
+                // The f32 form is there already.
+                enter(level, part, row, lines, |_, _| Ok(()))
             })?;
         }
         if layer.is_gated() {

@@ -12,7 +12,7 @@ use stonechat_kernels::split::{Chunks, Columns};
 use stonechat_kernels::{Scratch, math};
 
 use super::few;
-use super::recurrent::{Rows, Taps};
+use super::recurrent::{Rows, States, Taps};
 use super::rows::share_out;
 use super::{Buffers, Pass};
 use crate::model::{Recurrent, StateVector, Weight};
@@ -32,8 +32,8 @@ impl Pass<'_, '_> {
         // Beta and alpha of a group's heads side by side, or of all heads.
         let beta_of = if by_group(Weight::StateBetaAlpha) { ratio } else { r.heads };
         let in_turn = self.model.spec().values_in_turn;
-        let state = &mut self.state[weights.state(layer)..][..r.state_len().unwrap_or(0)];
-        let (tail, state) = state.split_at_mut(r.tail());
+        let batch = self.batch;
+        let mut states = States::new(self.state, self.sequences, weights.state(layer), &r);
         let Buffers { wide, input, scratch, scratch_size, .. } = &mut *self.buffers;
         let mut scratch = Scratch::new(scratch, *scratch_size);
         let (projected, convolved) = wide.split_at_mut(tokens * r.projected());
@@ -43,33 +43,36 @@ impl Pass<'_, '_> {
 
         let taps = Taps::new(level, &r, &weights, layer, true);
         let rows = Rows { all: projected, len: r.projected(), first: 0 };
-        taps.over_rows(tokens, self.workers, [tail, convolved], &mut scratch, rows)?;
+        taps.over_rows(&batch, self.workers, (&mut states, convolved), &mut scratch, rows)?;
 
         let convolved = &*convolved;
-        let parts =
-            (Chunks::new(state, d * r.row()), Columns::new(&mut input.f32[..tokens * r.inner], r.inner, d));
+        let parts = (states.rows(d * r.row()), Columns::new(&mut input.f32[..tokens * r.inner], r.inner, d));
         // A unit vector is a norm by the root of the mean, over the root of the length.
         let root = libm::sqrtf(n as f32);
-        share_out(self.workers, parts, &mut scratch, |head, (state, mut out), lines| {
+        share_out(self.workers, parts, &mut scratch, |head, (mut states, mut out), lines| {
             let group = if in_turn { head % r.groups } else { head / ratio };
             let (q_row, lines) = carve::<f32>(lines, r.row());
             let (k_row, lines) = carve::<f32>(lines, r.row());
             let (weight, _) = carve::<f32>(lines, n);
             q_row.fill(0.0);
             k_row.fill(0.0);
-            for t in 0..tokens {
-                let (qk, values) = convolved[t * channels..][..channels].split_at(2 * r.groups * n);
-                let (q, k) = (&qk[group * n..][..n], &qk[(r.groups + group) * n..][..n]);
-                weight.fill(1.0 / root / root);
-                elementwise::rms_norm(level, q, weight, eps / n as f32, &mut q_row[..n])?;
-                weight.fill(1.0 / root);
-                elementwise::rms_norm(level, k, weight, eps / n as f32, &mut k_row[..n])?;
-                let factors = &row(t)[channels + r.inner..];
-                let beta = head / beta_of * 2 * beta_of + head % beta_of;
-                let step = math::softplus(factors[beta + beta_of] + step_bias[head]);
-                let factors = [math::exp(step * rates[head]), math::sigmoid(factors[beta])];
-                let values = &values[head * d..][..d];
-                recurrent::delta_rule(level, state, factors, [q_row, k_row], values, out.token(t));
+            for run in batch.runs() {
+                let mut plane = states.plane(run.sequence);
+                let state = plane.token(0);
+                for t in run.rows {
+                    let (qk, values) = convolved[t * channels..][..channels].split_at(2 * r.groups * n);
+                    let (q, k) = (&qk[group * n..][..n], &qk[(r.groups + group) * n..][..n]);
+                    weight.fill(1.0 / root / root);
+                    elementwise::rms_norm(level, q, weight, eps / n as f32, &mut q_row[..n])?;
+                    weight.fill(1.0 / root);
+                    elementwise::rms_norm(level, k, weight, eps / n as f32, &mut k_row[..n])?;
+                    let factors = &row(t)[channels + r.inner..];
+                    let beta = head / beta_of * 2 * beta_of + head % beta_of;
+                    let step = math::softplus(factors[beta + beta_of] + step_bias[head]);
+                    let factors = [math::exp(step * rates[head]), math::sigmoid(factors[beta])];
+                    let values = &values[head * d..][..d];
+                    recurrent::delta_rule(level, state, factors, [q_row, k_row], values, out.token(t));
+                }
             }
             Ok(())
         })?;

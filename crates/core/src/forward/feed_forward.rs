@@ -79,13 +79,13 @@ impl Pass<'_, '_> {
 
     /// Embeds the tokens, and makes each layer's own input of them: for every layer
     /// `(norm(W x / sqrt(e)) + sqrt(n) embedding[token]) / sqrt(2)`, n values.
-    pub(super) fn layer_inputs(&mut self, tokens: &[u32], position: usize) -> Result<(), NotFinite> {
-        let t = tokens.len();
-        self.norm(self.embedding(tokens, position), None, t, false)?;
+    pub(super) fn layer_inputs(&mut self, t: usize) -> Result<(), NotFinite> {
+        self.norm(self.embedding(), None, t, false)?;
         let Some(inputs) = self.model.layer_inputs() else { return Ok(()) };
         let (h, level) = (self.model.hyperparameters(), self.level);
         let (e, n, all) = (h.embedding, h.layer_input, h.layers * h.layer_input);
         let (norm, norms) = (self.weights.input_norm(), Norms::new(self.model, level));
+        let batch = self.batch;
         let Buffers { input, layer_inputs, scratch, scratch_size, .. } = &mut *self.buffers;
         let mut scratch = Scratch::new(scratch, *scratch_size);
         let out = &mut layer_inputs[..t * all];
@@ -97,7 +97,7 @@ impl Pass<'_, '_> {
             for out in out.chunks_exact_mut(n) {
                 norms.in_place(out, &norm, lines)?;
             }
-            inputs.embedding.read_row(tokens[t] as usize, |columns, bytes| {
+            inputs.embedding.read_row(batch.at(t).0 as usize, |columns, bytes| {
                 // Blocks of a row at a time: a row for all layers is longer than anything else.
                 let format = inputs.embedding.format();
                 let piece = format.block_len().max(32);

@@ -10,7 +10,7 @@ use stonechat_kernels::recurrent::{self, Decay};
 use stonechat_kernels::scratch::carve;
 use stonechat_kernels::split::{Chunks, Columns};
 
-use super::recurrent::{Rows, Taps, padded};
+use super::recurrent::{Rows, States, Taps, padded};
 use super::rows::{enter, share_out};
 use super::{Buffers, Pass, Product, few};
 use crate::model::{StateVector, Weight};
@@ -27,8 +27,8 @@ impl Pass<'_, '_> {
         let vector = |which| weights.state_vector(layer, which).unwrap_or_default();
         let (rates, skips) = (vector(StateVector::Rates), vector(StateVector::Skips));
         let product = Product { level, workers: self.workers, weights, layer };
-        let state = &mut self.state[weights.state(layer)..][..r.state_len().unwrap_or(0)];
-        let (tail, state) = state.split_at_mut(r.tail());
+        let batch = self.batch;
+        let mut states = States::new(self.state, self.sequences, weights.state(layer), &r);
         let Buffers { wide, input, scratch, scratch_size, .. } = &mut *self.buffers;
         let mut scratch = Scratch::new(scratch, *scratch_size);
         let (projected, rest) = wide.split_at_mut(tokens * r.projected());
@@ -38,7 +38,7 @@ impl Pass<'_, '_> {
 
         let taps = Taps::new(level, &r, &weights, layer, true);
         let rows = Rows { all: projected, len: r.projected(), first: 0 };
-        taps.over_rows(tokens, self.workers, [tail, convolved], &mut scratch, rows)?;
+        taps.over_rows(&batch, self.workers, (&mut states, convolved), &mut scratch, rows)?;
         let convolved = &*convolved;
 
         let parts = input.parts(tokens, inner, inner);
@@ -74,27 +74,34 @@ impl Pass<'_, '_> {
 
         let (selected, steps) = (&*selected, &*steps);
         let parts = (
-            Chunks::new(state, CHANNELS * r.row()),
+            states.rows(CHANNELS * r.row()),
             Columns::new(&mut input.f32[..tokens * inner], inner, CHANNELS),
         );
-        share_out(self.workers, parts, &mut scratch, |_, (state, mut out), lines| {
+        share_out(self.workers, parts, &mut scratch, |_, (mut states, mut out), lines| {
             let columns = out.columns();
-            let rates = &rates[columns.start * r.row()..][..state.len()];
+            let rates = &rates[columns.start * r.row()..][..columns.len() * r.row()];
             let skips = &skips[columns.clone()];
             let (b_row, lines) = carve::<f32>(lines, r.row());
             let (c_row, lines) = carve::<f32>(lines, r.row());
             let (times, lines) = carve::<f32>(lines, columns.len());
             let (inputs, _) = carve::<f32>(lines, columns.len());
-            for t in 0..tokens {
-                let x = &convolved[t * inner..][columns.clone()];
-                let shared = &selected[t * selected_len + rank..][..2 * n];
-                let (b, c) = (padded(&shared[..n], b_row), padded(&shared[n..], c_row));
-                times.copy_from_slice(&steps[t * inner..][columns.clone()]);
-                recurrent::softplus(level, times);
-                inputs.iter_mut().zip(times.iter().zip(x)).for_each(|(input, (step, x))| *input = step * x);
-                let out = out.token(t);
-                recurrent::scan(level, state, Decay::Rates { rates, steps: times }, inputs, [b, c], out);
-                out.iter_mut().zip(skips.iter().zip(x)).for_each(|(out, (skip, x))| *out += skip * x);
+            for run in batch.runs() {
+                let mut plane = states.plane(run.sequence);
+                let state = plane.token(0);
+                for t in run.rows {
+                    let x = &convolved[t * inner..][columns.clone()];
+                    let shared = &selected[t * selected_len + rank..][..2 * n];
+                    let (b, c) = (padded(&shared[..n], b_row), padded(&shared[n..], c_row));
+                    times.copy_from_slice(&steps[t * inner..][columns.clone()]);
+                    recurrent::softplus(level, times);
+                    inputs
+                        .iter_mut()
+                        .zip(times.iter().zip(x))
+                        .for_each(|(input, (step, x))| *input = step * x);
+                    let out = out.token(t);
+                    recurrent::scan(level, state, Decay::Rates { rates, steps: times }, inputs, [b, c], out);
+                    out.iter_mut().zip(skips.iter().zip(x)).for_each(|(out, (skip, x))| *out += skip * x);
+                }
             }
             Ok(())
         })?;

@@ -7,10 +7,10 @@
 use stonechat_kernels::elementwise::{self, NotFinite};
 use stonechat_kernels::recurrent::{self, Decay};
 use stonechat_kernels::scratch::carve;
-use stonechat_kernels::split::{Chunks, Columns};
+use stonechat_kernels::split::Columns;
 use stonechat_kernels::{Scratch, math};
 
-use super::recurrent::{Rows, Taps, padded};
+use super::recurrent::{Rows, States, Taps, padded};
 use super::rows::share_out;
 use super::{Buffers, Pass};
 use crate::model::StateVector;
@@ -24,8 +24,8 @@ impl Pass<'_, '_> {
         let vector = |which| weights.state_vector(layer, which).unwrap_or_default();
         let (rates, skips) = (vector(StateVector::Rates), vector(StateVector::Skips));
         let step_bias = vector(StateVector::StepBias);
-        let state = &mut self.state[weights.state(layer)..][..r.state_len().unwrap_or(0)];
-        let (tail, state) = state.split_at_mut(r.tail());
+        let batch = self.batch;
+        let mut states = States::new(self.state, self.sequences, weights.state(layer), &r);
         let Buffers { wide, input, scratch, scratch_size, .. } = &mut *self.buffers;
         let mut scratch = Scratch::new(scratch, *scratch_size);
         let (projected, convolved) = wide[from..].split_at_mut(tokens * r.projected());
@@ -35,27 +35,30 @@ impl Pass<'_, '_> {
 
         let taps = Taps::new(level, &r, &weights, layer, true);
         let rows = Rows { all: projected, len: r.projected(), first: r.inner };
-        taps.over_rows(tokens, self.workers, [tail, convolved], &mut scratch, rows)?;
+        taps.over_rows(&batch, self.workers, (&mut states, convolved), &mut scratch, rows)?;
 
         let convolved = &*convolved;
-        let parts =
-            (Chunks::new(state, d * r.row()), Columns::new(&mut input.f32[..tokens * r.inner], r.inner, d));
-        share_out(self.workers, parts, &mut scratch, |head, (state, mut out), lines| {
+        let parts = (states.rows(d * r.row()), Columns::new(&mut input.f32[..tokens * r.inner], r.inner, d));
+        share_out(self.workers, parts, &mut scratch, |head, (mut states, mut out), lines| {
             let group = head / (r.heads / r.groups);
             let (b_row, lines) = carve::<f32>(lines, r.row());
             let (c_row, lines) = carve::<f32>(lines, r.row());
             let (inputs, _) = carve::<f32>(lines, d);
-            for t in 0..tokens {
-                let convolved = &convolved[t * channels..][..channels];
-                let (x, shared) = (&convolved[head * d..][..d], &convolved[r.inner..]);
-                let b = padded(&shared[group * n..][..n], b_row);
-                let c = padded(&shared[(r.groups + group) * n..][..n], c_row);
-                let step = math::softplus(row(t)[r.inner + channels + head] + step_bias[head]);
-                let decay = Decay::Factor(math::exp(step * rates[head]));
-                inputs.iter_mut().zip(x).for_each(|(input, x)| *input = step * x);
-                let out = out.token(t);
-                recurrent::scan(level, state, decay, inputs, [b, c], out);
-                elementwise::add_scaled(out, x, skips[head]);
+            for run in batch.runs() {
+                let mut plane = states.plane(run.sequence);
+                let state = plane.token(0);
+                for t in run.rows {
+                    let convolved = &convolved[t * channels..][..channels];
+                    let (x, shared) = (&convolved[head * d..][..d], &convolved[r.inner..]);
+                    let b = padded(&shared[group * n..][..n], b_row);
+                    let c = padded(&shared[(r.groups + group) * n..][..n], c_row);
+                    let step = math::softplus(row(t)[r.inner + channels + head] + step_bias[head]);
+                    let decay = Decay::Factor(math::exp(step * rates[head]));
+                    inputs.iter_mut().zip(x).for_each(|(input, x)| *input = step * x);
+                    let out = out.token(t);
+                    recurrent::scan(level, state, decay, inputs, [b, c], out);
+                    elementwise::add_scaled(out, x, skips[head]);
+                }
             }
             Ok(())
         })?;

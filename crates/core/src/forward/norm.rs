@@ -6,7 +6,7 @@ use stonechat_kernels::split::Chunks;
 use stonechat_kernels::{Level, Line, Scratch, Workers};
 
 use super::rows::{enter, share_out};
-use super::{Buffers, Pass, few};
+use super::{Batch, Buffers, Pass, few};
 use crate::Model;
 use crate::arch::NormKind;
 use crate::model::Norm;
@@ -60,8 +60,8 @@ impl Norms {
 /// What happens to the residual stream before it is normalised.
 #[derive(Clone, Copy)]
 pub(super) enum Arrival<'t> {
-    /// residual[t] = norm(embedding[token t]), the first of which stands at a position.
-    Embedding { tokens: &'t [u32], position: usize, norm: Option<NormWeights<'t>> },
+    /// residual[t] = norm(embedding[token t])
+    Embedding { batch: Batch<'t>, norm: Option<NormWeights<'t>> },
     /// residual = sum((residual + norm(delta)) scale), where `sum` is a norm, too.
     Delta { norm: Option<NormWeights<'t>>, sum: Option<NormWeights<'t>>, scale: f32 },
     /// Nothing.
@@ -85,15 +85,15 @@ impl Arriving<'_> {
         let h = self.model.hyperparameters();
         let level = self.norms.level;
         match self.arrival {
-            Arrival::Embedding { tokens, position, norm } => {
-                let embedding = self.model.embedding();
-                embedding.read_row(tokens[t] as usize, |columns, bytes| {
+            Arrival::Embedding { batch, norm } => {
+                let ((token, position), embedding) = (batch.at(t), self.model.embedding());
+                embedding.read_row(token as usize, |columns, bytes| {
                     elementwise::dequantize(level, embedding.format(), bytes, &mut x[columns]);
                 });
                 if h.embedding_scale != 1.0 {
                     elementwise::scale(x, h.embedding_scale);
                 }
-                let vectors = [(self.model.token_types(), 0), (self.model.positions(), position + t)];
+                let vectors = [(self.model.token_types(), 0), (self.model.positions(), position)];
                 for (vectors, number) in vectors {
                     let Some(vectors) = vectors else { continue };
                     let (row, _) = carve::<f32>(lines, x.len());
@@ -130,7 +130,7 @@ impl Arriving<'_> {
     }
 }
 
-impl<'a> Pass<'_, 'a> {
+impl<'p, 'a> Pass<'p, 'a> {
     /// What a branch of a layer gives back to the residual stream.
     pub(super) fn arrival(&self, number: usize, norm: Norm) -> Arrival<'a> {
         // Whatever branch is the layer's last also ends it.
@@ -147,12 +147,12 @@ impl<'a> Pass<'_, 'a> {
         Arrival::Delta { norm: self.weights.norm(number, norm), sum, scale }
     }
 
-    /// The tokens' embedding, of which the first stands at `position`.
-    pub(super) fn embedding<'t>(&self, tokens: &'t [u32], position: usize) -> Arrival<'t>
+    /// The tokens' embedding.
+    pub(super) fn embedding(&self) -> Arrival<'p>
     where
-        'a: 't,
+        'a: 'p,
     {
-        Arrival::Embedding { tokens, position, norm: self.weights.embedding_norm() }
+        Arrival::Embedding { batch: self.batch, norm: self.weights.embedding_norm() }
     }
 
     /// What the last layer gives back.

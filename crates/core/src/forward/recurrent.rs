@@ -1,19 +1,20 @@
 //! What mixers with a state share: the matrices before and after, and the convolution between them.
 //!
 //! In: the normalised residual stream in `input`. Out: what returns to it in `delta`. Workers share out channels or heads
-//! and walk through all tokens of a batch with them, one after another, so that bits do not depend on the batch.
+//! and walk with them through all sequences of a batch, and through the tokens of each one after another, so that bits do
+//! not depend on the batch.
 
 use core::ops::Range;
 
 use stonechat_kernels::elementwise::NotFinite;
 use stonechat_kernels::recurrent::{self, Convolution};
 use stonechat_kernels::scratch::carve;
-use stonechat_kernels::split::{Chunks, Columns};
+use stonechat_kernels::split::{Chunks, Columns, Planes};
 use stonechat_kernels::{Level, Line, Scratch, Workers, elementwise};
 
 use super::attention::qkv_row;
 use super::rows::{enter, share_out};
-use super::{Buffers, Pass, Product, few};
+use super::{Batch, Buffers, Pass, Product, few};
 use crate::arch::Mixer;
 use crate::model::{Recurrent, StateVector, Weight};
 use crate::session::Weights;
@@ -117,6 +118,36 @@ impl Pass<'_, '_> {
     }
 }
 
+/// What a layer carries from token to token, in each sequence.
+pub(super) struct States<'s> {
+    all: &'s mut [f32],
+    /// The numbers of a sequence, and those of this layer among them.
+    of_sequence: usize,
+    layer: Range<usize>,
+    /// How many of these are the last inputs of the convolution.
+    tail: usize,
+}
+
+impl<'s> States<'s> {
+    pub fn new(all: &'s mut [f32], sequences: usize, from: usize, r: &Recurrent) -> Self {
+        let of_sequence = all.len() / sequences;
+        Self { all, of_sequence, layer: from..from + r.state_len().unwrap_or(0), tail: r.tail() }
+    }
+
+    /// The last inputs of the convolution, in parts of some channels.
+    fn tails(&mut self, channels: usize, chunk: usize) -> Planes<'_> {
+        let tail = self.layer.start..self.layer.start + self.tail;
+        Planes::new(self.all, self.of_sequence, tail, channels, chunk)
+    }
+
+    /// What lies behind them, as one row, in parts of so many numbers.
+    pub fn rows(&mut self, chunk: usize) -> Planes<'_> {
+        let rows = self.layer.start + self.tail..self.layer.end;
+        let width = rows.len();
+        Planes::new(self.all, self.of_sequence, rows, width, chunk)
+    }
+}
+
 /// The convolution of a layer, over tokens whose inputs `source` gives.
 pub(super) struct Taps<'b> {
     level: Level,
@@ -136,20 +167,20 @@ impl<'b> Taps<'b> {
         Self { level, r: *r, convolution }
     }
 
-    /// `out[t]` = the convolution of the inputs of token t and those before it, of which `tail` holds the last.
+    /// `out[t]` = the convolution of the inputs of token t and those before it, of which `states` hold the last.
     /// `source` writes the inputs of some channels of a token, and `finish` changes their outputs.
     pub fn over(
         &self,
-        tokens: usize,
+        batch: &Batch<'_>,
         workers: &dyn Workers,
-        [tail, out]: [&mut [f32]; 2],
+        (states, out): (&mut States<'_>, &mut [f32]),
         scratch: &mut Scratch<'_>,
         source: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
         finish: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
     ) -> Result<(), NotFinite> {
         let (taps, channels) = (self.r.taps, self.r.channels());
-        let parts = (Columns::new(tail, channels, CHANNELS), Columns::new(out, channels, CHANNELS));
-        share_out(few(tokens, workers), parts, scratch, |_, (mut tail, mut out), lines| {
+        let parts = (states.tails(channels, CHANNELS), Columns::new(out, channels, CHANNELS));
+        share_out(few(batch.tokens(), workers), parts, scratch, |_, (mut tails, mut out), lines| {
             let columns = out.columns();
             let n = columns.len();
             let bias = self.convolution.bias.map(|bias| &bias[columns.clone()]);
@@ -157,17 +188,20 @@ impl<'b> Taps<'b> {
             let by = Convolution { weights, bias, ..self.convolution };
             // A ring of inputs: that of token t lies `taps - 1` rows behind the oldest one that it needs.
             let (window, _) = carve::<f32>(lines, taps * n);
-            for (i, row) in window.chunks_exact_mut(n).take(taps - 1).enumerate() {
-                row.copy_from_slice(tail.token(i));
-            }
-            for t in 0..tokens {
-                let newest = (t + taps - 1) % taps;
-                source(t, columns.clone(), &mut window[newest * n..][..n]);
-                recurrent::convolve(self.level, &by, window, t % taps, out.token(t));
-                finish(t, columns.clone(), out.token(t));
-            }
-            for i in 0..taps - 1 {
-                tail.token(i).copy_from_slice(&window[(tokens + i) % taps * n..][..n]);
+            for run in batch.runs() {
+                let mut tail = tails.plane(run.sequence);
+                for (i, row) in window.chunks_exact_mut(n).take(taps - 1).enumerate() {
+                    row.copy_from_slice(tail.token(i));
+                }
+                for (i, t) in run.rows.clone().enumerate() {
+                    let newest = (i + taps - 1) % taps;
+                    source(t, columns.clone(), &mut window[newest * n..][..n]);
+                    recurrent::convolve(self.level, &by, window, i % taps, out.token(t));
+                    finish(t, columns.clone(), out.token(t));
+                }
+                for i in 0..taps - 1 {
+                    tail.token(i).copy_from_slice(&window[(run.rows.len() + i) % taps * n..][..n]);
+                }
             }
             Ok(())
         })
@@ -176,16 +210,16 @@ impl<'b> Taps<'b> {
     /// The same over inputs that lie in rows.
     pub fn over_rows(
         &self,
-        tokens: usize,
+        batch: &Batch<'_>,
         workers: &dyn Workers,
-        buffers: [&mut [f32]; 2],
+        buffers: (&mut States<'_>, &mut [f32]),
         scratch: &mut Scratch<'_>,
         rows: Rows<'_>,
     ) -> Result<(), NotFinite> {
         let source = |t: usize, columns: Range<usize>, out: &mut [f32]| {
             out.copy_from_slice(&rows.all[t * rows.len + rows.first..][columns]);
         };
-        self.over(tokens, workers, buffers, scratch, source, |_, _, _| ())
+        self.over(batch, workers, buffers, scratch, source, |_, _, _| ())
     }
 }
 

@@ -65,22 +65,29 @@ impl Input<'_> {
 
     /// `tokens` rows of `cols` in parts of `chunk`; the f32 form only where something reads it.
     pub fn parts(&mut self, tokens: usize, cols: usize, chunk: usize) -> InputParts<'_> {
-        let int8 = self.has_int8(cols);
-        self.parts_with(tokens, cols, chunk, self.float_matrices || !int8)
+        self.parts_of(0..tokens, cols, chunk)
     }
 
     /// As [`parts`](Self::parts), with the f32 form.
     pub fn parts_with_f32(&mut self, tokens: usize, cols: usize, chunk: usize) -> InputParts<'_> {
-        self.parts_with(tokens, cols, chunk, true)
+        self.parts_with(0..tokens, cols, chunk, true)
     }
 
-    fn parts_with(&mut self, tokens: usize, cols: usize, chunk: usize, f32: bool) -> InputParts<'_> {
-        let (int8, len) = (self.has_int8(cols), tokens * cols);
-        let f32 = f32.then(|| Chunks::new(&mut self.f32[..len], chunk));
+    /// As [`parts`](Self::parts), of some of the rows.
+    pub fn parts_of(&mut self, rows: Range<usize>, cols: usize, chunk: usize) -> InputParts<'_> {
+        self.parts_with(rows, cols, chunk, false)
+    }
+
+    /// As [`parts_of`](Self::parts_of), with the f32 form where it is asked for.
+    pub fn parts_with(&mut self, rows: Range<usize>, cols: usize, chunk: usize, f32: bool) -> InputParts<'_> {
+        let int8 = self.has_int8(cols);
+        let f32 = f32 || self.float_matrices || !int8;
+        let (from, to) = (rows.start * cols, rows.end * cols);
+        let f32 = f32.then(|| Chunks::new(&mut self.f32[from..to], chunk));
         let int8 = int8.then(|| {
-            let q = Chunks::new(&mut self.q[..len], chunk);
-            let d = Chunks::new(&mut self.d[..len / BLOCK], chunk / BLOCK);
-            (q, d, Chunks::new(&mut self.sums[..len / HALF], chunk / HALF))
+            let q = Chunks::new(&mut self.q[from..to], chunk);
+            let d = Chunks::new(&mut self.d[from / BLOCK..to / BLOCK], chunk / BLOCK);
+            (q, d, Chunks::new(&mut self.sums[from / HALF..to / HALF], chunk / HALF))
         });
         (f32, int8)
     }

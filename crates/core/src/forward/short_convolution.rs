@@ -5,7 +5,7 @@
 use stonechat_kernels::Scratch;
 use stonechat_kernels::elementwise::NotFinite;
 
-use super::recurrent::Taps;
+use super::recurrent::{States, Taps};
 use super::{Buffers, Pass};
 
 impl Pass<'_, '_> {
@@ -13,15 +13,15 @@ impl Pass<'_, '_> {
     pub(super) fn short_convolution(&mut self, layer: usize, tokens: usize) -> Result<(), NotFinite> {
         let r = self.model.hyperparameters().recurrent;
         let taps = Taps::new(self.level, &r, &self.weights, layer, false);
-        let state = &mut self.state[self.weights.state(layer)..][..r.tail()];
+        let mut states = States::new(self.state, self.sequences, self.weights.state(layer), &r);
         let Buffers { wide, input, scratch, scratch_size, .. } = &mut *self.buffers;
         let mut scratch = Scratch::new(scratch, *scratch_size);
         let part = |t: usize, part: usize| &wide[(3 * t + part) * r.inner..][..r.inner];
         let out = &mut input.f32[..tokens * r.inner];
         taps.over(
-            tokens,
+            &self.batch,
             self.workers,
-            [state, out],
+            (&mut states, out),
             &mut scratch,
             |t, columns, out| {
                 let (b, x) = (&part(t, 0)[columns.clone()], &part(t, 2)[columns]);

@@ -2,15 +2,15 @@
 
 use stonechat_kernels::{Workers, elementwise};
 
-use super::Session;
-use crate::forward::Pass;
+use super::{Sequence, Session, pass};
+use crate::forward::{Batch, Stretch};
 use crate::{Error, Place, Pooling};
 
 impl Session<'_> {
     /// Computes the embeddings of a text, and hands them to `each`: one, or with [`Pooling::None`] one for each token,
     /// each of [`Model::embedding_len`](crate::Model::embedding_len) values. They are not normalised.
     ///
-    /// Whatever was fed before is forgotten, its logits too, and nothing counts as fed afterwards. The text has to fit into the
+    /// Whatever this sequence was fed is forgotten, the logits of all are too, and nothing counts as fed afterwards. The text has to fit into the
     /// context; a session whose plan has no outputs can embed.
     pub fn embed(
         &mut self,
@@ -19,24 +19,18 @@ impl Session<'_> {
         workers: &dyn Workers,
         each: &mut dyn FnMut(&[f32]),
     ) -> Result<(), Error> {
-        self.position = 0;
-        self.check(tokens, 0)?;
-        self.state.fill(0.0);
+        self.forget();
+        self.check(self.current, tokens)?;
+        self.begin(self.current);
         let e = self.model.hyperparameters().embedding;
-        let mut pass = Pass {
-            model: self.model,
-            level: self.level,
-            workers,
-            weights: self.weights,
-            cache: &mut self.cache,
-            state: self.state,
-            buffers: &mut self.buffers,
-        };
         // What is pooled lies where logits would.
+        self.sequences.iter_mut().for_each(Sequence::lose_logits);
         self.logits[..e].fill(0.0);
-        let (size, mut position) = (pass.buffers.batch, 0);
+        let (size, mut position) = (self.buffers.batch, 0);
         for batch in tokens.chunks(size) {
-            pass.layers(batch, position)?;
+            let stretches = [Stretch { sequence: self.current, tokens: batch, outputs: 0 }];
+            let mut pass = pass!(self, Batch::new(&stretches, self.sequences, position), workers);
+            pass.layers()?;
             let rows = pass.vectors(batch.len())?.chunks_exact(e);
             let pooled = &mut self.logits[..e];
             match pooling {
@@ -54,6 +48,7 @@ impl Session<'_> {
         if pooling == Pooling::Mean {
             self.logits[..e].iter_mut().for_each(|x| *x /= position as f32);
         }
+        let mut pass = pass!(self, Batch::new(&[], self.sequences, 0), workers);
         pass.project_embedding(self.logits)?;
         let embedding = &self.logits[..self.model.embedding_len(pooling)];
         if embedding.iter().any(|x| !x.is_finite()) {

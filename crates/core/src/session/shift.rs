@@ -34,22 +34,25 @@ impl Session<'_> {
     /// If these are not positions that have been fed, or this model's cannot be dropped.
     pub fn drop_positions(&mut self, dropped: Range<usize>) -> Result<(), Error> {
         assert!(self.can_drop_positions(), "a model whose positions can be dropped");
-        assert!(dropped.start <= dropped.end && dropped.end <= self.position, "positions that have been fed");
-        let (end, by) = (self.position, dropped.len());
+        assert!(
+            dropped.start <= dropped.end && dropped.end <= self.position(),
+            "positions that have been fed"
+        );
+        let (end, by) = (self.position(), dropped.len());
         if by == 0 {
             return Ok(());
         }
         // From here on the cache is neither what it was nor what it shall be; an error leaves what stands before.
-        self.position = dropped.start;
+        self.set_position(dropped.start);
         self.turn(by);
-        for cached in self.cached_heads() {
+        for cached in self.cached_heads(self.current) {
             self.move_keys(&cached, dropped.end..end, by)
                 .map_err(|elementwise::NotFinite| Error::NotFinite(Place::Heads(cached.layer)))?;
             let values = self.cache.values.stretch_mut(cached.values, cached.head, 0..end);
             let row = values.len() / end.next_multiple_of(GROUP);
             values.copy_within(dropped.end * row..end * row, dropped.start * row);
         }
-        self.position = end - by;
+        self.set_position(end - by);
         Ok(())
     }
 

@@ -28,15 +28,15 @@ impl Session<'_> {
     ) -> Result<(), E> {
         assert!(positions.end <= self.position(), "positions that have been fed");
         assert!(positions.start.is_multiple_of(STATE_UNIT), "whole pieces");
-        let all = 0..self.position;
+        let all = 0..self.position();
         assert!(self.state.is_empty() || positions == all, "a recurrent state knows all tokens");
-        for CachedHead { head, keys, values, .. } in self.cached_heads() {
+        for CachedHead { head, keys, values, .. } in self.cached_heads(self.current) {
             write(self.cache.keys.stretch(keys, head, positions.clone()))?;
             write(self.cache.values.stretch(values, head, positions.clone()))?;
         }
         // On the targets that there are, numbers lie in memory as in files.
         const { assert!(cfg!(target_endian = "little")) };
-        if self.state.is_empty() { Ok(()) } else { write(bytemuck::cast_slice(self.state)) }
+        if self.state.is_empty() { Ok(()) } else { write(bytemuck::cast_slice(self.state())) }
     }
 
     /// Takes back the state of `positions`, of which the first follows the last one fed. `read` fills one stretch after
@@ -52,18 +52,19 @@ impl Session<'_> {
         mut read: impl FnMut(&mut [u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         assert!(
-            positions.start == self.position && positions.start.is_multiple_of(STATE_UNIT),
+            positions.start == self.position() && positions.start.is_multiple_of(STATE_UNIT),
             "what follows the last token fed, in whole pieces"
         );
         assert!(positions.end <= self.context, "positions of the context");
-        for CachedHead { head, keys, values, .. } in self.cached_heads() {
+        for CachedHead { head, keys, values, .. } in self.cached_heads(self.current) {
             read(self.cache.keys.stretch_mut(keys, head, positions.clone()))?;
             read(self.cache.values.stretch_mut(values, head, positions.clone()))?;
         }
         if !self.state.is_empty() {
-            read(bytemuck::cast_slice_mut(self.state))?;
+            let state = self.state_of(self.current);
+            read(bytemuck::cast_slice_mut(&mut self.state[state]))?;
         }
-        self.position = positions.end;
+        self.set_position(positions.end);
         Ok(())
     }
 

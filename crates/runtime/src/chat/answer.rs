@@ -6,13 +6,13 @@
 use std::collections::VecDeque;
 
 use super::align::common;
-use super::stop::Stop;
 use super::summary::Summary;
 use super::talk::Talk;
 use super::{Chat, Overflow, Turn};
 use crate::Error;
 use crate::prompt::Prompt;
 use crate::speech::{Manner, Speech, Spoken};
+use crate::stop::Stop;
 use crate::tools::ToolCall;
 
 /// What comes of an answer.

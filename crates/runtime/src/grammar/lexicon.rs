@@ -1,63 +1,32 @@
 //! A model's vocabulary in the form in which grammars are matched: the bytes of each token, in a trie, and the tokenizer.
 //!
-//! In: an engine. Out: a [`Lexicon`], which owns all that it needs: the file is mapped a second time, which costs no memory, so
-//! that grammars may outlive the engine and go to other threads.
+//! In: a tokenizer. Out: a [`Lexicon`], which keeps it, so that grammars may outlive the engine and go to other threads.
 
 use std::ops::ControlFlow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use llguidance::toktrie::{TokRxInfo, TokTrie, TokenId, TokenizerEnv};
-use self_cell::{MutBorrow, self_cell};
 use stonechat_core::Vocabulary;
 use stonechat_core::vocabulary::{Encode, TokenKind};
-use stonechat_gguf::Gguf;
 
-use crate::{Engine, Error, MappedFile};
+use crate::{Error, Tokenizer};
 
 /// Longer tokens do not fit into the trie. Grammars go without them: other tokens spell the same.
 const LONGEST: usize = 512;
 
-/// What a vocabulary lives in.
-struct Ground {
-    file: MappedFile,
-    index: MutBorrow<Vec<u32>>,
-}
-
-self_cell!(
-    /// A vocabulary and what it lives in.
-    struct Tokenizer {
-        owner: Ground,
-        #[covariant]
-        dependent: Vocabulary,
-    }
-);
-
 /// See the [module](self).
 pub(super) struct Lexicon {
     trie: TokTrie,
-    tokenizer: Mutex<Tokenizer>,
+    tokenizer: Arc<Tokenizer>,
 }
 
 impl Lexicon {
     /// The lexicon of a model. An error where no token ends its answers, since then no answer would end.
-    pub(super) fn new(engine: &Engine) -> Result<Self, Error> {
-        let path = engine.file().path();
-        let at = |error: stonechat_core::vocabulary::Error| Error::model(path, error);
-        let file = engine.file().again()?;
-        let words = {
-            let gguf = Gguf::parse(&file).map_err(|error| Error::model(path, error))?;
-            Vocabulary::memory(&gguf).map_err(at)?.div_ceil(4)
-        };
-        let ground = Ground { file, index: MutBorrow::new(vec![0; words]) };
-        let tokenizer = Tokenizer::try_new(ground, |ground| {
-            let gguf = Gguf::parse(&ground.file).map_err(|error| Error::model(path, error))?;
-            let index = ground.index.borrow_mut().as_mut_slice();
-            Vocabulary::new(&gguf, bytemuck::cast_slice_mut(index)).map_err(at)
-        })?;
-        tokenizer.borrow_owner().file.check()?;
-        let trie =
-            trie(tokenizer.borrow_dependent()).map_err(at)?.ok_or(Error::NoEnd { path: path.into() })?;
-        Ok(Self { trie, tokenizer: Mutex::new(tokenizer) })
+    pub(super) fn new(tokenizer: Arc<Tokenizer>) -> Result<Self, Error> {
+        let path = tokenizer.path();
+        let trie = trie(tokenizer.vocabulary()).map_err(|error| Error::model(path, error))?;
+        let trie = trie.ok_or_else(|| Error::NoEnd { path: path.into() })?;
+        Ok(Self { trie, tokenizer })
     }
 
     /// The fewest tokens that spell these bytes, if any do.
@@ -95,8 +64,7 @@ impl TokenizerEnv for Lexicon {
 
     /// The tokens that the model's tokenizer makes of text in the middle of an answer.
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
-        let tokenizer = self.tokenizer.lock().unwrap_or_else(PoisonError::into_inner);
-        let vocabulary = tokenizer.borrow_dependent();
+        let vocabulary = self.tokenizer.vocabulary();
         // A newline takes the space that some vocabularies put before a text.
         let (before, lead): (&[u8], &[u8]) =
             if vocabulary.add_space_prefix() { (b"\n", b" \n") } else { (b"", b"") };

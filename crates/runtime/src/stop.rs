@@ -4,7 +4,7 @@
 
 /// Looks for stop texts.
 #[derive(Debug)]
-pub(super) struct Stop {
+pub struct Stop {
     texts: Vec<String>,
     held: String,
 }

@@ -1,0 +1,177 @@
+//! `stonechat serve`: answers over HTTP, until it is told to end.
+
+pub mod args;
+mod config;
+
+use std::io::{Write, stdout};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Parser;
+use stonechat_kernels::LevelName;
+use stonechat_runtime::engine::Options;
+use stonechat_runtime::error::reason;
+use stonechat_runtime::{Engine, manifest};
+use stonechat_server::{Certificate, Keys, LogFormat, Offer, Reload, Server, Settings, start_log};
+
+use self::args::{AccessArgs, ServeArgs};
+use crate::args::{Command, Program};
+use crate::failure::Failure;
+use crate::{engine, prompt};
+
+/// Runs the verb.
+pub fn run(args: &ServeArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
+    let args = with_config(args)?;
+    let settings = settings(&args)?;
+    if args.check {
+        Server::check(&settings)?;
+        let offer = offer(&args, cpu)?;
+        let (host, port) = (args.host, args.port);
+        return Ok(writeln!(
+            stdout(),
+            "{} would be served at {}",
+            offer.names[0],
+            SocketAddr::new(host, port)
+        )?);
+    }
+    start_log(match args.limits.log_format {
+        args::LogFormat::Text => LogFormat::Text,
+        args::LogFormat::Json => LogFormat::Json,
+    });
+    let scheme = if settings.certificate.is_some() { "https" } else { "http" };
+    // What is in use is said before a model is loaded.
+    let server = Server::bind(settings)?;
+    let offer = offer(&args, cpu)?;
+    // For those who start this program and chose no port; whoever is not there to read it does not hold it up.
+    let _ = writeln!(stdout(), "{scheme}://{}", server.address());
+    let _ = stdout().flush();
+    let reload: Reload = Box::new(move || {
+        self::offer(&args, cpu).map_err(|failure| match failure {
+            Failure::Failed(sentence) | Failure::NoModel(sentence) | Failure::Usage(sentence) => sentence,
+            Failure::Interrupted(_) | Failure::ReaderGone => "loading was stopped".into(),
+        })
+    });
+    Ok(server.run(offer, Some(reload))?)
+}
+
+/// The flags of the command line, and of the file that it names.
+fn with_config(args: &ServeArgs) -> Result<ServeArgs, Failure> {
+    let Some(path) = &args.config else { return Ok(args.clone()) };
+    let mut words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let verb = words.iter().position(|word| word == "serve").map_or(words.len(), |at| at + 1);
+    // In front of the command line's own, so that these win.
+    words.splice(verb..verb, config::read(path)?.into_iter().map(Into::into));
+    match Program::try_parse_from(words)?.command {
+        Command::Serve(args) => Ok(args),
+        _ => Ok(args.clone()),
+    }
+}
+
+fn settings(args: &ServeArgs) -> Result<Settings, Failure> {
+    let limit = Duration::from_secs(args.limits.timeout.max(1));
+    let certificate = args.access.tls_cert.clone().zip(args.access.tls_key.clone());
+    if args.limits.connections == 0 {
+        return Err(Failure::Usage("--connections must be at least 1".into()));
+    }
+    Ok(Settings {
+        address: SocketAddr::new(args.host, args.port),
+        keys: keys(&args.access)?,
+        open: args.access.no_key,
+        origins: args.access.cors.iter().map(|origin| checked_origin(origin)).collect::<Result<_, _>>()?,
+        certificate: certificate.map(|(chain, key)| Certificate { chain, key }),
+        connections: args.limits.connections,
+        body_limit: args.limits.body_limit,
+        head_timeout: limit,
+        body_timeout: limit,
+        write_timeout: limit,
+        drain_timeout: Duration::from_secs(args.limits.drain_timeout),
+    })
+}
+
+fn keys(access: &AccessArgs) -> Result<Keys, Failure> {
+    let mut keys = Keys::default();
+    for key in &access.api_key {
+        keys.add(key).map_err(|reason| Failure::Usage(format!("--api-key: {reason}")))?;
+    }
+    let Some(path) = &access.api_key_file else { return Ok(keys) };
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::at(path.display(), reason(&error)))?;
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if !line.is_empty() && !line.starts_with('#') {
+            let at = format!("{}, line {}", path.display(), number + 1);
+            keys.add(line).map_err(|reason| Failure::at(at, reason))?;
+        }
+    }
+    if keys.is_empty() {
+        return Err(Failure::at(path.display(), "there is no key in it; write one on each line"));
+    }
+    Ok(keys)
+}
+
+/// An origin as browsers send it: a scheme and a host, and nothing behind it.
+fn checked_origin(origin: &str) -> Result<String, Failure> {
+    let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    let plain = host.is_some_and(|host| {
+        !host.is_empty()
+            && host.bytes().all(|byte| byte.is_ascii_graphic())
+            && !host.contains(['/', '?', '#'])
+    });
+    if origin == "*" || plain {
+        return Ok(origin.to_owned());
+    }
+    Err(Failure::Usage(format!("--cors {origin} is no origin; write for instance https://example.org, or *")))
+}
+
+/// What is to be served. The engine is made on a thread of its own: the one that makes it may be bound to cores, and those
+/// that it starts would be, too.
+fn offer(args: &ServeArgs, cpu: Option<LevelName>) -> Result<Offer, Failure> {
+    std::thread::scope(|scope| {
+        let made = std::thread::Builder::new().spawn_scoped(scope, || offer_here(args, cpu));
+        let made =
+            made.map_err(|error| Failure::Failed(format!("cannot start a thread: {}", reason(&error))))?;
+        made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn offer_here(args: &ServeArgs, cpu: Option<LevelName>) -> Result<Offer, Failure> {
+    let sampling = args.sampling.settings()?;
+    if args.predict == Some(0) {
+        return Err(Failure::Usage("-n must be at least 1".into()));
+    }
+    if args.parallel == 0 {
+        return Err(Failure::Usage("--parallel must be at least 1".into()));
+    }
+    let options = Options { sequences: args.parallel, ..args.engine.options(args.parallel, cpu)? };
+    let file = engine::answering(args.model.model.as_deref())?;
+    let names = if args.alias.is_empty() { vec![name(file.path())] } else { args.alias.clone() };
+    let engine = Engine::load_file(file, &options)?;
+    Ok(Offer {
+        engine,
+        names,
+        template: prompt::template(args.chat_template.as_deref())?,
+        variables: args.chat_template_kwargs.as_deref().cloned().unwrap_or_default(),
+        think: args.think,
+        sampling,
+        most: args.predict,
+        queue: args.queue,
+    })
+}
+
+/// The name of a model that was given none: its manifest's, or its file's.
+fn name(path: &Path) -> String {
+    let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let known = manifest::all().iter().find(|known| known.file == file);
+    let stem = || path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    known.map_or_else(stem, |known| known.name.clone())
+}
+
+impl From<stonechat_server::Error> for Failure {
+    fn from(error: stonechat_server::Error) -> Self {
+        match error {
+            stonechat_server::Error::Model(error) => error.into(),
+            error @ stonechat_server::Error::NoKey(_) => Self::Usage(error.to_string()),
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What is computed together: stretches of tokens, each of one sequence.
+//!
+//! Matrices, norms and experts run over all tokens of a batch, whosever they are. Attention, the cache and mixers with a
+//! state ask here which tokens belong together, and where they stand.
+
+use core::ops::Range;
+
+use crate::session::Sequence;
+
+/// Tokens that are to follow those of a sequence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stretch<'t> {
+    /// The number of the sequence.
+    pub sequence: usize,
+    /// The tokens.
+    pub tokens: &'t [u32],
+    /// Of how many of the last tokens the logits are wanted.
+    pub outputs: usize,
+}
+
+/// A stretch as it lies in its batch.
+pub(crate) struct Run {
+    pub sequence: usize,
+    /// Where its first token stands in the sequence.
+    pub position: usize,
+    /// Its rows among the batch's tokens.
+    pub rows: Range<usize>,
+}
+
+/// Stretches that are computed together, at most one of each sequence.
+#[derive(Clone, Copy)]
+pub(crate) struct Batch<'t> {
+    stretches: &'t [Stretch<'t>],
+    sequences: &'t [Sequence],
+    /// How many tokens stand between those that a sequence was fed and its stretch.
+    ahead: usize,
+}
+
+impl<'t> Batch<'t> {
+    /// Stretches that follow what `sequences` were fed, and `ahead` tokens more.
+    pub const fn new(stretches: &'t [Stretch<'t>], sequences: &'t [Sequence], ahead: usize) -> Self {
+        Self { stretches, sequences, ahead }
+    }
+
+    /// The number of tokens.
+    pub fn tokens(&self) -> usize {
+        self.stretches.iter().map(|stretch| stretch.tokens.len()).sum()
+    }
+
+    /// The stretches in order.
+    pub fn runs(&self) -> impl Iterator<Item = Run> + use<'t> {
+        let (batch, mut next) = (*self, 0);
+        self.stretches.iter().map(move |stretch| {
+            let first = next;
+            next += stretch.tokens.len();
+            Run { sequence: stretch.sequence, position: batch.start(stretch), rows: first..next }
+        })
+    }
+
+    /// How many stretches of one token the batch begins with: so many of its first rows are one of each.
+    pub fn lone(&self) -> usize {
+        self.stretches.iter().take_while(|stretch| stretch.tokens.len() == 1).count()
+    }
+
+    /// The sequence and position of one of the [`lone`](Self::lone) tokens.
+    pub fn lone_token(&self, row: usize) -> (usize, usize) {
+        let stretch = &self.stretches[row];
+        (stretch.sequence, self.start(stretch))
+    }
+
+    /// The token of a row, and its position.
+    pub fn at(&self, mut row: usize) -> (u32, usize) {
+        for stretch in self.stretches {
+            if let Some(token) = stretch.tokens.get(row) {
+                return (*token, self.start(stretch) + row);
+            }
+            row -= stretch.tokens.len();
+        }
+        unreachable!("a row of the batch")
+    }
+
+    /// The rows whose logits are wanted, in order; those that lie side by side in one.
+    pub fn outputs(&self) -> impl Iterator<Item = Range<usize>> + use<'t> {
+        let mut runs = self
+            .runs()
+            .zip(self.stretches)
+            .map(|(run, stretch)| run.rows.end - stretch.outputs..run.rows.end);
+        let mut wanted: Option<Range<usize>> = None;
+        core::iter::from_fn(move || {
+            loop {
+                match (runs.next(), &mut wanted) {
+                    (Some(rows), _) if rows.is_empty() => {}
+                    (Some(rows), Some(before)) if before.end == rows.start => before.end = rows.end,
+                    (rows, _) => {
+                        let whole = core::mem::replace(&mut wanted, rows.clone());
+                        if whole.is_some() || rows.is_none() {
+                            return whole;
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    fn start(&self, stretch: &Stretch<'_>) -> usize {
+        self.sequences[stretch.sequence].position + self.ahead
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use bytemuck::Zeroable;
+
+    use super::*;
+
+    #[test]
+    fn rows_belong_to_stretches_in_order() {
+        let mut sequences = [Sequence::zeroed(); 4];
+        for (sequence, position) in sequences.iter_mut().zip([10, 20, 30, 40]) {
+            sequence.position = position;
+        }
+        let stretch = |sequence, tokens, outputs| Stretch { sequence, tokens, outputs };
+        let stretches = [
+            stretch(2, &[7][..], 1),
+            stretch(0, &[8], 1),
+            stretch(3, &[1, 2, 3], 0),
+            stretch(1, &[4, 5, 6], 2),
+        ];
+        let batch = Batch::new(&stretches, &sequences, 0);
+        assert_eq!((batch.tokens(), batch.lone()), (8, 2));
+        assert_eq!((batch.lone_token(0), batch.lone_token(1)), ((2, 30), (0, 10)));
+        let rows: Vec<_> = (0..8).map(|row| batch.at(row)).collect();
+        assert_eq!(rows, [(7, 30), (8, 10), (1, 40), (2, 41), (3, 42), (4, 20), (5, 21), (6, 22)]);
+        let runs: Vec<_> = batch.runs().map(|run| (run.sequence, run.position, run.rows)).collect();
+        assert_eq!(runs, [(2, 30, 0..1), (0, 10, 1..2), (3, 40, 2..5), (1, 20, 5..8)]);
+        // Those of the first two lie side by side.
+        assert_eq!(batch.outputs().collect::<Vec<_>>(), [0..2, 6..8]);
+        assert_eq!(Batch::new(&stretches[2..3], &sequences, 5).at(1), (2, 46));
+        assert_eq!(Batch::new(&stretches[2..3], &sequences, 5).outputs().count(), 0);
+    }
+}

@@ -1,0 +1,51 @@
+//! What starts a server and starts it again: systemd, as far as it is there.
+//!
+//! In: what the environment says. Out: words to the supervisor, that the server is ready, or that it still makes progress. Where there is
+//! no supervisor, nothing is said.
+
+use sd_notify::NotifyState;
+
+use crate::scheduler::{Activity, Counters, SlotState};
+use crate::state::Shared;
+
+/// Questions are answered.
+pub fn ready() {
+    say(&[NotifyState::Ready]);
+}
+
+/// The model is being loaded anew.
+pub fn reloading() {
+    say(&[NotifyState::Reloading]);
+}
+
+/// The server is about to end.
+pub fn stopping() {
+    say(&[NotifyState::Stopping]);
+}
+
+fn say(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "the supervisor did not hear");
+    }
+}
+
+/// Tells the supervisor that the server is alive, as long as it is: who is asked something and makes no progress is not.
+pub async fn watch(state: Shared) {
+    let Some(interval) = sd_notify::watchdog_enabled() else { return };
+    let mut ticks = tokio::time::interval(interval / 2);
+    let mut before = None;
+    loop {
+        ticks.tick().await;
+        let scheduler = &state.served().scheduler;
+        let now = (scheduler.counters(), scheduler.slots());
+        let stuck = is_at_work(&now) && before.as_ref() == Some(&now);
+        if !stuck {
+            say(&[NotifyState::Watchdog]);
+        }
+        before = Some(now);
+    }
+}
+
+fn is_at_work((counters, slots): &(Counters, Vec<SlotState>)) -> bool {
+    counters.waiting > 0 || slots.iter().any(|slot| slot.activity != Activity::Idle)
+}

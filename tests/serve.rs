@@ -1,0 +1,434 @@
+//! `stonechat serve` as clients meet it: the program, on a port of its own, with the tiny model that is in it.
+#![cfg(all(feature = "server", feature = "built-in", unix))]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// A server that ends with the test.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = common::stonechat();
+        command.args(["serve", "-m", "tiny", "--port", "0", "-t", "1"]).args(arguments);
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("an address");
+        let address = line.trim().strip_prefix("http://").expect("an address").to_owned();
+        Self { child, address }
+    }
+
+    /// Sends bytes; what comes until the server has no more to say.
+    fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(&self.address).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_mins(1))).expect("a socket");
+        // A server that refuses a request may close before all of it was sent.
+        let _ = stream.write_all(bytes);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// The status and the text of an answer.
+    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+        let (host, length) = (&self.address, body.len());
+        let answer = self.raw(
+            format!(
+                "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+            )
+            .as_bytes(),
+        );
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        (status, if chunked { unchunked(body) } else { body.to_owned() })
+    }
+
+    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let (status, text) = self.ask("POST", path, "Content-Type: application/json\r\n", &body.to_string());
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        self.ask("GET", path, "", "")
+    }
+
+    /// Whether no slot is at work, soon.
+    fn becomes_idle(&self) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(20) {
+            if !self.get("/slots").1.contains("\"is_processing\":true") {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn unchunked(mut body: &str) -> String {
+    let mut text = String::new();
+    while let Some((length, rest)) = body.split_once("\r\n") {
+        let length = usize::from_str_radix(length, 16).expect("a length");
+        text.push_str(&rest[..length]);
+        body = &rest[(length + 2).min(rest.len())..];
+    }
+    text
+}
+
+/// The objects of a stream of events.
+fn events(text: &str) -> Vec<Value> {
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
+    data.map(|data| serde_json::from_str(data).expect("JSON")).collect()
+}
+
+fn story(more: &Value) -> Value {
+    let mut body = json!({
+        "model": "tiny", "messages": [{ "role": "user", "content": "Once upon a time" }], "max_tokens": 12,
+        "temperature": 0.8, "seed": 7,
+    });
+    body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    body
+}
+
+#[test]
+fn a_chat_is_answered_whole_and_as_it_comes_with_the_same_words() {
+    let server = Server::start(&[]);
+    let (status, whole) = server.post("/v1/chat/completions", &story(&json!({})));
+    assert_eq!(status, 200, "{whole}");
+    let text = whole["choices"][0]["message"]["content"].as_str().expect("a text");
+    assert!(!text.is_empty());
+    assert_eq!(whole["choices"][0]["finish_reason"], "length");
+    assert_eq!(whole["usage"]["completion_tokens"], 12);
+    let streamed = story(&json!({ "stream": true, "stream_options": { "include_usage": true } }));
+    let (status, stream) = server.ask("POST", "/v1/chat/completions", "", &streamed.to_string());
+    assert_eq!(status, 200);
+    assert!(stream.trim_end().ends_with("data: [DONE]"), "{stream}");
+    let events = events(&stream);
+    let words: String =
+        events.iter().filter_map(|event| event["choices"][0]["delta"]["content"].as_str()).collect();
+    assert_eq!(words, text);
+    assert_eq!(events.last().expect("usage")["usage"]["completion_tokens"], 12);
+    // Several answers have seeds that follow each other.
+    let (_, both) = server.post("/v1/chat/completions", &story(&json!({ "n": 2 })));
+    assert_eq!(both["choices"][0]["message"]["content"], text);
+    let (_, next) = server.post("/v1/chat/completions", &story(&json!({ "seed": 8 })));
+    assert_eq!(both["choices"][1]["message"]["content"], next["choices"][0]["message"]["content"]);
+}
+
+#[test]
+fn answers_end_at_stop_texts_match_schemas_and_call_tools() {
+    let server = Server::start(&[]);
+    let (_, whole) = server.post("/v1/chat/completions", &story(&json!({ "max_tokens": 40 })));
+    let text = whole["choices"][0]["message"]["content"].as_str().expect("a text");
+    // A text that tokens part: the middle of the answer.
+    let middle: String = text.chars().skip(20).take(3).collect();
+    let (_, cut) =
+        server.post("/v1/chat/completions", &story(&json!({ "max_tokens": 40, "stop": [middle] })));
+    let before = text.split(&middle).next().expect("a part");
+    assert_eq!(cut["choices"][0]["message"]["content"], before);
+    assert_eq!(cut["choices"][0]["finish_reason"], "stop");
+
+    let schema = json!({
+        "type": "object", "properties": { "name": { "enum": ["Tim", "Sue"] }, "age": { "type": "integer", "maximum": 9 } },
+        "required": ["name", "age"], "additionalProperties": false,
+    });
+    let format = json!({ "type": "json_schema", "json_schema": { "name": "child", "schema": schema } });
+    let (status, told) =
+        server.post("/v1/chat/completions", &story(&json!({ "response_format": format, "max_tokens": 60 })));
+    assert_eq!(status, 200, "{told}");
+    let child = told["choices"][0]["message"]["content"].as_str().expect("a text");
+    let child: Value = serde_json::from_str(child).expect("JSON");
+    assert!(
+        ["Tim", "Sue"].contains(&child["name"].as_str().expect("a name")) && child["age"].is_i64(),
+        "{child}"
+    );
+
+    let tool = json!({ "type": "function", "function": { "name": "clock", "parameters": {
+        "type": "object", "properties": { "city": { "enum": ["Paris"] } }, "required": ["city"],
+        "additionalProperties": false } } });
+    let (status, called) = server.post(
+        "/v1/chat/completions",
+        &story(&json!({ "tools": [tool], "tool_choice": "required", "max_tokens": 80 })),
+    );
+    assert_eq!(status, 200, "{called}");
+    let choice = &called["choices"][0];
+    assert_eq!(choice["finish_reason"], "tool_calls");
+    assert_eq!(choice["message"]["tool_calls"][0]["function"]["name"], "clock");
+    assert_eq!(choice["message"]["tool_calls"][0]["function"]["arguments"], "{\"city\":\"Paris\"}");
+}
+
+#[test]
+fn probabilities_are_told_with_each_token() {
+    let server = Server::start(&[]);
+    let (_, told) = server.post(
+        "/v1/chat/completions",
+        &story(&json!({ "temperature": 0, "logprobs": true, "top_logprobs": 2 })),
+    );
+    let rows = told["choices"][0]["logprobs"]["content"].as_array().expect("rows");
+    assert_eq!(rows.len(), 12);
+    for row in rows {
+        // The likeliest was taken.
+        assert_eq!(row["top_logprobs"][0]["logprob"], row["logprob"], "{row}");
+        assert!(row["logprob"].as_f64().expect("a number") <= 0.0);
+    }
+}
+
+#[test]
+fn the_other_interfaces_give_the_same_words() {
+    let server = Server::start(&[]);
+    let (_, whole) = server.post("/v1/chat/completions", &story(&json!({ "temperature": 0 })));
+    let text = whole["choices"][0]["message"]["content"].clone();
+    let message = json!([{ "role": "user", "content": "Once upon a time" }]);
+    let options = json!({ "temperature": 0, "num_predict": 12 });
+    let (status, ollama) = server.post(
+        "/api/chat",
+        &json!({ "model": "tiny:latest", "messages": message, "stream": false, "options": options }),
+    );
+    assert_eq!((status, &ollama["message"]["content"]), (200, &text), "{ollama}");
+    assert_eq!(ollama["done_reason"], "length");
+    let (_, generated) = server.post(
+        "/api/generate",
+        &json!({ "model": "tiny", "prompt": "Once upon a time", "stream": false, "options": options }),
+    );
+    assert_eq!(generated["response"], text);
+    let (status, response) = server.post(
+        "/v1/responses",
+        &json!({ "model": "tiny", "input": "Once upon a time", "max_output_tokens": 16, "temperature": 0 }),
+    );
+    assert_eq!(status, 200, "{response}");
+    let said = response["output"][0]["content"][0]["text"].as_str().expect("a text");
+    assert!(said.starts_with(text.as_str().expect("a text")), "{said}");
+    let (_, tokens) = server.post("/tokenize", &json!({ "content": "Once upon a time" }));
+    let (_, back) = server.post("/detokenize", &tokens);
+    assert_eq!(back["content"], "Once upon a time");
+    let raw = json!({ "model": "tiny", "prompt": ["Once upon a time", tokens["tokens"]], "max_tokens": 8, "temperature": 0 });
+    let (status, completed) = server.post("/v1/completions", &raw);
+    assert_eq!(status, 200, "{completed}");
+    assert_eq!(completed["choices"].as_array().expect("choices").len(), 2);
+    for (path, holds) in [
+        ("/health", "\"ok\""),
+        ("/v1/models", "\"id\":\"tiny\""),
+        ("/api/tags", "\"name\":\"tiny\""),
+        ("/props", "\"n_ctx\""),
+        ("/metrics", "stonechat_generated_tokens_total"),
+        ("/", "<title>Stonechat</title>"),
+    ] {
+        let (status, text) = server.get(path);
+        assert!(status == 200 && text.contains(holds), "{path}: {status} {text}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_sentence_with_the_right_status() {
+    let server = Server::start(&["--body-limit", "64k"]);
+    let long = "once upon a time ".repeat(600);
+    for (body, status, said) in [
+        (json!({ "model": "other" }), 404, "the model 'other' is not served here; there is tiny"),
+        (json!({ "frobnicate": 1 }), 400, "the field 'frobnicate' is not known"),
+        (json!({ "temperature": "hot" }), 400, "temperature: invalid type"),
+        (json!({ "temperature": -1 }), 400, "the temperature"),
+        (json!({ "messages": [] }), 400, "there is no message"),
+        (
+            json!({ "messages": [{ "role": "user", "content": long }] }),
+            400,
+            "leaves no room for an answer in the context of",
+        ),
+        (json!({ "response_format": { "type": "xml" } }), 400, "there is no response format 'xml'"),
+        (json!({ "tool_choice": "required" }), 400, "there are no tools"),
+        (
+            json!({ "response_format": { "type": "json_object", "schema": { "type": "nonsense" } } }),
+            400,
+            "JSON schema",
+        ),
+        (json!({ "n": 1000 }), 400, "n is 1000; write a number from 1 to 16"),
+        (json!({ "logit_bias": { "99999": 1 } }), 400, "99999 is no token"),
+        (json!({ "user": "x".repeat(70_000) }), 413, "the body has more than 65536 bytes"),
+    ] {
+        let (got, answer) = server.post("/v1/chat/completions", &story(&body));
+        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        assert!(got == status && message.contains(said) && !message.contains('\n'), "{said}: {got} {answer}");
+    }
+    let (status, answer) = server.ask("POST", "/v1/chat/completions", "", "{\"messages\": [\n}");
+    assert!(status == 400 && answer.contains("line 2, column 1"), "{answer}");
+    assert_eq!(server.get("/nowhere").0, 404);
+    assert_eq!(server.get("/v1/chat/completions").0, 405);
+    let (status, answer) = server.post("/api/chat", &json!({ "model": "other", "messages": [] }));
+    assert!(status == 404 && answer["error"].is_string(), "{answer}");
+    let (status, _) = server.ask("GET", "/v1/models", "Origin: https://evil.example\r\n", "");
+    assert_eq!(status, 403);
+    let bent = server.raw(b"GET /v1/models HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+    assert!(bent.starts_with("HTTP/1.1 403"), "{bent}");
+}
+
+#[test]
+fn a_key_is_asked_for_where_there_is_one() {
+    let server = Server::start(&["--api-key", "a-secret-key"]);
+    assert_eq!(server.get("/health").0, 200);
+    assert_eq!(server.get("/").0, 200);
+    assert_eq!(server.get("/v1/models").0, 401);
+    let with = |key: &str| server.ask("GET", "/v1/models", &format!("Authorization: Bearer {key}\r\n"), "").0;
+    assert_eq!((with("a-secret-key"), with("another-key"), with("")), (200, 401, 401));
+}
+
+#[test]
+fn who_goes_away_frees_the_slot_and_who_comes_too_many_is_told_when_to_come_again() {
+    let server = Server::start(&["--parallel", "1", "--queue", "1"]);
+    let endless = story(&json!({ "max_tokens": 400, "stream": true, "logit_bias": {} })).to_string();
+    let send = || {
+        let mut stream = TcpStream::connect(&server.address).expect("it listens");
+        let (host, length) = (&server.address, endless.len());
+        write!(
+            stream,
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{endless}"
+        )
+        .expect("it reads");
+        stream
+    };
+    // More than there is room for.
+    let many: Vec<TcpStream> = (0..6).map(|_| send()).collect();
+    let (mut served, mut refused) = (0, 0);
+    for stream in &many {
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).expect("an answer");
+        served += usize::from(line.starts_with("HTTP/1.1 200"));
+        refused += usize::from(line.starts_with("HTTP/1.1 429"));
+    }
+    assert!(served >= 2 && served + refused == 6, "{served} {refused}");
+    drop(many);
+    assert!(server.becomes_idle());
+    assert_eq!(server.post("/v1/chat/completions", &story(&json!({}))).0, 200);
+}
+
+#[test]
+fn malformed_requests_harm_nobody() {
+    let most: u64 = std::env::var("STONECHAT_MALFORMED").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
+    let server = Server::start(&["--timeout", "2", "--body-limit", "64k"]);
+    let valid = story(&json!({ "max_tokens": 1 })).to_string();
+    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    for number in 0..most {
+        let mut body = valid.clone().into_bytes();
+        let kind = number % 6;
+        match kind {
+            0 => {
+                for _ in 0..=random(8) {
+                    let at = random(body.len());
+                    body[at] = random(256) as u8;
+                }
+            }
+            1 => body.truncate(random(body.len())),
+            2 => body = "[".repeat(1 + random(2000)).into_bytes(),
+            3 => body = (0..random(400)).map(|_| random(256) as u8).collect(),
+            4 => {
+                body = format!("{{\"messages\": {}}}", ["3", "{}", "[[]]", "[null]", "\"\""][random(5)])
+                    .into_bytes();
+            }
+            _ => (),
+        }
+        let mut request = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            server.address,
+            body.len()
+        )
+        .into_bytes();
+        request.extend(&body);
+        if kind == 5 {
+            // The head itself is broken.
+            let head = request.len() - body.len();
+            for _ in 0..=random(6) {
+                let at = random(head);
+                request[at] = random(256) as u8;
+            }
+            // Nobody waits for what such a request leaves out.
+            let mut stream = TcpStream::connect(&server.address).expect("it listens");
+            let _ = stream.write_all(&request);
+            continue;
+        }
+        let answer = server.raw(&request);
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok()).unwrap_or(0);
+        assert!(
+            [200, 400, 404].contains(&status),
+            "{number}: {answer} for {}",
+            String::from_utf8_lossy(&body)
+        );
+    }
+    assert!(server.becomes_idle());
+    assert_eq!(server.post("/v1/chat/completions", &story(&json!({}))).0, 200);
+}
+
+#[test]
+fn a_server_that_is_told_to_end_finishes_its_answers() {
+    let mut server = Server::start(&[]);
+    let body = story(&json!({ "max_tokens": 300, "stream": true })).to_string();
+    let mut stream = TcpStream::connect(&server.address).expect("it listens");
+    let (host, length) = (&server.address, body.len());
+    write!(
+        stream,
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .expect("it reads");
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).expect("an answer");
+    let killed = Command::new("kill").arg(server.child.id().to_string()).status().expect("kill");
+    assert!(killed.success());
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).expect("the rest");
+    assert!(rest.contains("finish_reason\":\"") && rest.contains("[DONE]"), "{rest}");
+    assert!(server.child.wait().expect("it ends").success());
+}
+
+/// What is said where nothing is served.
+fn refused(arguments: &[&str]) -> Output {
+    let mut command = common::stonechat();
+    command.arg("serve").args(arguments).output().expect("the program starts")
+}
+
+#[test]
+fn a_server_that_cannot_be_says_why() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("serve.toml");
+    std::fs::write(&config, "port = 80800\n").expect("a file");
+    let config = config.to_str().expect("UTF-8");
+    for (arguments, code, said) in [
+        (&["-m", "tiny", "--host", "0.0.0.0", "--port", "0"][..], 2, "there is no key"),
+        (&["-m", "tiny", "--port", &port], 1, "is in use by another program"),
+        (&["-m", "tiny", "--cors", "example.org"], 2, "is no origin"),
+        (&["-m", "tiny", "--api-key", "short"], 2, "8 characters or more"),
+        (&["-m", "tiny", "--tls-cert", config, "--tls-key", config], 1, "there is no certificate in"),
+        (&["--config", config, "--check"], 2, "line 1: invalid value '80800'"),
+        (&["-m", "no-such-model", "--check"], 1, "there is no model named"),
+    ] {
+        let output = refused(arguments);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{err}");
+        assert!(err.contains(said) && err.lines().count() == 1, "{err}");
+    }
+    let good = refused(&["-m", "tiny", "--check"]);
+    assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+}
