@@ -112,8 +112,9 @@ fn a_run_of_the_default_model_stays_within_the_plan_and_8_mib() {
 #[test]
 fn a_run_of_a_small_model_stays_within_the_plan_and_8_mib() {
     let model = common::golden("models/llama_k/llama_k-Q4_K.gguf");
-    check(&model, &prompt(300), &["-t", "2", "-c", "512"]);
-    check(&model, &prompt(300), &["-t", "3", "-c", "512", "-b", "128", "--activations", "f32"]);
+    stays_within(&model, &prompt(300), &["-t", "2", "-c", "512"]);
+    stays_within(&model, &prompt(300), &["-t", "3", "-c", "512", "-b", "128", "--activations", "f32"]);
+    is_refused(&model, &prompt(300), &["-t", "4", "-c", "512", "-b", "512", "--activations", "f32"]);
     stays_within(&model, &prompt(300), &["-t", "3", "-c", "512", "-b", "32", "--activations", "f32"]);
 }
 
@@ -123,7 +124,8 @@ fn a_run_of_any_architecture_stays_within_the_plan_and_8_mib() {
     for model in common::further_models() {
         let name = model.display().to_string();
         if ["gemma3", "gpt_oss", "qwen3_moe", "glm4_moe"].iter().any(|one| name.contains(one)) {
-            check(&model, &prompt(200), &["-t", "2", "-c", "256"]);
+            stays_within(&model, &prompt(200), &["-t", "2", "-c", "256"]);
+            is_refused(&model, &prompt(200), &["-t", "4", "-c", "256", "-b", "256", "--activations", "f32"]);
         }
     }
 }

@@ -143,7 +143,7 @@ impl<'h, 's, 'a, const TOKENS: usize, const BYTES: usize> Assistant<'h, 's, 'a, 
             } else if self.pace == Pace::Pause {
                 self.wait(self.settings.poll);
             } else if now < self.rest {
-                self.wait(self.settings.poll.min(self.rest - now));
+                self.wait(self.settings.poll.min(self.rest.saturating_sub(now)));
             } else {
                 self.work(now);
             }

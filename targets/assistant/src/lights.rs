@@ -9,13 +9,30 @@ use crate::{Failed, Lamp, Lamps, State};
 pub(crate) struct Lights<'h> {
     lamps: Lamps<'h>,
     health: [Health; State::ALL.len()],
-    /// What shines, once anything was shown.
-    shown: Option<Option<State>>,
+    /// What shines: at first nobody knows.
+    shown: Shown,
+}
+
+/// Which lamp shines.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Unknown,
+    Known(Option<State>),
+}
+
+impl Shown {
+    /// Whether that of `state` does, where it is known.
+    fn has(self, state: State) -> Option<bool> {
+        match self {
+            Self::Unknown => None,
+            Self::Known(lit) => Some(lit == Some(state)),
+        }
+    }
 }
 
 impl<'h> Lights<'h> {
     pub fn new(lamps: Lamps<'h>) -> Self {
-        Self { lamps, health: Default::default(), shown: None }
+        Self { lamps, health: Default::default(), shown: Shown::Unknown }
     }
 
     /// Whether a state has a lamp.
@@ -31,14 +48,14 @@ impl<'h> Lights<'h> {
         retry: Duration,
         news: &mut dyn FnMut(State, News),
     ) {
-        let before = self.shown.replace(lit);
-        if before == Some(lit) {
+        let before = core::mem::replace(&mut self.shown, Shown::Known(lit));
+        if before == self.shown {
             return;
         }
         // First what goes out, so that never two shine.
         for on in [false, true] {
             for (place, state) in State::ALL.into_iter().enumerate() {
-                let (was, is) = (before.map(|before| before == Some(state)), lit == Some(state));
+                let (was, is) = (before.has(state), lit == Some(state));
                 if is != on || was == Some(is) {
                     continue;
                 }

@@ -49,9 +49,8 @@ impl<const COLUMNS: usize, const ROWS: usize> Lines<COLUMNS, ROWS> {
             '\u{2022}' => self.push(b'\xb7'),
             '\t' | '\u{a0}' | '\u{2007}' | '\u{202f}' => self.push(b' '),
             '\n' | ' '..='~' | '\u{a1}'..='\u{ff}' => self.push(character as u8),
-            '\0'..' ' | '\u{7f}'..='\u{9f}' => {}
-            // Parts of what was written already.
-            '\u{200b}'..='\u{200d}' | '\u{fe00}'..='\u{fe0f}' => {}
+            // Control characters, and parts of what was written already.
+            '\0'..' ' | '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200d}' | '\u{fe00}'..='\u{fe0f}' => {}
             _ => self.push(b'?'),
         });
     }

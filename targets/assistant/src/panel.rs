@@ -179,7 +179,7 @@ fn write<S: Surface>(
     loop {
         // Fonts are given text, of which there is one part after the other.
         let mut text = heapless::String::<32>::new();
-        while let Some(character) = characters.next() {
+        for character in characters.by_ref() {
             // There is always room for one more character of four bytes.
             let _ = text.push(character);
             if text.len() + 4 > text.capacity() {

@@ -50,7 +50,7 @@ impl Default for Settings<'_> {
             most: 256,
             bounce: Duration::from_millis(30),
             turn: Duration::from_secs(6),
-            linger: Duration::from_secs(60),
+            linger: Duration::from_mins(1),
             poll: Duration::from_millis(10),
             measure: Duration::from_millis(500),
             draw: Duration::from_millis(100),
