@@ -10,7 +10,7 @@ use subtle::{Choice, ConstantTimeEq};
 /// The shortest key: less can be guessed.
 pub const SHORTEST: usize = 8;
 
-/// Keys, hashed. See the [module](self).
+/// Keys, hashed. See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys(Vec<[u8; 32]>);
 

@@ -81,7 +81,7 @@ impl std::error::Error for Error {}
 /// Loads a model anew: what takes its place, or a sentence that says why nothing does.
 pub type Reload = Box<dyn Fn() -> Result<Offer, String> + Send + Sync>;
 
-/// A server that listens. See the [module](self).
+/// A server that listens. See the module.
 pub struct Server {
     settings: Settings,
     listener: TcpListener,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::keys::Keys;
 
-/// See the [module](self).
+/// See the module.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where to listen. Port 0 lets the system choose.

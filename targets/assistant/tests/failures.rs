@@ -77,9 +77,10 @@ fn heeded(says: &[Transaction]) -> (Vec<(Pace, usize)>, String) {
 
 #[test]
 fn heat_slows_and_pauses_and_what_cools_goes_on() {
+    use Pace::{Full, Pause, Slow};
+
     let (paces, said) = heeded(&[20, 60, 75, 72, 80, 71, 69, 60, 60].map(degrees));
     let only: Vec<Pace> = paces.iter().map(|(pace, _)| *pace).collect();
-    use Pace::{Full, Pause, Slow};
     assert_eq!(only, [Full, Full, Slow, Slow, Pause, Pause, Full, Full, Full], "{said}");
     let work: Vec<usize> = paces.iter().map(|(_, work)| *work).collect();
     assert_eq!((work[4], work[5]), (0, 0), "no token in a pause: {work:?}");

@@ -1,6 +1,8 @@
 //! What an assistant does in each state, and what brings it from one to another: pins are those of `embedded-hal-mock`, the
 //! model is the tiny one.
 
+#![allow(clippy::large_types_passed_by_value, reason = "settings are made where they are given")]
+
 mod support;
 
 use std::io::ErrorKind;
@@ -331,7 +333,7 @@ fn each_press_asks_the_next_question() {
         parts.button = Some(&mut pressed);
         let settings = Settings { questions: &["A cat", "The dog"], ..settings() };
         let mut assistant = TestAssistant::new(parts, session, Crew::both(&workers), settings).unwrap();
-        for _ in 0..1 + 3 * 61 {
+        for _ in 0..=3 * 61 {
             assert!(assistant.run_once().is_continue());
         }
         let said = terminal.shown();
@@ -453,7 +455,7 @@ fn what_is_typed_ahead_is_answered_in_turn() {
 #[test]
 fn garbage_on_the_line_is_survived() {
     // All bytes there are, among them ends of transmission; but neither Enter, which would ask it, nor Ctrl-C at the end.
-    let mut noise: Vec<u8> = (0..1500u32).map(|i| (i * 7919 >> 3) as u8).collect();
+    let mut noise: Vec<u8> = (0..1500u32).map(|i| ((i * 7919) >> 3) as u8).collect();
     noise.extend((0..=255).filter(|byte| *byte != 3));
     with_session(|session| {
         let (time, terminal) = (Time::default(), Terminal::typing(noise));
