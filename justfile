@@ -48,6 +48,11 @@ lint:
 cross:
     ./test setup_cross boards cross_build cross_cortex_a53 cross_cortex_a76 cross_max
 
+# Asks a server by the clients that people have.
+clients:
+    cargo build --release
+    scripts/clients.sh
+
 # The Debian package of a Linux board, for arm64: `just deb raspberry-pi-5`.
 deb board="raspberry-pi-5" *arguments:
     TARGETS=aarch64-unknown-linux-gnu scripts/setup-cross.sh
