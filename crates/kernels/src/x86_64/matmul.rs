@@ -261,6 +261,8 @@ pub struct At<'x> {
 
 /// Times 32 weights that are unpacked together for one token: a block of 256, or as many smaller ones.
 const STRETCH: usize = 8;
+/// From so many tokens on, all weights of a row are unpacked at once: time goes to products, and no longer to memory.
+const FEW: usize = 8;
 
 /// Rows of a quantized matrix times int8 activations, of a format that is streamed: for each token and row
 /// `acc + accm`.
@@ -350,18 +352,23 @@ pub unsafe fn unpacked_rows<P: Panels<ROWS>, const ROWS: usize, const N: usize>(
         "scratch for unpacked rows"
     );
     let parts = scratch.as_mut_ptr().cast::<PartIn<P, ROWS>>();
+    let end = matrix.bytes().as_ptr().wrapping_add(rows.end * matrix.row_bytes());
     let mut start = rows.start;
     while start < rows.end {
         let at = start - rows.start;
         let (mut plain, mut group) = (None, None);
+        // What the rows after these begin with, as in `stream`.
+        let mut ahead: *const u8;
         let lanes = match matrix.layout() {
             Layout::Rows => {
                 let (blocks, lanes) = side_by_side::<ROWS>(matrix, start..rows.end);
+                ahead = blocks.base.wrapping_add(ROWS * matrix.row_bytes() + AHEAD);
                 plain = Some(blocks);
                 lanes
             }
             Layout::Rows16 => {
                 let (bytes, lanes) = group_of(matrix, start..rows.end);
+                ahead = bytes.as_ptr().wrapping_add(AHEAD);
                 group = Some(core::array::from_fn::<_, N, _>(|n| Interleaved::new(bytes, n * ROWS)));
                 lanes
             }
@@ -381,23 +388,33 @@ pub unsafe fn unpacked_rows<P: Panels<ROWS>, const ROWS: usize, const N: usize>(
             }
         };
         let vectors = if matrix.layout() == Layout::Rows { 1 } else { N };
-        if out.tokens() == 1 {
-            let mut totals = [const { None }; N];
+        if out.tokens() < FEW {
+            let mut few = [const { None }; N];
             for first in (0..blocks).step_by(STRETCH) {
-                for (n, totals) in totals.iter_mut().enumerate().take(vectors) {
-                    let parts = unpack(n, STRETCH.min(blocks - first));
-                    // SAFETY: the activations were checked above.
+                for (n, few) in few.iter_mut().enumerate().take(vectors) {
+                    let count = STRETCH.min(blocks - first);
+                    let bytes = ROWS * count * matrix.row_bytes() / blocks;
+                    fetch(ahead.min(end), bytes);
+                    ahead = ahead.wrapping_add(bytes);
+                    let parts = unpack(n, count);
+                    let x = &At { x, cols, token: 0 };
+                    // SAFETY: the activations were checked above; there are so many tokens.
                     unsafe {
-                        let totals = totals.get_or_insert_with(|| Totals::<_, 1>::new(P::Lanes::zero()));
-                        P::add(kind, parts, &At { x, cols, token: 0 }, first, totals);
-                    }
+                        few.get_or_insert_with(|| Few::<P, ROWS>::new()).add(
+                            kind,
+                            parts,
+                            x,
+                            first,
+                            out.tokens(),
+                        )
+                    };
                 }
             }
-            for (n, totals) in totals.iter().enumerate().take(vectors) {
+            for (n, few) in few.iter().enumerate().take(vectors) {
                 let (at, lanes) = of_vector::<ROWS>(n, at, &lanes);
-                if let (Some(totals), false) = (totals, lanes.is_empty()) {
+                if let (Some(few), false) = (few, lanes.is_empty()) {
                     // SAFETY: the caller's promise.
-                    store(&mut out, 0, at, &unsafe { totals.sums::<P::Lanes, ROWS>() }[0], &lanes);
+                    unsafe { few.store(&mut out, at, &lanes) };
                 }
             }
             continue;
@@ -424,6 +441,74 @@ pub unsafe fn unpacked_rows<P: Panels<ROWS>, const ROWS: usize, const N: usize>(
                         tile::<P, 1, ROWS>(kind, parts, &x, &mut out, at, &lanes)
                     }
                 };
+            }
+        }
+    }
+}
+
+/// The rows of a vector times a few tokens, as far as they were unpacked: fours, twos and ones of tokens, as
+/// [`unpacked_rows`] has tiles of them.
+struct Few<P: Panels<ROWS>, const ROWS: usize> {
+    four: TotalsIn<P, 4, ROWS>,
+    two: TotalsIn<P, 2, ROWS>,
+    one: TotalsIn<P, 1, ROWS>,
+}
+
+impl<P: Panels<ROWS>, const ROWS: usize> Few<P, ROWS> {
+    /// From nothing.
+    ///
+    /// # Safety
+    /// Of every function: the CPU has the features of `P::Lanes`.
+    #[inline(always)]
+    unsafe fn new() -> Self {
+        // SAFETY: the caller's promise.
+        let zero = unsafe { P::Lanes::zero() };
+        Self { four: Totals::new(zero), two: Totals::new(zero), one: Totals::new(zero) }
+    }
+
+    /// Adds the products of these parts, from block `first` of 32 on, with all tokens of `x`, which are `tokens`.
+    ///
+    /// # Safety
+    /// As for `new`; the activations are so many, of as many weights as there are.
+    #[inline(always)]
+    unsafe fn add(&mut self, kind: Kind, parts: &[PartIn<P, ROWS>], x: &At<'_>, first: usize, tokens: usize) {
+        let from = |token| At { token, ..*x };
+        // SAFETY: the caller's promise.
+        unsafe {
+            if tokens & 4 != 0 {
+                P::add(kind, parts, x, first, &mut self.four);
+            }
+            if tokens & 2 != 0 {
+                P::add(kind, parts, &from(tokens & 4), first, &mut self.two);
+            }
+            if tokens & 1 != 0 {
+                P::add(kind, parts, &from(tokens & 6), first, &mut self.one);
+            }
+        }
+    }
+
+    /// Gives the tokens their outputs, as [`store`] does.
+    ///
+    /// # Safety
+    /// As for `new`.
+    #[inline(always)]
+    unsafe fn store(&self, out: &mut Tile<'_>, at: usize, lanes: &Range<usize>) {
+        let tokens = out.tokens();
+        let mut put = |first: usize, sums: &[[f32; ROWS]]| {
+            for (t, sums) in sums.iter().enumerate() {
+                store(out, first + t, at, sums, lanes);
+            }
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            if tokens & 4 != 0 {
+                put(0, &self.four.sums::<P::Lanes, ROWS>());
+            }
+            if tokens & 2 != 0 {
+                put(tokens & 4, &self.two.sums::<P::Lanes, ROWS>());
+            }
+            if tokens & 1 != 0 {
+                put(tokens & 6, &self.one.sums::<P::Lanes, ROWS>());
             }
         }
     }
