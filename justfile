@@ -48,6 +48,16 @@ lint:
 cross:
     ./test setup_cross boards cross_build cross_cortex_a53 cross_cortex_a76 cross_max
 
+# 32 clients at a server for ten minutes each: equal texts whatever the load, memory that stays, and who goes away.
+storm seconds="600" same="200":
+    cargo build --release
+    STONECHAT_STORM={{seconds}} STONECHAT_SAME={{same}} scripts/storm.sh
+
+# Serving many clients beside llama.cpp's server (benches/peers/build_llama_cpp.sh).
+serving model *arguments:
+    cargo build --release
+    python3 benches/serving.py {{model}} {{arguments}}
+
 # Asks a server by the clients that people have.
 clients:
     cargo build --release

@@ -16,18 +16,9 @@ if ! cmp -s "$wanted" "$folder/installed.txt"; then
   cp "$wanted" "$folder/installed.txt"
 fi
 
-log="$(mktemp)"
-"$program" serve -m smollm2-135m --port 0 >"$log" 2>"$log.err" &
-server=$!
-trap 'kill "$server" 2>/dev/null || true; rm -f "$log" "$log.err"' EXIT
-for _ in $(seq 100); do
-  [ ! -s "$log" ] || break
-  kill -0 "$server" 2>/dev/null || { cat "$log.err" >&2 && exit 1; }
-  sleep 0.1
-done
-[ -s "$log" ] || { echo "the server says no address after ten seconds" >&2 && cat "$log.err" >&2 && exit 1; }
-
-STONECHAT_SERVER="$(head -1 "$log")" "$folder/bin/python" -W ignore::ResourceWarning -m unittest discover --start-directory tests/clients
+# shellcheck source=scripts/serve.sh
+. scripts/serve.sh
+serve "$program" -m smollm2-135m
+STONECHAT_SERVER="$address" "$folder/bin/python" -W ignore::ResourceWarning -m unittest discover --start-directory tests/clients
 # It ends when it is asked to, and well.
-kill -TERM "$server"
-wait "$server" || { echo "the server ended with status $?" >&2 && cat "$log.err" >&2 && exit 1; }
+served

@@ -15,7 +15,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 VERSION=0.3.36
-TOOLS=(llama-bench llama-completion llama-quantize)
+TOOLS=(llama-bench llama-completion llama-quantize llama-server)
 peers="$PWD/${CARGO_TARGET_DIR:-target}/peers"
 source="$peers/llama.cpp-source"
 
@@ -67,7 +67,7 @@ build() {
   for feature in AVX512 AVX512_VBMI AVX512_VNNI AVX512_BF16; do flags+=("-DGGML_$feature=$avx512"); done
   cmake -S "$source" -B "$tree" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF \
     -DLLAMA_BUILD_COMMIT="$(cut -c1-9 "$source/COMMIT")" -DLLAMA_BUILD_NUMBER=0 \
-    -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF \
+    -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=ON -DLLAMA_BUILD_APP=OFF \
     -DLLAMA_OPENSSL=OFF -DGGML_CCACHE=OFF "${flags[@]}" >"$log" 2>&1 || { tail -n 20 "$log" >&2 && exit 1; }
   ninja -C "$tree" ${JOBS:+-j "$JOBS"} "${TOOLS[@]}"
   mkdir -p "$peers/llama.cpp-$level/bin"
@@ -75,7 +75,7 @@ build() {
 }
 
 for level in "${levels[@]}"; do
-  if [ -x "$peers/llama.cpp-$level/bin/llama-bench" ]; then continue; fi
+  if [ -x "$peers/llama.cpp-$level/bin/${TOOLS[-1]}" ]; then continue; fi
   build "$level"
   echo "ready: $peers/llama.cpp-$level/bin"
 done
