@@ -236,6 +236,50 @@ fn the_other_interfaces_give_the_same_words() {
     }
 }
 
+#[cfg(feature = "embed")]
+#[test]
+fn embeddings_are_those_of_the_verb() {
+    let server = Server::start(&["--embedding-model", "tiny", "-a", "writer"]);
+    let texts = ["Once upon a time", "The dog was happy."];
+    let verb =
+        common::stonechat().args(["embed", "-m", "tiny", "--json"]).args(texts).output().expect("it runs");
+    let verb: Value = serde_json::from_slice(&verb.stdout).expect("JSON");
+    let (status, both) = server.post("/v1/embeddings", &json!({ "model": "tiny", "input": texts }));
+    assert_eq!(status, 200, "{both}");
+    assert_eq!((&both["data"], &both["usage"]), (&verb["data"], &verb["usage"]));
+    assert_eq!(both["data"][0]["embedding"].as_array().map(Vec::len), Some(96));
+    // One alone is what it is among others, and tokens are as good as their text.
+    let (_, ids) = server.post("/tokenize", &json!({ "content": texts[1], "add_special": true }));
+    for input in [json!(texts[1]), ids["tokens"].clone(), json!([ids["tokens"]])] {
+        let (status, one) = server.post("/v1/embeddings", &json!({ "input": input }));
+        assert_eq!((status, &one["data"][0]["embedding"]), (200, &verb["data"][1]["embedding"]), "{input}");
+    }
+    let (_, ollama) = server.post("/api/embed", &json!({ "model": "tiny:latest", "input": texts }));
+    assert_eq!(ollama["embeddings"][1], verb["data"][1]["embedding"], "{ollama}");
+    let (_, short) = server.post("/v1/embeddings", &json!({ "input": texts[0], "dimensions": 8 }));
+    let short: Vec<f64> =
+        serde_json::from_value(short["data"][0]["embedding"].clone()).expect("an array of numbers");
+    let length: f64 = short.iter().map(|x| x * x).sum();
+    assert!(short.len() == 8 && (length - 1.0).abs() < 1e-5, "{short:?}");
+    for (body, status, said) in [
+        (json!({ "model": "writer", "input": "x" }), 404, "'writer' is not served here; there is tiny"),
+        (json!({ "input": "" }), 400, "input"),
+        (json!({ "input": [] }), 400, "input is empty; give a text"),
+        (json!({ "input": ["x", 1] }), 400, "input[1] is a number; write a text"),
+        (json!({ "input": [640] }), 400, "640 is no token"),
+        (json!({ "input": "once ".repeat(600) }), 400, "takes at most 512; shorten it"),
+        (json!({ "input": "x", "dimensions": 97 }), 400, "dimensions is 97"),
+        (json!({ "input": "x", "encoding_format": "hex" }), 400, "encoding_format is 'hex'"),
+        (json!({}), 400, "'input' is missing"),
+    ] {
+        let (got, answer) = server.post("/v1/embeddings", &body);
+        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        assert!(got == status && message.contains(said), "{said}: {got} {answer}");
+    }
+    let (status, refused) = Server::start(&[]).post("/v1/embeddings", &json!({ "input": "x" }));
+    assert!(status == 400 && refused.to_string().contains("--embedding-model"), "{refused}");
+}
+
 #[test]
 fn what_is_wrong_is_said_in_one_sentence_with_the_right_status() {
     let server = Server::start(&["--body-limit", "64k"]);

@@ -9,16 +9,22 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Parser;
+use stonechat_core::Model;
 use stonechat_kernels::LevelName;
-use stonechat_runtime::engine::Options;
+use stonechat_runtime::engine::{Options, Threads};
 use stonechat_runtime::error::reason;
-use stonechat_runtime::{Engine, manifest};
-use stonechat_server::{Certificate, Keys, LogFormat, Offer, Reload, Server, Settings, start_log};
+use stonechat_runtime::{Engine, MappedFile, manifest};
+use stonechat_server::{
+    Certificate, EmbeddingOffer, Keys, LogFormat, Offer, Reload, Server, Settings, start_log,
+};
 
 use self::args::{AccessArgs, ServeArgs};
 use crate::args::{Command, Program};
 use crate::failure::Failure;
 use crate::{engine, prompt};
+
+/// Tokens of a text to embed at most.
+const LONGEST_TEXT: usize = 2048;
 
 /// Runs the verb.
 pub fn run(args: &ServeArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
@@ -155,7 +161,25 @@ fn offer_here(args: &ServeArgs, cpu: Option<LevelName>) -> Result<Offer, Failure
         sampling,
         most: args.predict,
         queue: args.queue,
+        embedding: embedding(args, cpu)?,
     })
+}
+
+/// The model for embeddings. It computes on one thread: the others are for answers.
+fn embedding(args: &ServeArgs, cpu: Option<LevelName>) -> Result<Option<EmbeddingOffer>, Failure> {
+    let Some(model) = &args.embedding_model else { return Ok(None) };
+    let file = engine::file(Some(model))?;
+    let name = name(file.path());
+    let defaults = args.engine.options(0, cpu)?;
+    let threads = Threads { token: 1, batch: 1 };
+    let plan = |file: &MappedFile, model: &Model<'_>| -> Result<_, Failure> {
+        // The longest text that it was made for, or else a page.
+        let context = Some(model.hyperparameters().context.min(LONGEST_TEXT));
+        let options = Options { context, threads, ..defaults };
+        Ok((options.plan(file.path(), model)?, ()))
+    };
+    let (engine, ()) = Engine::load_planned(file, defaults.level, threads, plan)?;
+    Ok(Some(EmbeddingOffer { engine, name }))
 }
 
 /// The name of a model that was given none: its manifest's, or its file's.

@@ -11,10 +11,11 @@ import unittest
 import httpx
 import ollama
 import openai
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
 SERVER = os.environ["STONECHAT_SERVER"]
 MODEL = "smollm2-135m"
+EMBEDDING_MODEL = "tiny"
 FRANCE = [{"role": "user", "content": "Name the capital of France."}]
 PERSON = {
     "type": "object",
@@ -48,7 +49,7 @@ class OpenAI(unittest.TestCase):
         return self.client.chat.completions.create(model=MODEL, messages=FRANCE, **{"temperature": 0, "max_tokens": 20, **more})
 
     def test_models(self):
-        self.assertEqual([model.id for model in self.client.models.list()], [MODEL])
+        self.assertEqual([model.id for model in self.client.models.list()], [MODEL, EMBEDDING_MODEL])
 
     def test_an_answer_and_what_it_took(self):
         answer = self.ask()
@@ -109,6 +110,17 @@ class OpenAI(unittest.TestCase):
         answer = self.client.responses.create(model=MODEL, input="Name the capital of France.", max_output_tokens=20, temperature=0)
         self.assertIn("Paris", answer.output_text)
 
+    def test_embeddings_are_the_same_numbers_in_either_encoding(self):
+        # The client asks for base64 where nothing is said.
+        made = [
+            self.client.embeddings.create(model=EMBEDDING_MODEL, input=["a dog", "a cat"], **more).data
+            for more in ({}, {"encoding_format": "float"})
+        ]
+        self.assertEqual([len(one.embedding) for one in made[0]], [96, 96])
+        for decoded, written in zip(*made):
+            for a, b in zip(decoded.embedding, written.embedding, strict=True):
+                self.assertAlmostEqual(a, b, places=6)
+
     def test_errors_are_openais(self):
         with self.assertRaises(openai.NotFoundError) as unknown:
             self.client.chat.completions.create(model="gpt-9", messages=FRANCE)
@@ -131,6 +143,10 @@ class Ollama(unittest.TestCase):
         self.assertIn("Paris", self.client.generate(model=MODEL, prompt="Name the capital of France.", options=options).response)
         self.assertIn(MODEL, [model.model.removesuffix(":latest") for model in self.client.list().models])
 
+    def test_embeddings(self):
+        answer = self.client.embed(model=EMBEDDING_MODEL, input=["a dog", "a cat"])
+        self.assertEqual([len(one) for one in answer.embeddings], [96, 96])
+
     def test_a_schema_holds(self):
         answer = self.client.chat(model=MODEL, messages=FRANCE, format=PERSON, options={"num_predict": 24})
         self.assertEqual(set(json.loads(answer.message.content)), {"name", "age"})
@@ -146,6 +162,13 @@ class LangChain(unittest.TestCase):
         self.assertEqual("".join(part.content for part in self.model.stream("Name the capital of France.")), whole)
         call = self.model.bind_tools([WEATHER], tool_choice="get_weather").invoke("Is it raining in Paris?").tool_calls[0]
         self.assertEqual(call["name"], "get_weather")
+
+    def test_embeddings(self):
+        # Its own tokenizer is of OpenAI's models: texts are to be sent as they are.
+        client = OpenAIEmbeddings(
+            model=EMBEDDING_MODEL, base_url=f"{SERVER}/v1", api_key="none is asked for", check_embedding_ctx_length=False
+        )
+        self.assertEqual(len(client.embed_query("a dog")), 96)
 
     def test_a_structured_answer(self):
         schema = {"title": "person", "description": "A person", **PERSON}

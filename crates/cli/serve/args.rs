@@ -23,6 +23,9 @@ pub struct ServeArgs {
     /// A name by which the model is asked for, in place of its own; may be given several times
     #[arg(short, long, value_name = "NAME")]
     pub alias: Vec<String>,
+    /// A model for embeddings, which is asked for by its own name: a GGUF file, or a name
+    #[arg(long, value_name = "FILE|NAME")]
+    pub embedding_model: Option<String>,
     /// Take flags from this file (TOML); those of the command line win
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

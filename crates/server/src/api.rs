@@ -33,6 +33,7 @@ pub fn routes() -> Router<Shared> {
         .route("/props", get(llama_cpp::props))
         .route("/slots", get(llama_cpp::slots))
         .route("/metrics", get(llama_cpp::metrics))
+        .route("/api/embed", post(embeddings::embed_ollama))
         .route("/api/chat", post(ollama::chat))
         .route("/api/generate", post(ollama::generate))
         .route("/api/tags", get(ollama::tags))

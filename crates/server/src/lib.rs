@@ -14,6 +14,7 @@
 mod answer;
 mod api;
 mod conversation;
+mod embedder;
 mod error;
 mod fields;
 mod http;
@@ -31,6 +32,7 @@ mod state;
 mod supervisor;
 mod tls;
 
+pub use embedder::EmbeddingOffer;
 pub use keys::Keys;
 pub use log::{Format as LogFormat, start as start_log};
 pub use model::Offer;

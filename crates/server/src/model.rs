@@ -13,6 +13,7 @@ use stonechat_core::vocabulary::{Encode, Utf8Stream};
 use stonechat_runtime::grammar::{Grammars, Language};
 use stonechat_runtime::{ChatTemplate, Engine, Error, Grammar, Tokenizer};
 
+use crate::embedder::{Embedder, EmbeddingOffer};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::scheduler::{Scheduler, SchedulerOptions};
@@ -36,6 +37,8 @@ pub struct Offer {
     pub most: Option<usize>,
     /// Requests that may wait.
     pub queue: usize,
+    /// A model for embeddings beside it.
+    pub embedding: Option<EmbeddingOffer>,
 }
 
 /// A model that is served. See the [module](self).
@@ -55,6 +58,8 @@ pub struct Served {
     pub sampling: Sampling,
     /// Tokens of an answer at most.
     pub most: Option<usize>,
+    /// Who makes embeddings.
+    pub embedder: Option<Arc<Embedder>>,
     /// What there is to tell of it.
     pub facts: Facts,
     /// What is counted.
@@ -127,11 +132,12 @@ pub fn seconds(time: SystemTime) -> u64 {
 impl Served {
     /// Begins to serve.
     pub fn new(offer: Offer, metrics: Arc<Metrics>) -> Result<Self, Error> {
-        let Offer { engine, names, template, mut variables, think, sampling, most, queue } = offer;
+        let Offer { engine, names, template, mut variables, think, sampling, most, queue, embedding } = offer;
         let template = template.map_or_else(|| ChatTemplate::of_model(&engine), Ok)?;
         template.let_think(think, &mut variables);
         let facts = Facts::of(&engine)?;
         let tokenizer = Arc::new(Tokenizer::new(engine.file())?);
+        let embedder = embedding.map(|offer| Embedder::start(offer, queue)).transpose()?.map(Arc::new);
         let scheduler = Scheduler::start(engine, SchedulerOptions { queue, cache: None })?;
         Ok(Self {
             scheduler,
@@ -141,6 +147,7 @@ impl Served {
             think,
             sampling,
             most,
+            embedder,
             facts,
             metrics,
             tokenizer,
