@@ -22,8 +22,7 @@ from llama import Llama, Shape
 
 SEED = 20261128
 SHAPE = Shape(vocabulary=640, embedding=96, layers=5, heads=3, kv_heads=1, feed_forward=256, context=512)
-# Steps that the rate is scheduled for, and how many of them made the files beside this script.
-STEPS, STOP, BATCH = 1000, 300, 8
+STEPS, BATCH = 600, 8
 PEAK, WARM_UP, DECAY = 5e-3, 40, 0.05
 # One of so many stories is not trained on; so many of those go into held-out.txt.
 HELD_OUT, SHOWN = 100, 24
@@ -105,7 +104,7 @@ def train(model, text, held_out, characters_a_token):
     others = [model.embed_tokens.weight, *(p for p in model.parameters() if p.dim() == 1)]
     optimizers = [Muon(matrices), torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0)]
     begin, mean = time.time(), 0.0
-    for step in range(STOP):
+    for step in range(STEPS):
         places = torch.randint(len(text) - SHAPE.context, (BATCH,)).tolist()
         windows = torch.stack([text[place : place + SHAPE.context + 1] for place in places])
         loss = F.cross_entropy(model(windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten())
@@ -168,7 +167,7 @@ def main(stories, folder):
     print(
         f"torch {torch.__version__}, seed {SEED}; {SHAPE}; {sum(p.numel() for p in model.parameters())} weights\n"
         f"{len(trained)} stories of {len(text)} tokens, {len(held_out)} of {len(held)} tokens held out, "
-        f"{characters_a_token:.3f} characters a token; {STOP} of {STEPS} steps of {BATCH} x {SHAPE.context} tokens",
+        f"{characters_a_token:.3f} characters a token; {STEPS} steps of {BATCH} x {SHAPE.context} tokens",
         flush=True,
     )
     for _ in train(model, text, held, characters_a_token):
