@@ -63,6 +63,11 @@ clients:
     cargo build --release
     scripts/clients.sh
 
+# Kubernetes' manifests, gateways and Ray: all of them, or `just deploy-test test_ray`.
+deploy-test *tests:
+    cargo build --release
+    scripts/deploy.sh target/release/stonechat {{tests}}
+
 # The Debian package of a Linux board, for arm64: `just deb raspberry-pi-5`.
 deb board="raspberry-pi-5" *arguments:
     TARGETS=aarch64-unknown-linux-gnu scripts/setup-cross.sh

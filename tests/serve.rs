@@ -281,6 +281,19 @@ fn embeddings_are_those_of_the_verb() {
 }
 
 #[test]
+fn what_plan_says_is_what_a_server_takes() {
+    for parallel in ["1", "3"] {
+        let limits = ["--parallel", parallel, "-c", "128"];
+        let plan = common::stdout([&["plan", "--json", "tiny", "-t", "1"], &limits[..]].concat());
+        let plan: Value = serde_json::from_str(&plan).expect("JSON");
+        let server = Server::start(&limits);
+        let taken = format!("stonechat_memory_planned_bytes {}\n", plan["arena_bytes"]);
+        let (_, metrics) = server.get("/metrics");
+        assert!(metrics.contains(&taken), "{plan} {metrics}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_said_in_one_sentence_with_the_right_status() {
     let server = Server::start(&["--body-limit", "64k"]);
     let long = "once upon a time ".repeat(600);

@@ -659,6 +659,9 @@ pub struct PlanArgs {
     /// Write one JSON object
     #[arg(long)]
     pub json: bool,
+    /// Texts that are computed at the same time, as 'serve' does by default four
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub parallel: usize,
     #[command(flatten)]
     pub engine: EngineArgs,
 }

@@ -5,6 +5,7 @@ use std::io::{Write, stdout};
 use serde_json::json;
 use stonechat_core::Model;
 use stonechat_kernels::LevelName;
+use stonechat_runtime::engine::Options;
 
 use crate::args::PlanArgs;
 use crate::engine;
@@ -12,11 +13,15 @@ use crate::failure::Failure;
 
 /// Runs the verb.
 pub fn run(args: &PlanArgs, cpu: Option<LevelName>) -> Result<(), Failure> {
+    if args.parallel == 0 {
+        return Err(Failure::Usage("--parallel must be at least 1".into()));
+    }
     let file = engine::file(Some(&args.file))?;
     let gguf = engine::open(&file)?;
     let model = Model::from_gguf(&gguf).map_err(|error| Failure::in_model(file.path(), error))?;
     // What cannot continue a text gives embeddings alone.
-    let options = args.engine.options(usize::from(model.hyperparameters().causal), cpu)?;
+    let outputs = if model.hyperparameters().causal { args.parallel } else { 0 };
+    let options = Options { sequences: args.parallel, ..args.engine.options(outputs, cpu)? };
     let plan = options.plan(file.path(), &model)?;
     // What a token reads of the file: all of it but for experts that it does not choose, and other tokens' embeddings.
     let token = model.cost().map_err(|error| Failure::in_model(file.path(), error))?.bytes(1, 1);

@@ -80,6 +80,13 @@ fn flags_out_of_range() {
     refused(&["perplexity", "-m", model, "-f", model, "--chunks", "0"], 2, &["--chunks must be at least 1"]);
 }
 
+#[test]
+fn a_plan_for_nobody() {
+    let model = golden(MODEL);
+    let model = model.to_str().expect("UTF-8");
+    refused(&["plan", model, "--parallel", "0"], 2, &["--parallel must be at least 1"]);
+}
+
 #[cfg(feature = "chat")]
 #[test]
 fn tools_that_are_declared_wrongly() {
