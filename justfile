@@ -68,6 +68,12 @@ deploy-test *tests:
     cargo build --release
     scripts/deploy.sh target/release/stonechat {{tests}}
 
+# Looks at a server's page in a browser: `just page`, or with `--pictures` to draw docs/page-*.png anew (they show speeds: let the
+# machine do nothing else).
+page *arguments:
+    cargo build --release
+    scripts/page.sh {{arguments}}
+
 # The Debian package of a Linux board, for arm64: `just deb raspberry-pi-5`.
 deb board="raspberry-pi-5" *arguments:
     TARGETS=aarch64-unknown-linux-gnu scripts/setup-cross.sh
