@@ -400,14 +400,9 @@ pub unsafe fn unpacked_rows<P: Panels<ROWS>, const ROWS: usize, const N: usize>(
                     let x = &At { x, cols, token: 0 };
                     // SAFETY: the activations were checked above; there are so many tokens.
                     unsafe {
-                        few.get_or_insert_with(|| Few::<P, ROWS>::new()).add(
-                            kind,
-                            parts,
-                            x,
-                            first,
-                            out.tokens(),
-                        )
-                    };
+                        let few = few.get_or_insert_with(|| Few::<P, ROWS>::new());
+                        few.add(kind, parts, x, first, out.tokens());
+                    }
                 }
             }
             for (n, few) in few.iter().enumerate().take(vectors) {
