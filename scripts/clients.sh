@@ -18,7 +18,7 @@ fi
 
 # shellcheck source=scripts/serve.sh
 . scripts/serve.sh
-serve "$program" -m smollm2-135m --embedding-model tiny
-STONECHAT_SERVER="$address" "$folder/bin/python" -W ignore::ResourceWarning -m unittest discover --start-directory tests/clients
+serve STONECHAT_SERVER "$program" -m smollm2-135m --embedding-model tiny
+"$folder/bin/python" -W ignore::ResourceWarning -m unittest discover --start-directory tests/clients
 # It ends when it is asked to, and well.
 served

@@ -32,29 +32,12 @@ if ! cmp -s "$wanted" "$folder/installed.txt"; then
   cp "$wanted" "$folder/installed.txt"
 fi
 
-logs="$(mktemp -d)"
-servers=()
-trap 'kill "${servers[@]}" 2>/dev/null || true; rm -r "$logs"' EXIT
-# serve NAME VARIABLE ARGUMENT...: starts a server, and exports its address in the variable
-serve() {
-  local log="$logs/$1" variable=$2
-  "$program" serve --port 0 "${@:3}" >"$log" 2>"$log.err" &
-  servers+=($!)
-  for _ in $(seq 300); do
-    [ ! -s "$log" ] || break
-    kill -0 "${servers[-1]}" 2>/dev/null || { cat "$log.err" >&2 && exit 1; }
-    sleep 0.1
-  done
-  [ -s "$log" ] || { echo "the server says no address after 30 seconds" >&2 && cat "$log.err" >&2 && exit 1; }
-  export "$variable=$(head -1 "$log")"
-}
+# shellcheck source=scripts/serve.sh
+. scripts/serve.sh
 export STONECHAT_KEY=a-key-for-the-test
-serve open STONECHAT_SERVER -m smollm2-135m
-serve locked STONECHAT_LOCKED_SERVER -m smollm2-135m --api-key "$STONECHAT_KEY"
+serve STONECHAT_SERVER "$program" -m smollm2-135m
+serve STONECHAT_LOCKED_SERVER "$program" -m smollm2-135m --api-key "$STONECHAT_KEY"
 
 "$folder/bin/python" "${act[@]}"
 # They end when they are asked to, and well.
-kill -TERM "${servers[@]}"
-for server in "${servers[@]}"; do
-  wait "$server" || { echo "a server ended with status $?" >&2 && cat "$logs"/*.err >&2 && exit 1; }
-done
+served

@@ -1,25 +1,31 @@
 #!/usr/bin/env bash
-# For other scripts: a server of this program on a port of its own, as long as the script runs.
+# For other scripts: servers of this program, each on a port of its own, as long as the script runs.
 #
-#   serve PROGRAM ARGUMENT...    starts it; $server is its process, $address where it listens
-#   served                       ends it, which it must do well
+#   serve VARIABLE PROGRAM ARGUMENT...    starts one, and exports its address in the variable; $server is its process
+#   served                                ends all of them, which they must do well
+
+servers=()
+serve_logs="$(mktemp -d)"
+trap 'kill "${servers[@]}" 2>/dev/null || true; rm -r "$serve_logs"' EXIT
 
 serve() {
-  log="$(mktemp)"
-  "$1" serve --port 0 "${@:2}" >"$log" 2>"$log.err" &
+  local log="$serve_logs/$1"
+  "$2" serve --port 0 "${@:3}" >"$log" 2>"$log.err" &
   server=$!
-  trap 'kill "$server" 2>/dev/null || true; rm -f "$log" "$log.err"' EXIT
+  servers+=("$server")
   for _ in $(seq 300); do
     [ ! -s "$log" ] || break
     kill -0 "$server" 2>/dev/null || { cat "$log.err" >&2 && exit 1; }
     sleep 0.1
   done
   [ -s "$log" ] || { echo "the server says no address after thirty seconds" >&2 && cat "$log.err" >&2 && exit 1; }
-  # shellcheck disable=SC2034 # for the script that asks
-  address="$(head -1 "$log")"
+  export "$1=$(head -1 "$log")"
 }
 
 served() {
-  kill -TERM "$server"
-  wait "$server" || { echo "the server ended with status $?" >&2 && cat "$log.err" >&2 && exit 1; }
+  kill -TERM "${servers[@]}"
+  for server in "${servers[@]}"; do
+    wait "$server" || { echo "a server ended with status $?" >&2 && cat "$serve_logs"/*.err >&2 && exit 1; }
+  done
+  servers=()
 }

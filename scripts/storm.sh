@@ -9,6 +9,6 @@ cd "$(dirname "$0")/.."
 program="${1:-${CARGO_TARGET_DIR:-target}/release/stonechat}"
 # shellcheck source=scripts/serve.sh
 . scripts/serve.sh
-serve "$program" -m smollm2-135m --parallel 4
-python3 -B tests/storm "$address" "$server" --seconds "${STONECHAT_STORM:-600}" --same "${STONECHAT_SAME:-200}"
+serve STONECHAT_SERVER "$program" -m smollm2-135m --parallel 4
+python3 -B tests/storm "$STONECHAT_SERVER" "$server" --seconds "${STONECHAT_STORM:-600}" --same "${STONECHAT_SAME:-200}"
 served

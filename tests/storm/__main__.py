@@ -13,6 +13,7 @@ import storm
 
 # Kibibytes that the server's memory may move once it has served for a while.
 MOST_GROWTH = 4 << 10
+MINUTE = 60
 
 
 def same(address, questions, clients):
@@ -52,8 +53,11 @@ def main():
         report = storm.storm(options.address, options.clients, options.seconds, pid=options.pid, leaving=leaving)
         for line in report.lines():
             print(f"{name}: {line}")
-        least, most = report.memory_span(min(60, options.seconds / 2))
-        print(f"{name}: memory {least} to {most} KiB after the first minute, or half of the time")
+        # Contexts fill for the first time in the beginning, and memory that was planned for them is touched. So a storm of less
+        # than two minutes says nothing of whether memory stays.
+        least, most = report.memory_span(MINUTE)
+        if options.seconds >= 2 * MINUTE:
+            print(f"{name}: memory {least} to {most} KiB after the first minute")
         for error in report.errors[:10]:
             print(f"{name}: {error}", file=sys.stderr)
         if report.errors:
@@ -61,7 +65,7 @@ def main():
         if not report.answers and not leaving:
             print(f"{name}: nobody was answered", file=sys.stderr)
             well = False
-        if most - least > MOST_GROWTH:
+        if options.seconds >= 2 * MINUTE and most - least > MOST_GROWTH:
             print(f"{name}: memory grew by {most - least} KiB, more than {MOST_GROWTH}", file=sys.stderr)
             well = False
         if not storm.idle(options.address):
