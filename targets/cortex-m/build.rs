@@ -23,7 +23,7 @@ const MPS2: Board = Board { names: "mps2-an386 and an500", flash: (0, 4 << 20), 
 const MPS2_M33: Board =
     Board { names: "mps2-an505", flash: (0x1000_0000, 4 << 20), ram: (0x3800_0000, 4 << 20) };
 
-/// What code may take of the flash (that for the emulator, which is optimised least, takes 644 kB), and the stack of the RAM.
+/// What code may take of the flash (it takes up to 645 kB), and the stack of the RAM.
 const CODE: usize = 704 << 10;
 const STACK: usize = 64 << 10;
 

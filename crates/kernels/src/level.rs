@@ -20,6 +20,9 @@ pub enum LevelName {
     Avx512,
     /// `x86_64`: the above and AMX-INT8.
     Amx,
+    /// 32-bit Arm: the SIMD instructions on two halves of a register, which Armv6 and later have, and Cortex-M with the DSP
+    /// extension (M4, M7, M33).
+    Dsp,
     /// aarch64: NEON, which every such CPU has.
     Neon,
     /// aarch64: NEON and the dot product instructions (Armv8.2 `dotprod`).
@@ -30,12 +33,13 @@ pub enum LevelName {
 
 impl LevelName {
     /// Every level there is, of every architecture.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Reference,
         Self::Avx2,
         Self::AvxVnni,
         Self::Avx512,
         Self::Amx,
+        Self::Dsp,
         Self::Neon,
         Self::Dotprod,
         Self::I8mm,
@@ -49,6 +53,7 @@ impl LevelName {
             Self::AvxVnni => "avx-vnni",
             Self::Avx512 => "avx512",
             Self::Amx => "amx",
+            Self::Dsp => "dsp",
             Self::Neon => "neon",
             Self::Dotprod => "dotprod",
             Self::I8mm => "i8mm",
@@ -61,6 +66,7 @@ impl LevelName {
         match self {
             Self::Reference => true,
             Self::Avx2 | Self::AvxVnni | Self::Avx512 | Self::Amx => cfg!(target_arch = "x86_64"),
+            Self::Dsp => cfg!(dsp),
             Self::Neon | Self::Dotprod | Self::I8mm => cfg!(target_arch = "aarch64"),
         }
     }
@@ -173,5 +179,6 @@ fn cpu_has(name: LevelName) -> bool {
 
 #[cfg(all(feature = "std", not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 fn cpu_has(name: LevelName) -> bool {
-    name == LevelName::Reference
+    // A program for Armv7 runs on no CPU that lacks its SIMD instructions.
+    name == LevelName::Reference || cfg!(dsp) && name == LevelName::Dsp
 }

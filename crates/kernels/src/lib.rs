@@ -62,7 +62,7 @@
 //! come by; the bits of a NaN are no part of the contract.
 #![no_std]
 // Not every level has unsafe kernels of its own yet.
-#![cfg_attr(target_arch = "aarch64", allow(unused_unsafe))]
+#![cfg_attr(any(target_arch = "aarch64", dsp), allow(unused_unsafe))]
 
 #[cfg(feature = "std")]
 extern crate std;
@@ -91,6 +91,8 @@ pub mod workers;
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+#[cfg(dsp)]
+mod arm;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -121,6 +123,9 @@ macro_rules! dispatch {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: such a `Level` exists only where the CPU has its features; the caller checked the sizes.
             $crate::LevelName::Amx => unsafe { $crate::x86_64::amx::$kernel($($argument),*) },
+            #[cfg(dsp)]
+            // SAFETY: such a `Level` exists only where the CPU has its features; the caller checked the sizes.
+            $crate::LevelName::Dsp => unsafe { $crate::arm::dsp::$kernel($($argument),*) },
             #[cfg(target_arch = "aarch64")]
             // SAFETY: such a `Level` exists only where the CPU has its features; the caller checked the sizes.
             $crate::LevelName::Neon => unsafe { $crate::aarch64::neon::$kernel($($argument),*) },

@@ -5,7 +5,7 @@
 //! out, and that is the same at every level, so that it can be checked.
 
 use crate::Level;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", dsp))]
 use crate::LevelName;
 
 /// The sum of `words`, wrapping: reads them in order with the level's widest loads and does nothing else.
@@ -56,6 +56,9 @@ pub fn multiply(level: Level, rounds: u32, w: u8, x: i8) -> Products {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: such a `Level` exists only where the CPU has its features.
         LevelName::Amx => unsafe { crate::x86_64::amx::probe::multiply(rounds, w, x) },
+        #[cfg(dsp)]
+        // SAFETY: such a `Level` exists only where the CPU has its features.
+        LevelName::Dsp => unsafe { crate::arm::probe::multiply(rounds, w, x) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: such a `Level` exists only where the CPU has its features.
         LevelName::Neon => unsafe { crate::aarch64::probe::multiply_neon(rounds, w, x) },

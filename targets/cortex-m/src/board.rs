@@ -4,6 +4,7 @@
 //! address space, where the chip starts.
 
 use stonechat_console::Serial;
+use stonechat_kernels::{Level, LevelName};
 
 /// Where peripherals are, and how fast their clock is.
 #[cfg(not(armv8m))]
@@ -92,6 +93,20 @@ pub fn name() -> &'static str {
         0xc27 => "cortex-m7",
         0xd21 => "cortex-m33",
         _ => "cortex-m",
+    }
+}
+
+/// The instructions of the chip. An M4 or M7 has the DSP extension always, an M33 may be made without.
+pub fn level() -> Level {
+    /// `ID_ISAR3`, whose bits 4 to 7 tell of SIMD instructions (Armv8-M architecture reference manual, D1.2).
+    const ID_ISAR3: usize = 0xe000_ed6c;
+    /// All of them.
+    const SIMD: u32 = 3;
+    if !cfg!(armv8m) || read(ID_ISAR3) >> 4 & 0xf == SIMD {
+        // SAFETY: an image for Armv7E-M runs on no other chip, and an M33 says that it has them.
+        unsafe { Level::assume(LevelName::Dsp) }
+    } else {
+        Level::REFERENCE
     }
 }
 

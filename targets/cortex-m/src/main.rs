@@ -15,7 +15,7 @@ use board::Uart;
 use cortex_m_rt::{ExceptionFrame, entry, exception};
 use stonechat_console::{Board, Clock, serve};
 use stonechat_core::{Limits, Sampling};
-use stonechat_kernels::{Alone, Level, Line};
+use stonechat_kernels::{Alone, Line};
 
 include!(concat!(env!("OUT_DIR"), "/sizes.rs"));
 
@@ -36,7 +36,7 @@ fn main() -> ! {
     board::start_clock();
     let board = Board {
         name: board::name(),
-        level: Level::REFERENCE,
+        level: board::level(),
         workers: &Alone,
         clock: Clock { ticks: board::ticks, hertz: board::HERTZ },
         limits: Limits { context: CONTEXT, batch: BATCH, ..Limits::default() },
