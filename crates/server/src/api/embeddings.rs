@@ -6,9 +6,11 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use stonechat_core::embedding;
 
 use crate::embedder::Embedder;
@@ -29,36 +31,74 @@ struct Asked {
     base64: bool,
 }
 
+/// OpenAI's answer. Numbers are written as short as f32 can be told apart, which [`Value`] would not do.
+#[derive(Serialize)]
+struct List {
+    object: &'static str,
+    data: Vec<Datum>,
+    model: String,
+    usage: Usage,
+}
+
+#[derive(Serialize)]
+struct Datum {
+    object: &'static str,
+    index: usize,
+    embedding: Numbers,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Numbers {
+    Written(Vec<f32>),
+    Base64(String),
+}
+
+#[derive(Serialize)]
+struct Usage {
+    prompt_tokens: usize,
+    total_tokens: usize,
+}
+
+/// Ollama's answer.
+#[derive(Serialize)]
+struct Embeddings {
+    model: String,
+    embeddings: Vec<Vec<f32>>,
+    total_duration: u64,
+    load_duration: u64,
+    prompt_eval_count: usize,
+}
+
 /// `/v1/embeddings`.
-pub async fn embed(State(state): State<Shared>, fields: Fields) -> Result<Json<Value>, ApiError> {
+pub async fn embed(State(state): State<Shared>, fields: Fields) -> Result<Response, ApiError> {
     let (_, asked) = state.prepare(move |served| read(fields, served)).await?;
     let tokens: usize = asked.texts.iter().map(Vec::len).sum();
     let vectors = vectors(&asked.embedder, asked.texts, asked.dimensions).await?;
     let data = vectors.into_iter().enumerate().map(|(index, vector)| {
-        let embedding = if asked.base64 { base64(&vector).into() } else { Value::from(vector) };
-        json!({ "object": "embedding", "index": index, "embedding": embedding })
+        let embedding =
+            if asked.base64 { Numbers::Base64(base64(&vector)) } else { Numbers::Written(vector) };
+        Datum { object: "embedding", index, embedding }
     });
-    Ok(Json(json!({
-        "object": "list",
-        "data": data.collect::<Value>(),
-        "model": asked.embedder.name,
-        "usage": { "prompt_tokens": tokens, "total_tokens": tokens },
-    })))
+    let (data, model) = (data.collect(), asked.embedder.name.clone());
+    let usage = Usage { prompt_tokens: tokens, total_tokens: tokens };
+    Ok(Json(List { object: "list", data, model, usage }).into_response())
 }
 
 /// Ollama's `/api/embed`.
-pub async fn embed_ollama(State(state): State<Shared>, fields: Fields) -> Result<Json<Value>, ApiError> {
+pub async fn embed_ollama(State(state): State<Shared>, fields: Fields) -> Result<Response, ApiError> {
     let begun = Instant::now();
     let (_, asked) = state.prepare(move |served| read_ollama(fields, served)).await?;
     let tokens: usize = asked.texts.iter().map(Vec::len).sum();
     let vectors = vectors(&asked.embedder, asked.texts, asked.dimensions).await?;
-    Ok(Json(json!({
-        "model": asked.embedder.name,
-        "embeddings": vectors,
-        "total_duration": begun.elapsed().as_nanos() as u64,
-        "load_duration": 0,
-        "prompt_eval_count": tokens,
-    })))
+    Ok(Json(Embeddings {
+        model: asked.embedder.name.clone(),
+        embeddings: vectors,
+        total_duration: begun.elapsed().as_nanos() as u64,
+        load_duration: 0,
+        prompt_eval_count: tokens,
+    })
+    .into_response())
 }
 
 fn read(mut fields: Fields, served: &Served) -> Result<Asked, ApiError> {
