@@ -92,6 +92,10 @@ cortex-m prompt="Once upon a time":
 pi3 prompt="Once upon a time":
     scripts/board.sh pi3 "{{prompt}}"
 
+# The same on an emulated Raspberry Pi 4, by the same image (QEMU 9 or later, which scripts/setup-cross.sh sets up).
+pi4 prompt="Once upon a time":
+    scripts/board.sh pi4 "{{prompt}}"
+
 # Counts the instructions of a step on emulated ARM CPUs: `just count-instructions model.gguf`, or with `--record` into benches/record.
 count-instructions *arguments:
     scripts/count-instructions.sh {{arguments}}

@@ -5,6 +5,7 @@
 #
 #   scripts/board.sh cortex-m [PROMPT]    Cortex-M4, M7 and M33; flash, RAM and instructions of a token
 #   scripts/board.sh pi3 [PROMPT]         Raspberry Pi 3, four cores
+#   scripts/board.sh pi4 [PROMPT]         Raspberry Pi 4, the same image; ends with 3 where no emulator has that board
 #
 # STONECHAT names the program to compare with (by default it is built), PROFILE=release the image as it goes to a board.
 set -euo pipefail
@@ -17,8 +18,8 @@ CONTEXT=256
 TOKENS=40
 
 [ -z "${CARGO_TARGET_DIR:-}" ] || CARGO_TARGET_DIR="$(realpath -m "$CARGO_TARGET_DIR")"
-output="$(mktemp)"
-trap 'rm -f "$output"' EXIT
+output="$(mktemp)" errors="$(mktemp)"
+trap 'rm -f "$output" "$errors"' EXIT
 
 board="${1:-}"
 prompt="${2:-Once upon a time}"
@@ -50,11 +51,14 @@ told() {
   shift
   : >"$output"
   type_lines "/n $TOKENS\r${prompt//\\/\\\\}\r\x04" |
-    timeout "$SECONDS_AT_MOST" "$@" -display none -serial stdio -monitor none >"$output" || status=$?
+    timeout "$SECONDS_AT_MOST" "$@" -display none -serial stdio -monitor none >"$output" 2>"$errors" || status=$?
   shown="$(tr -d '\r' <"$output")"
   echo "== $name, $((SECONDS - started)) s"
   echo "$shown"
-  [ "$status" -eq 0 ] || { echo "$name: the emulator ended with $status (124: after $SECONDS_AT_MOST s)" >&2 && return 1; }
+  [ "$status" -eq 0 ] || {
+    echo "$name: the emulator ended with $status (124: after $SECONDS_AT_MOST s); it says: $(<"$errors")" >&2
+    return 1
+  }
   local hash story
   hash="$(sed -n 's/^# logits //p' <<<"$shown")"
   [ "$hash" = "$expected_hash" ] || { echo "$name: the logits hash to $hash, here to $expected_hash" >&2 && return 1; }
@@ -78,6 +82,47 @@ instructions_of_a_token() {
     awk '{ printf "%.0f instructions a token\n", $2 * (1e9 / $3) / $1 }'
 }
 
+# raspi4b_emulator: prints an emulator that has the Raspberry Pi 4: the installed one, or that of scripts/setup-cross.sh.
+raspi4b_emulator() {
+  local emulator
+  for emulator in qemu-system-aarch64 "${CROSS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/stonechat-cross}/qemu-raspi4b/qemu-system-aarch64"; do
+    [[ "$("$emulator" -M help 2>/dev/null)" != *raspi4b* ]] || { echo "$emulator" && return; }
+  done
+  echo "no emulator here has a Raspberry Pi 4: it takes QEMU 9 or later, which scripts/setup-cross.sh fetches where Debian's backports have it" >&2
+  return 3
+}
+
+# raspberry_pi NUMBER EMULATOR MACHINE CHIP: all that is asked of a Raspberry Pi.
+raspberry_pi() {
+  local number=$1 machine=$3 chip=$4 elf emulator fault qemu
+  elf="$(build raspberry-pi-bare-metal aarch64-unknown-none)"
+  # One thread for all cores: a core that waits lets the next go on at once, in place of keeping one of this machine's busy.
+  qemu=("$2" -M "$machine" -accel "tcg,thread=single")
+  told "$machine, four cores" "${qemu[@]}" -semihosting -kernel "$elf"
+  grep -q "^# stonechat on raspberry-pi-$number: .*, 4 worker(s);" <<<"$shown" ||
+    { echo "$machine: it takes itself for another board, or not all four cores have started" >&2 && return 1; }
+  told "$machine, a core that does not start" "${qemu[@]}" -global "$chip.enabled-cpus=3" -semihosting -kernel "$elf"
+  [[ "$shown" == *"# core 3 did not start"*", 3 worker(s);"* ]] ||
+    { echo "$machine: a core that does not start is not told" >&2 && return 1; }
+  # Nobody hears how it ends: an instruction that the CPU does not know. It sleeps afterwards, and so is stopped.
+  : >"$output"
+  fault='an instruction that the CPU does not know on core 0 at the instruction 0x'
+  type_lines '\x04' |
+    timeout "$SECONDS_AT_MOST" "${qemu[@]}" -kernel "$elf" -display none -serial stdio -monitor none >"$output" 2>/dev/null &
+  emulator=$!
+  while kill -0 "$emulator" 2>/dev/null && ! grep -q "$fault" "$output"; do sleep 0.1; done
+  kill "$emulator" 2>/dev/null || true
+  wait "$emulator" || true
+  shown="$(cat "$output")"
+  echo "== $machine, a fault"
+  grep "$fault" <<<"$shown" || { echo "$machine: a fault is not told: $shown" >&2 && return 1; }
+  elf="$(build raspberry-pi-bare-metal aarch64-unknown-none --no-default-features --features semihosting)"
+  told "$machine, one core, translation and caches off" "${qemu[@]}" -semihosting -kernel "$elf"
+  grep -q ', 1 worker(s);' <<<"$shown" || { echo "other cores help, though translation is off" >&2 && return 1; }
+}
+
+# Before all that takes long.
+[ "$board" != pi4 ] || raspi4b_emulator >/dev/null
 expected_hash="$(stonechat logits -m "$MODEL" -p "$prompt" -c "$CONTEXT" --hash)"
 expected_story="$prompt$(stonechat run -m "$MODEL" --raw -n "$TOKENS" -c "$CONTEXT" "$prompt")"
 echo "here: logits $expected_hash"
@@ -103,31 +148,10 @@ case "$board" in
     told "mps2-an505, without DSP extension" "${qemu[@]}" -M mps2-an505 -global iotkit.CPU0_DSP=off -kernel "$elf"
     grep -q 'level reference' <<<"$shown" || { echo "the chip has no DSP extension, and its level is another" >&2 && exit 1; }
     ;;
-  pi3)
-    elf="$(build raspberry-pi-bare-metal aarch64-unknown-none)"
-    # One thread for all cores: a core that waits lets the next go on at once, in place of keeping one of this machine's busy.
-    qemu=(qemu-system-aarch64 -M raspi3b -accel "tcg,thread=single")
-    told "raspi3b, four cores" "${qemu[@]}" -semihosting -kernel "$elf"
-    grep -q ', 4 worker(s);' <<<"$shown" || { echo "not all four cores have started" >&2 && exit 1; }
-    # Nobody hears how it ends: an instruction that the CPU does not know. It sleeps afterwards, and so is stopped.
-    : >"$output"
-    fault='an instruction that the CPU does not know on core 0 at the instruction 0x'
-    type_lines '\x04' |
-      timeout "$SECONDS_AT_MOST" "${qemu[@]}" -kernel "$elf" -display none -serial stdio -monitor none >"$output" 2>/dev/null &
-    emulator=$!
-    while kill -0 "$emulator" 2>/dev/null && ! grep -q "$fault" "$output"; do sleep 0.1; done
-    kill "$emulator" 2>/dev/null || true
-    wait "$emulator" || true
-    shown="$(cat "$output")"
-    echo "== raspi3b, a fault"
-    grep "$fault" <<<"$shown" ||
-      { echo "raspi3b: a fault is not told: $shown" >&2 && exit 1; }
-    elf="$(build raspberry-pi-bare-metal aarch64-unknown-none --no-default-features --features semihosting)"
-    told "raspi3b, one core, translation and caches off" "${qemu[@]}" -semihosting -kernel "$elf"
-    grep -q ', 1 worker(s);' <<<"$shown" || { echo "other cores help, though translation is off" >&2 && exit 1; }
-    ;;
+  pi3) raspberry_pi 3 qemu-system-aarch64 raspi3b bcm2837 ;;
+  pi4) raspberry_pi 4 "$(raspi4b_emulator)" raspi4b bcm2838 ;;
   *)
-    echo "there is no board '$board'; there are cortex-m and pi3" >&2
+    echo "there is no board '$board'; there are cortex-m, pi3 and pi4" >&2
     exit 2
     ;;
 esac

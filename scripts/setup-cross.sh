@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Makes `cargo build|test --target T` work for the project's cross targets: linker, C library and emulator from
 # Debian, the standard library from `rustup target add`. Where rustup is refused, the library is built
-# from Debian's rust-src of the same release and laid where rustup would have laid it.
+# from Debian's rust-src of the same release and laid where rustup would have laid it. An emulator that has the Raspberry
+# Pi 4 comes from Debian's backports, where the installed one has it not; it lies beside that one, and only
+# scripts/board.sh takes it.
 #
 # Idempotent, and quick where nothing is missing. Other targets: TARGETS="..." scripts/setup-cross.sh
 # RUST_SRC=<a library folder> skips the search for Debian's rust-src.
@@ -27,21 +29,16 @@ lacking() {
   done
 }
 
-# The library's source of exactly this release, out of whichever Debian suite has it. Prints the folder.
-debian_source() {
-  local folder="$cache/rust-src-$release/library"
-  if [ -e "$folder/.complete" ]; then
-    echo "$folder"
-    return
-  fi
-  # An apt of its own: the machine's sources and lists stay as they are.
-  local apt="$cache/apt" site mirror
+# own_apt FOLDER: an apt of its own from here on, without sources yet: the machine's sources and lists stay as they are. Names
+# the mirror that the machine's apt uses; fails where that is none of Debian's.
+own_apt() {
+  local apt=$1 site
+  # shellcheck disable=SC2016 # $(SITE) is apt's own placeholder
+  site="$(apt-get indextargets --format '$(SITE)' | sort -u | grep -m1 -E '/debian/?$')" || return 1
+  mirror="${site%/debian*}"
   rm -rf "$apt"
   mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/parts"
   : >"$apt/status"
-  # shellcheck disable=SC2016 # $(SITE) is apt's own placeholder
-  site="$(apt-get indextargets --format '$(SITE)' | sort -u | grep -m1 -E '/debian/?$')" # the mirror that apt already uses
-  mirror="${site%/debian*}"
   cat >"$apt/conf" <<EOF
 Dir::State "$apt"; Dir::State::lists "$apt/lists"; Dir::State::status "$apt/status"; Dir::Cache "$apt/cache";
 Dir::Etc::sourcelist "$apt/sources.list"; Dir::Etc::sourceparts "$apt/parts";
@@ -53,11 +50,30 @@ Acquire::IndexTargets::deb::DEP-11-icons-small::DefaultEnabled "false";
 Acquire::Check-Valid-Until "false"; Acquire::Check-Date "false"; APT::Sandbox::User "$(id -un)";
 EOF
   export APT_CONFIG="$apt/conf"
+}
+
+# own_sources FOLDER SUITE: the suite, e.g. "debian sid", becomes that apt's only one.
+own_sources() {
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror/$2 main" >"$1/sources.list"
+  apt-get update -qq >&2
+}
+
+# The library's source of exactly this release, out of whichever Debian suite has it. Prints the folder.
+debian_source() {
+  local folder="$cache/rust-src-$release/library"
+  if [ -e "$folder/.complete" ]; then
+    echo "$folder"
+    return
+  fi
+  local apt="$cache/apt"
+  own_apt "$apt" || {
+    echo "the apt of this machine has no mirror of Debian's; set RUST_SRC to a folder with the library of Rust $release" >&2
+    return 1
+  }
   local suite package version found=
   for suite in "debian trixie-backports" "debian-security bookworm-security" "debian-security trixie-security" \
     "debian sid" "debian trixie" "debian experimental"; do
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror/$suite main" >"$apt/sources.list"
-    apt-get update -qq >&2 || continue
+    own_sources "$apt" "$suite" || continue
     for package in rust-src rust-web-src; do
       version="$(apt-cache madison "$package" | awk -F'|' '{gsub(/ /, "", $2); print $2}' |
         grep -m1 "^${release//./\\.}+" || true)"
@@ -101,6 +117,27 @@ build_library() {
   rm -rf "$out"
 }
 
+# An emulator that has the Raspberry Pi 4, which came with QEMU 9; scripts/board.sh looks for it in the same folder. Without one
+# all but `board.sh pi4` works, so that its lack is told and is no failure. A subshell: the other apt ends with it.
+raspi4b_emulator() (
+  folder="$cache/qemu-raspi4b"
+  has_board() { [[ "$("$1" -M help 2>/dev/null)" == *raspi4b* ]]; }
+  ! has_board qemu-system-aarch64 && ! has_board "$folder/qemu-system-aarch64" || return 0
+  # shellcheck source=/dev/null
+  suite="$(. /etc/os-release && echo "${VERSION_CODENAME:-}-backports")"
+  lacking="no emulator here has a Raspberry Pi 4; scripts/board.sh pi4 needs QEMU 9 or later"
+  own_apt "$cache/apt-qemu" || { log "$lacking" && return; }
+  own_sources "$cache/apt-qemu" "debian $suite" || { log "$lacking" && return; }
+  log "downloading qemu-system-arm of $suite"
+  cd "$cache/apt-qemu"
+  apt-get download -qq qemu-system-arm >&2 || { log "$lacking" && return; }
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  dpkg-deb --fsys-tarfile qemu-system-arm_*.deb | tar -x -C "$folder" --strip-components=3 ./usr/bin/qemu-system-aarch64
+  rm -rf "$cache/apt-qemu"
+  has_board "$folder/qemu-system-aarch64" || log "$lacking"
+)
+
 for target in "${targets[@]}"; do
   case "$target" in aarch64-*-linux-gnu)
     need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
@@ -115,6 +152,7 @@ for target in "${targets[@]}"; do
   esac
 done
 install_missing
+[[ " ${targets[*]} " != *" aarch64-unknown-none "* ]] || raspi4b_emulator
 
 mapfile -t todo < <(lacking)
 if [ ${#todo[@]} -gt 0 ] && command -v rustup >/dev/null 2>&1; then

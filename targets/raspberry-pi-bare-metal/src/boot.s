@@ -21,6 +21,16 @@
     mov sp, x1
 .endm
 
+// The table of level 1 for the chip of this core, in x1; uses x2. What is no Cortex-A72 is taken for a Cortex-A53.
+.macro table
+    mrs x2, midr_el1
+    ubfx x2, x2, #4, #12
+    cmp x2, #0xd08
+    ldr x1, =LEVEL_1_BCM2711
+    ldr x2, =LEVEL_1_BCM2837
+    csel x1, x1, x2, eq
+.endm
+
 .section .text.boot
 .global _start
 _start:
@@ -28,7 +38,8 @@ _start:
     cmp x0, #8
     b.lo 1f
     b.eq 2f
-    // EL3: caches agree with those of the other cores (CPUECTLR_EL1.SMPEN, Cortex-A53 manual, 4.3.67); EL2 and below are
+    // EL3: caches agree with those of the other cores (CPUECTLR_EL1.SMPEN: Cortex-A53
+    // manual, 4.3.67; Cortex-A72 manual, 4.3.67); EL2 and below are
     // non-secure and 64 bits wide.
     mrs x1, s3_1_c15_c2_1
     orr x1, x1, #(1 << 6)
@@ -42,7 +53,11 @@ _start:
     adr x1, 2f
     msr elr_el3, x1
     eret
-2:  // EL2: EL1 is 64 bits wide, may use floating point and read the counter.
+2:  // EL2: EL1 is 64 bits wide, may use floating point and read the counter, and sees which CPU it is, and which core.
+    mrs x1, midr_el1
+    msr vpidr_el2, x1
+    mrs x1, mpidr_el1
+    msr vmpidr_el2, x1
     mov x1, #(1 << 31)
     msr hcr_el2, x1
     mov x1, #0x33ff
@@ -76,8 +91,8 @@ _start:
     b.hs 4f
     stp xzr, xzr, [x1], #16
     b 3b
-4:  ldr x1, =LEVEL_1
-    ldr x2, =LEVEL_2
+4:  ldr x1, =LEVEL_1_BCM2837
+    ldr x2, =LEVEL_2_BCM2837
     orr x2, x2, #3
     str x2, [x1]
     dsb sy
@@ -95,11 +110,10 @@ _start:
     mov x0, x19
     b help
 
-// Switches translation and caches on, where the table of level 1 asks for it.
+// Switches translation and caches on, if the image is built with them.
 translate:
-    ldr x1, =LEVEL_1
-    ldr x2, [x1, #8]
-    cbz x2, 8f
+.if {mmu}
+    table
     ldr x2, =MAIR
     msr mair_el1, x2
     ldr x2, =TCR
@@ -112,7 +126,8 @@ translate:
     ldr x2, =SCTLR_ON
     msr sctlr_el1, x2
     isb
-8:  ret
+.endif
+    ret
 
 // Every exception is a fault, and ends in a sentence. It gets the stack of its core anew: the old one may be the reason.
 .macro exception

@@ -5,10 +5,9 @@
 
 use core::arch::asm;
 
-use crate::tables::PERIPHERALS;
 use crate::uart::{read, write};
 
-const MAILBOX: usize = PERIPHERALS + 0xb880;
+const MAILBOX: usize = 0xb880;
 /// What the firmware has sent, and what it is sent.
 const FROM: usize = MAILBOX;
 const FROM_STATUS: usize = MAILBOX + 0x18;

@@ -1,10 +1,11 @@
-//! Stonechat on a Raspberry Pi 3 or Zero 2 W, with no operating system: the four Cortex-A53 of a BCM2837.
+//! Stonechat on a Raspberry Pi with no operating system: the four Cortex-A53 of a Pi 3 or Zero 2 W, or Cortex-A72 of a Pi 4.
 //!
 //! `boot.s` brings each core from reset to Rust. Core 0 answers prompts that come through the UART; the others help where the
 //! core library asks for workers. The model is part of the image, the arena what memory is left behind it.
 #![no_std]
 #![no_main]
 
+mod chip;
 mod cores;
 mod fault;
 mod mailbox;
@@ -15,13 +16,14 @@ use core::arch::{asm, global_asm};
 use core::fmt::Write as _;
 use core::panic::PanicInfo;
 
+use chip::Chip;
 use cores::Cores;
 use stonechat_console::{Board, Clock, serve};
 use stonechat_core::{Limits, Sampling};
 use stonechat_kernels::{Level, LevelName, Workers};
 use uart::Uart;
 
-global_asm!(include_str!("boot.s"));
+global_asm!(include_str!("boot.s"), mmu = const cfg!(feature = "mmu") as u32);
 
 /// The file as it is, where a cache line begins.
 #[repr(C, align(64))]
@@ -42,7 +44,7 @@ extern "C" fn start() -> ! {
     // SAFETY: every aarch64 CPU of these boards has NEON.
     let level = unsafe { Level::assume(LevelName::Neon) };
     let board = Board {
-        name: "raspberry-pi-3",
+        name: Chip::here().name(),
         level,
         workers: &cores,
         clock: Clock { ticks, hertz: hertz() },
@@ -65,13 +67,14 @@ fn memory(uart: &mut Uart) -> &'static mut [u8] {
         static __free: u8;
     }
     let first = &raw const __free as usize;
-    let end = mailbox::memory_end().unwrap_or_else(|| {
+    let told = mailbox::memory_end().unwrap_or_else(|| {
         let _ =
             writeln!(uart, "# the firmware does not say how much memory there is; taking it for 128 MiB\r");
         128 << 20
     });
+    let end = told.min(Chip::here().most_memory());
     // SAFETY: called once, by core 0; the linker script puts nothing behind this symbol, and the firmware's part of the
-    // memory begins at `end`.
+    // memory begins at `end` or behind it.
     unsafe { core::slice::from_raw_parts_mut(first as *mut u8, end.saturating_sub(first)) }
 }
 

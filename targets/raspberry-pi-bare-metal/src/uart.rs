@@ -1,18 +1,19 @@
 //! The PL011 UART at the pins 14 and 15, 115200 baud.
 //!
-//! Registers: ARM DDI 0183; pins: BCM2835 ARM Peripherals, 6.1.
+//! Registers: ARM DDI 0183; pins: BCM2835 ARM Peripherals, 6.1, and BCM2711 ARM Peripherals, 5.3. Both chips have them at the
+//! same places among the peripherals.
 
 use stonechat_console::Serial;
 
-use crate::tables::PERIPHERALS;
+use crate::chip::Chip;
 
-const GPIO: usize = PERIPHERALS + 0x20_0000;
+const GPIO: usize = 0x20_0000;
 /// What the pins 10 to 19 do, 3 bits each.
 const FUNCTIONS: usize = GPIO + 4;
 /// Function 0 of the alternatives, which is this UART.
 const ALTERNATIVE_0: u32 = 4;
 
-const UART: usize = PERIPHERALS + 0x20_1000;
+const UART: usize = 0x20_1000;
 const DATA: usize = UART;
 const FLAGS: usize = UART + 0x18;
 const DIVISOR: usize = UART + 0x24;
@@ -27,14 +28,18 @@ const BYTES_AND_QUEUES: u32 = 3 << 5 | 1 << 4;
 /// On, sending and receiving.
 const ON: u32 = 1 | 1 << 8 | 1 << 9;
 
+/// Reads a register, by its place among the peripherals.
 pub fn read(register: usize) -> u32 {
-    // SAFETY: called with the addresses of registers of peripherals only, which are there, aligned, and no memory of Rust's.
-    unsafe { (register as *const u32).read_volatile() }
+    let address = Chip::here().peripherals() + register;
+    // SAFETY: called with the places of registers only, which are there, aligned, and no memory of Rust's.
+    unsafe { (address as *const u32).read_volatile() }
 }
 
+/// Writes one.
 pub fn write(register: usize, value: u32) {
+    let address = Chip::here().peripherals() + register;
     // SAFETY: as above. The one register that lets hardware touch memory, the mailbox's, gets an address that is meant for it.
-    unsafe { (register as *mut u32).write_volatile(value) }
+    unsafe { (address as *mut u32).write_volatile(value) }
 }
 
 /// The port.
