@@ -5,107 +5,15 @@ mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Output;
 
+use common::server::{Server, story};
 use serde_json::{Value, json};
-
-/// A server that ends with the test.
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(arguments: &[&str]) -> Self {
-        let mut command = common::stonechat();
-        command.args(["serve", "-m", "tiny", "--port", "0", "-t", "1"]).args(arguments);
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("an address");
-        let address = line.trim().strip_prefix("http://").expect("an address").to_owned();
-        Self { child, address }
-    }
-
-    /// Sends bytes; what comes until the server has no more to say.
-    fn raw(&self, bytes: &[u8]) -> String {
-        let mut stream = TcpStream::connect(&self.address).expect("it listens");
-        stream.set_read_timeout(Some(Duration::from_mins(1))).expect("a socket");
-        // A server that refuses a request may close before all of it was sent.
-        let _ = stream.write_all(bytes);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-
-    /// The status and the text of an answer.
-    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
-        let (host, length) = (&self.address, body.len());
-        let answer = self.raw(
-            format!(
-                "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
-            )
-            .as_bytes(),
-        );
-        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-        (status, if chunked { unchunked(body) } else { body.to_owned() })
-    }
-
-    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let (status, text) = self.ask("POST", path, "Content-Type: application/json\r\n", &body.to_string());
-        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
-    }
-
-    fn get(&self, path: &str) -> (u16, String) {
-        self.ask("GET", path, "", "")
-    }
-
-    /// Whether no slot is at work, soon.
-    fn becomes_idle(&self) -> bool {
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(20) {
-            if !self.get("/slots").1.contains("\"is_processing\":true") {
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        false
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn unchunked(mut body: &str) -> String {
-    let mut text = String::new();
-    while let Some((length, rest)) = body.split_once("\r\n") {
-        let length = usize::from_str_radix(length, 16).expect("a length");
-        text.push_str(&rest[..length]);
-        body = &rest[(length + 2).min(rest.len())..];
-    }
-    text
-}
 
 /// The objects of a stream of events.
 fn events(text: &str) -> Vec<Value> {
     let data = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
     data.map(|data| serde_json::from_str(data).expect("JSON")).collect()
-}
-
-fn story(more: &Value) -> Value {
-    let mut body = json!({
-        "model": "tiny", "messages": [{ "role": "user", "content": "Once upon a time" }], "max_tokens": 12,
-        "temperature": 0.8, "seed": 7,
-    });
-    body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-    body
 }
 
 #[test]
@@ -450,8 +358,7 @@ fn a_server_that_is_told_to_end_finishes_its_answers() {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).expect("an answer");
-    let killed = Command::new("kill").arg(server.child.id().to_string()).status().expect("kill");
-    assert!(killed.success());
+    server.signal("-TERM");
     let mut rest = String::new();
     reader.read_to_string(&mut rest).expect("the rest");
     assert!(rest.contains("finish_reason\":\"") && rest.contains("[DONE]"), "{rest}");

@@ -23,38 +23,53 @@ use crate::failure::Failure;
 use crate::failure::one_line;
 use crate::terminal::patiently;
 
-/// The file of a model: one that exists, the built-in one, or one pulled by name.
-pub fn file(model: Option<&str>) -> Result<MappedFile, Failure> {
+/// Where the file of a model is.
+pub enum Place {
+    /// Here.
+    File(PathBuf),
+    /// In the program.
+    #[cfg(feature = "built-in")]
+    Program,
+    /// Where it can be pulled from.
+    Elsewhere(&'static Manifest),
+}
+
+/// Where the file of a model is that goes by a path or a name.
+pub fn place(model: Option<&str>) -> Result<Place, Failure> {
     let manifest = match model {
         Some(text) => {
             let path = PathBuf::from(text);
             let is_path = text.contains(['/', '\\']) || text.to_ascii_lowercase().ends_with(".gguf");
             if is_path || path.exists() {
-                return Ok(MappedFile::open(path)?);
+                return Ok(Place::File(path));
             }
             #[cfg(feature = "built-in")]
             if text.eq_ignore_ascii_case(built_in::NAME) {
-                return Ok(built_in::file());
+                return Ok(Place::Program);
             }
             manifest::find(text)?
         }
         None => manifest::default_model(),
     };
-    Ok(MappedFile::open(pulled(manifest)?)?)
+    Ok(Home::locate()?.pulled(manifest).map_or(Place::Elsewhere(manifest), Place::File))
 }
 
-/// The path of a model with a name, which is pulled unless it is there.
-fn pulled(manifest: &Manifest) -> Result<PathBuf, Failure> {
-    let home = Home::locate()?;
-    home.pulled(manifest).map_or_else(|| crate::pull::fetch(manifest, &home), Ok)
+/// The file of a model: one that exists, the built-in one, or one pulled by name.
+pub fn file(model: Option<&str>) -> Result<MappedFile, Failure> {
+    match place(model)? {
+        Place::File(path) => Ok(MappedFile::open(path)?),
+        #[cfg(feature = "built-in")]
+        Place::Program => Ok(built_in::file()),
+        Place::Elsewhere(manifest) => Ok(MappedFile::open(crate::pull::fetch(manifest, &Home::locate()?)?)?),
+    }
 }
 
 /// The file of a model to answer with: where none was asked for and the default one cannot be had, the built-in one does.
 pub fn answering(model: Option<&str>) -> Result<MappedFile, Failure> {
     #[cfg(feature = "built-in")]
     if model.is_none() {
-        return match pulled(manifest::default_model()) {
-            Ok(path) => Ok(MappedFile::open(path)?),
+        return match file(None) {
+            Ok(file) => Ok(file),
             Err(Failure::NoModel(reason)) => {
                 // A notice that nobody may be there to read.
                 let _ = writeln!(

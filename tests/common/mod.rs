@@ -1,6 +1,8 @@
 //! The program under test, and the model that it answers with by default.
 #![allow(dead_code, reason = "each test target uses a part")]
 
+#[cfg(all(feature = "server", unix))]
+pub mod server;
 #[cfg(unix)]
 pub mod talk;
 

@@ -32,6 +32,9 @@ pub struct ServeArgs {
     /// Say whether all flags and files are right, and end
     #[arg(long)]
     pub check: bool,
+    /// Leave the process all its rights. By default, on Linux, it gives up those that serving does not need: docs/server.md
+    #[arg(long)]
+    pub no_sandbox: bool,
     /// Where to listen; other addresses than 127.0.0.1 need a key
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub host: IpAddr,

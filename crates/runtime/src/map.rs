@@ -97,6 +97,11 @@ impl MappedFile {
         Self { bytes: Bytes::Program(bytes), path: name.to_path_buf() }
     }
 
+    /// Whether it is in the program, so that its path is but a name.
+    pub fn is_built_in(&self) -> bool {
+        self.map().is_none()
+    }
+
     /// The map, where there is one.
     #[cfg_attr(
         not(feature = "built-in"),

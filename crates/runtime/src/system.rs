@@ -24,6 +24,26 @@ pub use memory::{available_memory, last_level_cache};
 pub use process::{Memory, reset_peak};
 pub use watch::{Observation, Watch};
 
+/// Files and folders of the system that this crate may read in a program that runs: for those who allow nothing else. What a module
+/// here begins to read has to lie below one of these.
+pub const READS: [&str; 11] = [
+    // Memory, and what else was running. Of processes this one alone.
+    "/proc/self",
+    "/proc/stat",
+    "/proc/meminfo",
+    "/proc/cpuinfo",
+    // Cores, clocks, heat, and what board it is: links below `/sys/class` and `/proc/device-tree` lead there.
+    "/sys/devices",
+    "/sys/class",
+    "/sys/firmware/devicetree",
+    // How much of the memory and the cores is ours.
+    "/sys/fs/cgroup",
+    // What time it is here, for chat templates.
+    "/etc/localtime",
+    "/etc/timezone",
+    "/usr/share/zoneinfo",
+];
+
 /// Where the files are: `/`, or for tests a folder that looks like it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Root(PathBuf);

@@ -2,7 +2,7 @@
 //!
 //! In: what happens. Out: text, made when it is asked for. What the scheduler and the system know is asked of them then.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use stonechat_runtime::system::{Memory, Watch};
 
 use crate::model::Served;
+use crate::sandbox::Sandbox;
 use crate::scheduler::{Activity, Usage};
 
 /// Names and values.
@@ -36,10 +37,13 @@ pub struct Metrics {
     token: Histogram,
     /// The machine since the last look.
     watch: Mutex<Watch>,
+    /// What the process is in.
+    sandbox: Arc<Sandbox>,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// Nothing has happened yet.
+    pub fn new(sandbox: Arc<Sandbox>) -> Self {
         Self {
             requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(WAITING)),
@@ -48,11 +52,10 @@ impl Default for Metrics {
             answer: Histogram::new(WAITING),
             token: Histogram::new(TOKEN),
             watch: Mutex::new(Watch::start()),
+            sandbox,
         }
     }
-}
 
-impl Metrics {
     /// A request was answered, or its answer began.
     pub fn request(&self, route: &str, status: u16, time: Duration) {
         let route = ("route", route.to_owned());
@@ -138,6 +141,8 @@ impl Metrics {
         let model =
             vec![("name", served.name().to_owned()), ("architecture", served.facts.architecture.to_owned())];
         registry.register("model", "What is served", Info::new(model));
+        let parts = Info::new(vec![("parts", self.sandbox.parts())]);
+        registry.register("sandbox", "What keeps the process from all that serving does not need", parts);
     }
 }
 

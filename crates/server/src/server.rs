@@ -23,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::http;
 use crate::metrics::Metrics;
 use crate::model::{Offer, Served};
+use crate::sandbox::Sandbox;
 use crate::settings::{HEAD_LIMIT, HEADERS, Settings};
 use crate::state::{Shared, State};
 use crate::{supervisor, tls};
@@ -120,8 +121,14 @@ impl Server {
         self.listener.local_addr().unwrap_or(self.settings.address)
     }
 
-    /// Answers until it is told to end.
-    pub fn run(self, offer: Offer, reload: Option<Reload>) -> Result<(), Error> {
+    /// Answers until it is told to end. The sandbox is the one that the process is in; `ready` is called once signals are heard.
+    pub fn run(
+        self,
+        offer: Offer,
+        reload: Option<Reload>,
+        sandbox: Arc<Sandbox>,
+        ready: impl FnOnce(SocketAddr),
+    ) -> Result<(), Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .max_blocking_threads(BLOCKING_THREADS)
@@ -129,15 +136,21 @@ impl Server {
             .enable_all()
             .build()
             .map_err(Error::System)?;
-        let result = runtime.block_on(self.serve(offer, reload));
+        let result = runtime.block_on(self.serve(offer, reload, sandbox, ready));
         // Answers that did not end in time are dropped here.
         runtime.shutdown_timeout(Duration::from_secs(1));
         result
     }
 
-    async fn serve(self, offer: Offer, reload: Option<Reload>) -> Result<(), Error> {
+    async fn serve(
+        self,
+        offer: Offer,
+        reload: Option<Reload>,
+        sandbox: Arc<Sandbox>,
+        ready: impl FnOnce(SocketAddr),
+    ) -> Result<(), Error> {
         let address = self.address();
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new(sandbox));
         let served = Served::new(offer, Arc::clone(&metrics)).map_err(Error::Model)?;
         let settings = Settings { address, ..self.settings };
         let state: Shared = Arc::new(State::new(settings, served, metrics));
@@ -145,6 +158,7 @@ impl Server {
         let mut signals = Signals::listen().map_err(Error::System)?;
         let connections = Connections::new(&state, self.acceptor);
         supervisor::ready();
+        ready(address);
         let watchdog = tokio::spawn(supervisor::watch(Arc::clone(&state)));
         tracing::info!(%address, model = state.served().name(), "ready");
         let reload = reload.map(Arc::new);
