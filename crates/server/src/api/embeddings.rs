@@ -62,7 +62,7 @@ struct Usage {
 
 /// Ollama's answer.
 #[derive(Serialize)]
-struct Embeddings {
+struct OllamaList {
     model: String,
     embeddings: Vec<Vec<f32>>,
     total_duration: u64,
@@ -91,7 +91,7 @@ pub async fn embed_ollama(State(state): State<Shared>, fields: Fields) -> Result
     let (_, asked) = state.prepare(move |served| read_ollama(fields, served)).await?;
     let tokens: usize = asked.texts.iter().map(Vec::len).sum();
     let vectors = vectors(&asked.embedder, asked.texts, asked.dimensions).await?;
-    Ok(Json(Embeddings {
+    Ok(Json(OllamaList {
         model: asked.embedder.name.clone(),
         embeddings: vectors,
         total_duration: begun.elapsed().as_nanos() as u64,
