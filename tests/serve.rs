@@ -5,7 +5,7 @@ mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use common::server::{Server, story};
 use serde_json::{Value, json};
@@ -287,10 +287,9 @@ fn malformed_requests_harm_nobody() {
     assert_eq!(server.post("/v1/chat/completions", &story(&json!({}))).0, 200);
 }
 
-#[test]
-fn a_server_that_is_told_to_end_finishes_its_answers() {
-    let mut server = Server::start(&[]);
-    let body = story(&json!({ "max_tokens": 300, "stream": true })).to_string();
+/// Asks for an answer that takes a while, and waits until it begins.
+fn begun(server: &Server, model: &str) -> BufReader<TcpStream> {
+    let body = story(&json!({ "model": model, "max_tokens": 300, "stream": true })).to_string();
     let mut stream = TcpStream::connect(&server.address).expect("it listens");
     let (host, length) = (&server.address, body.len());
     write!(
@@ -301,10 +300,79 @@ fn a_server_that_is_told_to_end_finishes_its_answers() {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).expect("an answer");
+    assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+    reader
+}
+
+#[test]
+fn a_server_that_is_told_to_end_finishes_its_answers() {
+    let mut server = Server::start(&[]);
+    let mut reader = begun(&server, "tiny");
     server.signal("-TERM");
     let mut rest = String::new();
     reader.read_to_string(&mut rest).expect("the rest");
     assert!(rest.contains("finish_reason\":\"") && rest.contains("[DONE]"), "{rest}");
+    assert!(server.child.wait().expect("it ends").success());
+}
+
+/// What a supervisor sees. What it takes is printed, with `--nocapture`; how long is long is for people to say.
+#[test]
+fn a_server_that_is_killed_serves_again_at_the_same_port() {
+    let smollm2 = common::smollm2().to_str().expect("UTF-8");
+    for (model, name) in [("tiny", "tiny"), (smollm2, "smollm2-135m")] {
+        let mut server = Server::start_bare(&["-m", model, "--port", "0"]);
+        // Whoever is served holds on to the connection, so that the port is not free of the one that was killed.
+        let mut clients = [begun(&server, name), begun(&server, name)];
+        server.child.kill().expect("kill -9");
+        server.child.wait().expect("it ends");
+        let mut rest = String::new();
+        // A connection may be reset: then there is no rest.
+        let _ = clients[0].read_to_string(&mut rest);
+        assert!(!rest.contains("[DONE]"), "{rest}");
+        let address = server.address.clone();
+        let port = address.rsplit(':').next().expect("a port");
+        let mut command = common::stonechat();
+        command.args(["serve", "-m", model, "--port", port]);
+        let (again, took) = Server::spawn_at(address.clone(), &mut command);
+        println!("{name}: serves again {:.3} s after the start", took.as_secs_f64());
+        let (status, answer) =
+            again.post("/v1/chat/completions", &story(&json!({ "model": name, "max_tokens": 2 })));
+        assert_eq!(status, 200, "{answer}");
+        drop(clients);
+    }
+}
+
+#[test]
+fn a_supervisor_is_told_what_the_server_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("notify");
+    let supervisor = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
+    supervisor.set_read_timeout(Some(common::server::SOON)).expect("a socket");
+    let hears = |word: &str| {
+        let mut buffer = [0; 256];
+        loop {
+            let length =
+                supervisor.recv(&mut buffer).unwrap_or_else(|error| panic!("{word} is not said: {error}"));
+            let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if said.lines().any(|line| line == word) {
+                return said;
+            }
+        }
+    };
+    let mut command = common::stonechat();
+    command.args(["serve", "-m", "tiny", "--port", "0", "-t", "1"]);
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000").env_remove("WATCHDOG_PID");
+    let mut server = Server::spawn(&mut command);
+    hears("READY=1");
+    hears("WATCHDOG=1");
+    server.signal("-HUP");
+    let said = hears("RELOADING=1");
+    // By which systemd knows which reload it was.
+    assert!(!cfg!(target_os = "linux") || said.contains("MONOTONIC_USEC="), "{said}");
+    hears("READY=1");
+    hears("WATCHDOG=1");
+    server.signal("-TERM");
+    hears("STOPPING=1");
     assert!(server.child.wait().expect("it ends").success());
 }
 
@@ -328,6 +396,10 @@ fn a_server_that_cannot_be_says_why() {
         (&["-m", "tiny", "--cors", "example.org"], 2, "is no origin"),
         (&["-m", "tiny", "--api-key", "short"], 2, "8 characters or more"),
         (&["-m", "tiny", "--tls-cert", config, "--tls-key", config], 1, "there is no certificate in"),
+        (
+            1,
+            "cannot read no.key: No such file",
+        ),
         (&["--config", config, "--check"], 2, "line 1: invalid value '80800'"),
         (&["-m", "no-such-model", "--check"], 1, "there is no model named"),
     ] {

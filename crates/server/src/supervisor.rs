@@ -15,7 +15,11 @@ pub fn ready() {
 
 /// The model is being loaded anew.
 pub fn reloading() {
-    say(&[NotifyState::Reloading]);
+    // systemd wants to know when, to tell this reload from others.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => say(&[NotifyState::Reloading, now]),
+        Err(_) => say(&[NotifyState::Reloading]),
+    }
 }
 
 /// The server is about to end.
