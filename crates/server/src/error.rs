@@ -67,6 +67,17 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
     }
 
+    /// The thread that computes has panicked: this answer does not come, and no other.
+    pub fn fallen() -> Self {
+        Self {
+            retry_after: Some(5),
+            code: Some("server_failed"),
+            ..Self::internal(
+                "the server failed while it computed, and ends; try again once whoever runs it has started it anew",
+            )
+        }
+    }
+
     /// The server is about to end.
     pub fn draining() -> Self {
         Self {

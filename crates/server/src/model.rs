@@ -15,7 +15,7 @@ use stonechat_runtime::{ChatTemplate, Engine, Error, Grammar, Tokenizer};
 
 use crate::error::ApiError;
 use crate::metrics::Metrics;
-use crate::scheduler::{Scheduler, SchedulerOptions};
+use crate::scheduler::{Alarm, Scheduler, SchedulerOptions};
 
 /// What is to be served, and how requests are answered that do not say it.
 #[derive(Debug)]
@@ -125,14 +125,14 @@ pub fn seconds(time: SystemTime) -> u64 {
 }
 
 impl Served {
-    /// Begins to serve.
-    pub fn new(offer: Offer, metrics: Arc<Metrics>) -> Result<Self, Error> {
+    /// Begins to serve. The alarm rings when that ends in a panic.
+    pub fn new(offer: Offer, metrics: Arc<Metrics>, alarm: Alarm) -> Result<Self, Error> {
         let Offer { engine, names, template, mut variables, think, sampling, most, queue } = offer;
         let template = template.map_or_else(|| ChatTemplate::of_model(&engine), Ok)?;
         template.let_think(think, &mut variables);
         let facts = Facts::of(&engine)?;
         let tokenizer = Arc::new(Tokenizer::new(engine.file())?);
-        let scheduler = Scheduler::start(engine, SchedulerOptions { queue, cache: None })?;
+        let scheduler = Scheduler::start(engine, SchedulerOptions { queue, cache: None, alarm })?;
         Ok(Self {
             scheduler,
             names,

@@ -15,7 +15,8 @@ use crate::state::Shared;
 
 /// `/health`: whether questions are answered. It needs no key.
 pub async fn health(State(state): State<Shared>) -> Result<Json<Value>, ApiError> {
-    if state.is_draining() { Err(ApiError::draining()) } else { Ok(Json(json!({ "status": "ok" }))) }
+    state.check_alive()?;
+    Ok(Json(json!({ "status": "ok" })))
 }
 
 /// `/tokenize`: text to tokens.

@@ -314,10 +314,19 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// Where the thread panicked, nobody waits for it in vain: those who wait hear that nothing comes, and nothing new is taken.
+    /// Where the thread panicked, nobody waits for it in vain: those who wait hear that nothing comes, nothing new is taken, and the
+    /// alarm rings.
     fn drop(&mut self) {
         let mut state = self.shared.state();
         state.draining = true;
         state.waiting.clear();
+        state.fallen = std::thread::panicking();
+        let fallen = state.fallen;
+        drop(state);
+        // Those who were being answered hear of it first.
+        self.slots.clear();
+        if fallen {
+            self.shared.alarm.ring();
+        }
     }
 }
