@@ -376,6 +376,92 @@ fn a_supervisor_is_told_what_the_server_does() {
     assert!(server.child.wait().expect("it ends").success());
 }
 
+/// A copy of the tiny model, as a file that something can happen to.
+fn copy(folder: &tempfile::TempDir) -> std::path::PathBuf {
+    let tiny = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny/tiny-Q8_0.gguf");
+    let model = folder.path().join("model.gguf");
+    std::fs::copy(tiny, &model).expect("a copy");
+    model
+}
+
+#[test]
+fn a_model_that_is_removed_is_served_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = copy(&folder);
+    let server = Server::start_bare(&["-m", model.to_str().expect("UTF-8"), "--port", "0", "-t", "1"]);
+    let mut reader = begun(&server, "model");
+    std::fs::remove_file(&model).expect("a file");
+    let mut rest = String::new();
+    loop {
+        let before = rest.len();
+        reader.read_line(&mut rest).expect("the rest");
+        assert!(rest.len() > before, "{rest}");
+        if rest.contains("[DONE]") {
+            break;
+        }
+    }
+    // What is read of the file for the first time, as well.
+    let format = json!({ "type": "json_object" });
+    let body = json!({ "model": "model", "response_format": format, "max_tokens": 60 });
+    assert_eq!(server.post("/v1/chat/completions", &story(&body)).0, 200);
+    let log = server.log();
+    server.signal("-HUP");
+    let log = server.logs(&log, "could not be loaded anew");
+    assert!(log.contains("there is no file"), "{log}");
+    assert_eq!(server.post("/v1/chat/completions", &story(&json!({ "model": "model" }))).0, 200);
+    assert_eq!(server.get("/health").0, 200);
+}
+
+/// Elsewhere such a file has to stay whole: docs/security.md.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_model_that_is_cut_short_is_said_until_it_is_whole_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = copy(&folder);
+    let server = Server::start_bare(&["-m", model.to_str().expect("UTF-8"), "--port", "0", "-t", "1"]);
+    let ask = || server.post("/v1/chat/completions", &story(&json!({ "model": "model" })));
+    assert_eq!((ask().0, server.get("/health").0), (200, 200));
+    std::fs::File::options()
+        .write(true)
+        .open(&model)
+        .and_then(|file| file.set_len(4096))
+        .expect("a shorter file");
+    let (status, answer) = ask();
+    let message = answer["error"]["message"].as_str().unwrap_or_default();
+    assert!(status == 500 && message.starts_with("the model's file was cut short"), "{status} {answer}");
+    let (status, health) = server.get("/health");
+    assert!(status == 503 && health.contains("the model's file was cut short"), "{status} {health}");
+    // A whole one in its place.
+    let log = server.log();
+    let whole = tempfile::tempdir_in(&folder).expect("a folder");
+    std::fs::rename(copy(&whole), &model).expect("a file");
+    server.signal("-HUP");
+    server.logs(&log, "another model is served");
+    assert_eq!((ask().0, server.get("/health").0), (200, 200));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_takes_the_log_and_not_the_server() {
+    for format in ["text", "json"] {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = port.local_addr().expect("an address").to_string();
+        drop(port);
+        let port = address.rsplit(':').next().expect("a port");
+        let program = common::stonechat();
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", r#"exec "$@" 2>/dev/full"#, "sh"])
+            .arg(program.get_program())
+            .args(program.get_args());
+        shell.args(["serve", "-m", "tiny", "-t", "1", "--log-format", format, "--port", port]);
+        let (mut server, _) = Server::spawn_at(address, &mut shell);
+        assert_eq!(server.post("/v1/chat/completions", &story(&json!({}))).0, 200);
+        server.signal("-TERM");
+        assert!(server.child.wait().expect("it ends").success());
+    }
+}
+
 /// What is said where nothing is served.
 fn refused(arguments: &[&str]) -> Output {
     let mut command = common::stonechat();
@@ -390,13 +476,18 @@ fn a_server_that_cannot_be_says_why() {
     let config = folder.path().join("serve.toml");
     std::fs::write(&config, "port = 80800\n").expect("a file");
     let config = config.to_str().expect("UTF-8");
+    let [certificate, another] = ["localhost.pem", "another.key"]
+        .map(|name| format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR")));
+    let mismatch = format!("the key in {another} does not belong to the certificate in {certificate}");
     for (arguments, code, said) in [
         (&["-m", "tiny", "--host", "0.0.0.0", "--port", "0"][..], 2, "there is no key"),
         (&["-m", "tiny", "--port", &port], 1, "is in use by another program"),
         (&["-m", "tiny", "--cors", "example.org"], 2, "is no origin"),
         (&["-m", "tiny", "--api-key", "short"], 2, "8 characters or more"),
         (&["-m", "tiny", "--tls-cert", config, "--tls-key", config], 1, "there is no certificate in"),
+        (&["-m", "tiny", "--tls-cert", &certificate, "--tls-key", &another, "--check"], 1, &mismatch),
         (
+            &["-m", "tiny", "--tls-cert", &certificate, "--tls-key", "no.key"],
             1,
             "cannot read no.key: No such file",
         ),
@@ -408,6 +499,7 @@ fn a_server_that_cannot_be_says_why() {
         assert_eq!(output.status.code(), Some(code), "{err}");
         assert!(err.contains(said) && err.lines().count() == 1, "{err}");
     }
-    let good = refused(&["-m", "tiny", "--check"]);
+    let own = certificate.replace(".pem", ".key");
+    let good = refused(&["-m", "tiny", "--check", "--tls-cert", &certificate, "--tls-key", &own]);
     assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
 }

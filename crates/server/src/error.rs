@@ -78,6 +78,13 @@ impl ApiError {
         }
     }
 
+    /// The model's file is not whole any more.
+    pub fn cut_short(status: StatusCode) -> Self {
+        let message = "the model's file was cut short, or its disk failed, while it was in use; it has to be copied again, and loaded \
+                       anew (SIGHUP)";
+        Self { code: Some("model_cut_short"), status, ..Self::internal(message) }
+    }
+
     /// The server is about to end.
     pub fn draining() -> Self {
         Self {
@@ -152,9 +159,7 @@ impl From<RuntimeError> for ApiError {
                     _ => Self::internal(format!("the model failed: {inner}")),
                 }
             }
-            RuntimeError::CutShort { .. } => Self::internal(
-                "the model's file was cut short, or its disk failed, while it was in use; it has to be copied again",
-            ),
+            RuntimeError::CutShort { .. } => Self::cut_short(StatusCode::INTERNAL_SERVER_ERROR),
             _ => Self::internal(error.to_string()),
         }
     }

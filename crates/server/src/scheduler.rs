@@ -245,6 +245,8 @@ struct State {
     draining: bool,
     /// The thread has panicked.
     fallen: bool,
+    /// The model's file is not whole any more: no job can be done.
+    cut_short: bool,
 }
 
 impl Shared {
@@ -299,6 +301,11 @@ impl Scheduler {
         drop(state);
         self.shared.work.notify_one();
         Ok(Answer(receiver))
+    }
+
+    /// Whether the model's file was cut short, so that no job can be done any more.
+    pub fn is_cut_short(&self) -> bool {
+        self.shared.state().cut_short
     }
 
     /// The places for texts.

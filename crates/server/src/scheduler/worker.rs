@@ -107,6 +107,7 @@ impl Worker {
                 let mut state = self.shared.state();
                 state.taken -= 1;
                 state.counters.failed += 1;
+                state.cut_short |= matches!(error, Error::CutShort { .. });
                 drop(state);
                 let _ = sender.send(Event::Failed(error));
                 return;
@@ -252,6 +253,7 @@ impl Worker {
         };
         *count += 1;
         state.taken -= 1;
+        state.cut_short |= matches!(outcome, Some(Err(Error::CutShort { .. })));
         state.slots[number] = slot.state(self.engine.session().context());
         drop(state);
         let is_answered = matches!(outcome, Some(Ok(_)));
