@@ -49,7 +49,7 @@ impl Files {
 
     /// What the config says from now on. It is written as editors do it.
     fn serve(&self, model: &Path, alias: &str) {
-        let text = format!("model = \"{}\"\nalias = [\"{alias}\"]\nport = 0\nthreads = 1\n", model.display());
+        let text = format!("model = '{}'\nalias = [\"{alias}\"]\nport = 0\nthreads = 1\n", model.display());
         let new = self.config.with_extension("new");
         fs::write(&new, text).and_then(|()| fs::rename(&new, &self.config)).expect("a file");
     }

@@ -5,7 +5,7 @@ mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use common::server::{Server, story};
 use serde_json::{Value, json};
@@ -344,10 +344,9 @@ fn malformed_requests_harm_nobody() {
     assert_eq!(server.post("/v1/chat/completions", &story(&json!({}))).0, 200);
 }
 
-#[test]
-fn a_server_that_is_told_to_end_finishes_its_answers() {
-    let mut server = Server::start(&[]);
-    let body = story(&json!({ "max_tokens": 300, "stream": true })).to_string();
+/// Asks for an answer that takes a while, and waits until it begins.
+fn begun(server: &Server, model: &str) -> BufReader<TcpStream> {
+    let body = story(&json!({ "model": model, "max_tokens": 300, "stream": true })).to_string();
     let mut stream = TcpStream::connect(&server.address).expect("it listens");
     let (host, length) = (&server.address, body.len());
     write!(
@@ -358,11 +357,166 @@ fn a_server_that_is_told_to_end_finishes_its_answers() {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).expect("an answer");
+    assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+    reader
+}
+
+#[test]
+fn a_server_that_is_told_to_end_finishes_its_answers() {
+    let mut server = Server::start(&[]);
+    let mut reader = begun(&server, "tiny");
     server.signal("-TERM");
     let mut rest = String::new();
     reader.read_to_string(&mut rest).expect("the rest");
     assert!(rest.contains("finish_reason\":\"") && rest.contains("[DONE]"), "{rest}");
     assert!(server.child.wait().expect("it ends").success());
+}
+
+/// What a supervisor sees. What it takes is printed, with `--nocapture`; how long is long is for people to say.
+#[test]
+fn a_server_that_is_killed_serves_again_at_the_same_port() {
+    let smollm2 = common::smollm2().to_str().expect("UTF-8");
+    for (model, name) in [("tiny", "tiny"), (smollm2, "smollm2-135m")] {
+        let mut server = Server::start_bare(&["-m", model, "--port", "0"]);
+        // Whoever is served holds on to the connection, so that the port is not free of the one that was killed.
+        let mut clients = [begun(&server, name), begun(&server, name)];
+        server.child.kill().expect("kill -9");
+        server.child.wait().expect("it ends");
+        let mut rest = String::new();
+        // A connection may be reset: then there is no rest.
+        let _ = clients[0].read_to_string(&mut rest);
+        assert!(!rest.contains("[DONE]"), "{rest}");
+        let address = server.address.clone();
+        let port = address.rsplit(':').next().expect("a port");
+        let mut command = common::stonechat();
+        command.args(["serve", "-m", model, "--port", port]);
+        let (again, took) = Server::spawn_at(address.clone(), &mut command);
+        println!("{name}: serves again {:.3} s after the start", took.as_secs_f64());
+        let (status, answer) =
+            again.post("/v1/chat/completions", &story(&json!({ "model": name, "max_tokens": 2 })));
+        assert_eq!(status, 200, "{answer}");
+        drop(clients);
+    }
+}
+
+#[test]
+fn a_supervisor_is_told_what_the_server_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("notify");
+    let supervisor = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
+    supervisor.set_read_timeout(Some(common::server::SOON)).expect("a socket");
+    let hears = |word: &str| {
+        let mut buffer = [0; 256];
+        loop {
+            let length =
+                supervisor.recv(&mut buffer).unwrap_or_else(|error| panic!("{word} is not said: {error}"));
+            let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if said.lines().any(|line| line == word) {
+                return said;
+            }
+        }
+    };
+    let mut command = common::stonechat();
+    command.args(["serve", "-m", "tiny", "--port", "0", "-t", "1"]);
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000").env_remove("WATCHDOG_PID");
+    let mut server = Server::spawn(&mut command);
+    hears("READY=1");
+    hears("WATCHDOG=1");
+    server.signal("-HUP");
+    let said = hears("RELOADING=1");
+    // By which systemd knows which reload it was.
+    assert!(!cfg!(target_os = "linux") || said.contains("MONOTONIC_USEC="), "{said}");
+    hears("READY=1");
+    hears("WATCHDOG=1");
+    server.signal("-TERM");
+    hears("STOPPING=1");
+    assert!(server.child.wait().expect("it ends").success());
+}
+
+/// A copy of the tiny model, as a file that something can happen to.
+fn copy(folder: &tempfile::TempDir) -> std::path::PathBuf {
+    let tiny = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny/tiny-Q8_0.gguf");
+    let model = folder.path().join("model.gguf");
+    std::fs::copy(tiny, &model).expect("a copy");
+    model
+}
+
+#[test]
+fn a_model_that_is_removed_is_served_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = copy(&folder);
+    let server = Server::start_bare(&["-m", model.to_str().expect("UTF-8"), "--port", "0", "-t", "1"]);
+    let mut reader = begun(&server, "model");
+    std::fs::remove_file(&model).expect("a file");
+    let mut rest = String::new();
+    loop {
+        let before = rest.len();
+        reader.read_line(&mut rest).expect("the rest");
+        assert!(rest.len() > before, "{rest}");
+        if rest.contains("[DONE]") {
+            break;
+        }
+    }
+    // What is read of the file for the first time, as well.
+    let format = json!({ "type": "json_object" });
+    let body = json!({ "model": "model", "response_format": format, "max_tokens": 60 });
+    assert_eq!(server.post("/v1/chat/completions", &story(&body)).0, 200);
+    let log = server.log();
+    server.signal("-HUP");
+    let log = server.logs(&log, "could not be loaded anew");
+    assert!(log.contains("there is no file"), "{log}");
+    assert_eq!(server.post("/v1/chat/completions", &story(&json!({ "model": "model" }))).0, 200);
+    assert_eq!(server.get("/health").0, 200);
+}
+
+/// Elsewhere such a file has to stay whole: docs/security.md.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_model_that_is_cut_short_is_said_until_it_is_whole_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = copy(&folder);
+    let server = Server::start_bare(&["-m", model.to_str().expect("UTF-8"), "--port", "0", "-t", "1"]);
+    let ask = || server.post("/v1/chat/completions", &story(&json!({ "model": "model" })));
+    assert_eq!((ask().0, server.get("/health").0), (200, 200));
+    std::fs::File::options()
+        .write(true)
+        .open(&model)
+        .and_then(|file| file.set_len(4096))
+        .expect("a shorter file");
+    let (status, answer) = ask();
+    let message = answer["error"]["message"].as_str().unwrap_or_default();
+    assert!(status == 500 && message.starts_with("the model's file was cut short"), "{status} {answer}");
+    let (status, health) = server.get("/health");
+    assert!(status == 503 && health.contains("the model's file was cut short"), "{status} {health}");
+    // A whole one in its place.
+    let log = server.log();
+    let whole = tempfile::tempdir_in(&folder).expect("a folder");
+    std::fs::rename(copy(&whole), &model).expect("a file");
+    server.signal("-HUP");
+    server.logs(&log, "another model is served");
+    assert_eq!((ask().0, server.get("/health").0), (200, 200));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_takes_the_log_and_not_the_server() {
+    for format in ["text", "json"] {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = port.local_addr().expect("an address").to_string();
+        drop(port);
+        let port = address.rsplit(':').next().expect("a port");
+        let program = common::stonechat();
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", r#"exec "$@" 2>/dev/full"#, "sh"])
+            .arg(program.get_program())
+            .args(program.get_args());
+        shell.args(["serve", "-m", "tiny", "-t", "1", "--log-format", format, "--port", port]);
+        let (mut server, _) = Server::spawn_at(address, &mut shell);
+        assert_eq!(server.post("/v1/chat/completions", &story(&json!({}))).0, 200);
+        server.signal("-TERM");
+        assert!(server.child.wait().expect("it ends").success());
+    }
 }
 
 /// What is said where nothing is served.
@@ -379,12 +533,21 @@ fn a_server_that_cannot_be_says_why() {
     let config = folder.path().join("serve.toml");
     std::fs::write(&config, "port = 80800\n").expect("a file");
     let config = config.to_str().expect("UTF-8");
+    let [certificate, another] = ["localhost.pem", "another.key"]
+        .map(|name| format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR")));
+    let mismatch = format!("the key in {another} does not belong to the certificate in {certificate}");
     for (arguments, code, said) in [
         (&["-m", "tiny", "--host", "0.0.0.0", "--port", "0"][..], 2, "there is no key"),
         (&["-m", "tiny", "--port", &port], 1, "is in use by another program"),
         (&["-m", "tiny", "--cors", "example.org"], 2, "is no origin"),
         (&["-m", "tiny", "--api-key", "short"], 2, "8 characters or more"),
         (&["-m", "tiny", "--tls-cert", config, "--tls-key", config], 1, "there is no certificate in"),
+        (&["-m", "tiny", "--tls-cert", &certificate, "--tls-key", &another, "--check"], 1, &mismatch),
+        (
+            &["-m", "tiny", "--tls-cert", &certificate, "--tls-key", "no.key"],
+            1,
+            "cannot read no.key: No such file",
+        ),
         (&["--config", config, "--check"], 2, "line 1: invalid value '80800'"),
         (&["-m", "no-such-model", "--check"], 1, "there is no model named"),
     ] {
@@ -393,6 +556,7 @@ fn a_server_that_cannot_be_says_why() {
         assert_eq!(output.status.code(), Some(code), "{err}");
         assert!(err.contains(said) && err.lines().count() == 1, "{err}");
     }
-    let good = refused(&["-m", "tiny", "--check"]);
+    let own = certificate.replace(".pem", ".key");
+    let good = refused(&["-m", "tiny", "--check", "--tls-cert", &certificate, "--tls-key", &own]);
     assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
 }

@@ -49,6 +49,21 @@ impl Server {
         Self { child, address, log, _folder: folder }
     }
 
+    /// By this command, at an address that is known; and how long it took until it was well.
+    pub fn spawn_at(address: String, command: &mut Command) -> (Self, Duration) {
+        let folder = TempDir::new().expect("a folder");
+        let log = folder.path().join("log");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).expect("a file"));
+        let start = Instant::now();
+        let child = command.spawn().expect("the program starts");
+        let server = Self { child, address, log, _folder: folder };
+        while TcpStream::connect(&server.address).is_err() || server.get("/health").0 != 200 {
+            assert!(start.elapsed() < SOON, "it does not serve: {}", server.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        (server, start.elapsed())
+    }
+
     /// What it has written to stderr.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).expect("a log")

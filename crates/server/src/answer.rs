@@ -203,9 +203,8 @@ impl Answer {
                 }
                 None => {
                     self.finished = true;
-                    return Err(ApiError::internal(
-                        "the model's thread has ended; the server has to be started again",
-                    ));
+                    self.served.metrics.answered("error", &self.usage, self.begun.elapsed());
+                    return Err(ApiError::fallen());
                 }
             }
         }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::error::ApiError;
 use crate::model::seconds;
-use crate::scheduler::Busy;
+use crate::scheduler::{Alarm, Busy};
 
 /// When to come again: embeddings of a few texts are soon done.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -51,8 +51,8 @@ struct Job {
 }
 
 impl Embedder {
-    /// Starts the thread. `queue` requests may wait.
-    pub fn start(offer: EmbeddingOffer, queue: usize) -> Result<Self, Error> {
+    /// Starts the thread. `queue` requests may wait. The alarm rings when it panics.
+    pub fn start(offer: EmbeddingOffer, queue: usize, alarm: Alarm) -> Result<Self, Error> {
         let EmbeddingOffer { engine, name } = offer;
         let stated = engine.model().pooling().map_err(|error| engine.failed(error))?;
         // A vector for each token is no vector for a text.
@@ -62,7 +62,10 @@ impl Embedder {
         let (jobs, received) = sync_channel(queue.max(1));
         std::thread::Builder::new()
             .name("embedder".into())
-            .spawn(move || work(engine, pooling, &received))
+            .spawn(move || {
+                let _watched = Watched(alarm);
+                work(engine, pooling, &received);
+            })
             .map_err(|source| Error::Threads { wanted: 1, started: 0, source })?;
         Ok(Self { name, len, context, created: seconds(SystemTime::now()), tokenizer, jobs })
     }
@@ -114,6 +117,17 @@ impl Embedder {
 
 fn gone() -> ApiError {
     ApiError::internal("the thread that makes embeddings has ended; the server has to be started anew")
+}
+
+/// Rings when the thread that has it panics.
+struct Watched(Alarm);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.ring();
+        }
+    }
 }
 
 /// Takes jobs until nobody is left to give some. A job whose asker has gone is left at its next text.

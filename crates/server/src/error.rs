@@ -67,6 +67,24 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
     }
 
+    /// The thread that computes has panicked: this answer does not come, and no other.
+    pub fn fallen() -> Self {
+        Self {
+            retry_after: Some(5),
+            code: Some("server_failed"),
+            ..Self::internal(
+                "the server failed while it computed, and ends; try again once whoever runs it has started it anew",
+            )
+        }
+    }
+
+    /// The model's file is not whole any more.
+    pub fn cut_short(status: StatusCode) -> Self {
+        let message = "the model's file was cut short, or its disk failed, while it was in use; it has to be copied again, and loaded \
+                       anew (SIGHUP)";
+        Self { code: Some("model_cut_short"), status, ..Self::internal(message) }
+    }
+
     /// The server is about to end.
     pub fn draining() -> Self {
         Self {
@@ -141,9 +159,7 @@ impl From<RuntimeError> for ApiError {
                     _ => Self::internal(format!("the model failed: {inner}")),
                 }
             }
-            RuntimeError::CutShort { .. } => Self::internal(
-                "the model's file was cut short, or its disk failed, while it was in use; it has to be copied again",
-            ),
+            RuntimeError::CutShort { .. } => Self::cut_short(StatusCode::INTERNAL_SERVER_ERROR),
             _ => Self::internal(error.to_string()),
         }
     }

@@ -19,6 +19,8 @@ pub enum Format {
 pub fn start(format: Format) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false);
+    // A line that cannot be written is lost. To complain of it, as is done otherwise, would panic: stderr is where it failed.
+    let log = log.log_internal_errors(false);
     // Where somebody else writes a log already, that one goes on.
     let _ = match format {
         Format::Text => log.with_ansi(stderr().is_terminal()).try_init(),

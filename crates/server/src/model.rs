@@ -16,7 +16,7 @@ use stonechat_runtime::{ChatTemplate, Engine, Error, Grammar, Tokenizer};
 use crate::embedder::{Embedder, EmbeddingOffer};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
-use crate::scheduler::{Scheduler, SchedulerOptions};
+use crate::scheduler::{Alarm, Scheduler, SchedulerOptions};
 
 /// What is to be served, and how requests are answered that do not say it.
 #[derive(Debug)]
@@ -130,15 +130,16 @@ pub fn seconds(time: SystemTime) -> u64 {
 }
 
 impl Served {
-    /// Begins to serve.
-    pub fn new(offer: Offer, metrics: Arc<Metrics>) -> Result<Self, Error> {
+    /// Begins to serve. The alarm rings when that ends in a panic.
+    pub fn new(offer: Offer, metrics: Arc<Metrics>, alarm: Alarm) -> Result<Self, Error> {
         let Offer { engine, names, template, mut variables, think, sampling, most, queue, embedding } = offer;
         let template = template.map_or_else(|| ChatTemplate::of_model(&engine), Ok)?;
         template.let_think(think, &mut variables);
         let facts = Facts::of(&engine)?;
         let tokenizer = Arc::new(Tokenizer::new(engine.file())?);
-        let embedder = embedding.map(|offer| Embedder::start(offer, queue)).transpose()?.map(Arc::new);
-        let scheduler = Scheduler::start(engine, SchedulerOptions { queue, cache: None })?;
+        let embedder =
+            embedding.map(|offer| Embedder::start(offer, queue, alarm.clone())).transpose()?.map(Arc::new);
+        let scheduler = Scheduler::start(engine, SchedulerOptions { queue, cache: None, alarm })?;
         Ok(Self {
             scheduler,
             names,

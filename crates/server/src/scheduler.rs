@@ -18,6 +18,7 @@ use std::time::Duration;
 use stonechat_core::Sampling;
 use stonechat_runtime::{Constraint, Engine, Error, PromptCache};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 
 use worker::Worker;
 
@@ -117,6 +118,29 @@ pub struct SchedulerOptions {
     pub queue: usize,
     /// Where beginnings of texts are kept, and found after a restart.
     pub cache: Option<PromptCache>,
+    /// Who is told when the thread that computes has panicked.
+    pub alarm: Alarm,
+}
+
+/// Rings when a thread that computes has panicked: what it had is lost, and whoever serves with it has to end. Clones are one alarm.
+#[derive(Clone, Debug, Default)]
+pub struct Alarm(Arc<watch::Sender<bool>>);
+
+impl Alarm {
+    pub(crate) fn ring(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether it has rung.
+    pub fn has_rung(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until it has.
+    pub async fn rung(&self) {
+        // The sender is here: it does not go away meanwhile.
+        let _ = self.0.subscribe().wait_for(|rung| *rung).await;
+    }
 }
 
 /// What is done with a text at present.
@@ -207,6 +231,7 @@ struct Shared {
     queue: usize,
     state: Mutex<State>,
     work: Condvar,
+    alarm: Alarm,
 }
 
 #[derive(Debug, Default)]
@@ -218,6 +243,10 @@ struct State {
     counters: Counters,
     /// Nothing new is taken.
     draining: bool,
+    /// The thread has panicked.
+    fallen: bool,
+    /// The model's file is not whole any more: no job can be done.
+    cut_short: bool,
 }
 
 impl Shared {
@@ -243,8 +272,8 @@ impl Scheduler {
         let session = engine.session();
         let slot = SlotState { context: session.context(), ..SlotState::default() };
         let state = State { slots: vec![slot; session.sequences()], ..State::default() };
-        let SchedulerOptions { queue, cache } = options;
-        let shared = Arc::new(Shared { queue, state: Mutex::new(state), work: Condvar::new() });
+        let SchedulerOptions { queue, cache, alarm } = options;
+        let shared = Arc::new(Shared { queue, state: Mutex::new(state), work: Condvar::new(), alarm });
         let worker = Worker::new(engine, cache, Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("scheduler".into())
@@ -253,10 +282,13 @@ impl Scheduler {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Takes a job on, unless the queue is full.
+    /// Takes a job on, unless the queue is full. Where the thread has panicked nothing comes of it.
     pub fn submit(&self, job: Job) -> Result<Answer, Busy> {
         let (sender, receiver) = unbounded_channel();
         let mut state = self.shared.state();
+        if state.fallen {
+            return Ok(Answer::none());
+        }
         let open = state.waiting.len();
         state.waiting.retain(|(_, sender)| !sender.is_closed());
         state.counters.cancelled += (open - state.waiting.len()) as u64;
@@ -269,6 +301,11 @@ impl Scheduler {
         drop(state);
         self.shared.work.notify_one();
         Ok(Answer(receiver))
+    }
+
+    /// Whether the model's file was cut short, so that no job can be done any more.
+    pub fn is_cut_short(&self) -> bool {
+        self.shared.state().cut_short
     }
 
     /// The places for texts.

@@ -24,6 +24,7 @@ use crate::http;
 use crate::metrics::Metrics;
 use crate::model::{Offer, Served};
 use crate::sandbox::Sandbox;
+use crate::scheduler::Alarm;
 use crate::settings::{HEAD_LIMIT, HEADERS, Settings};
 use crate::state::{Shared, State};
 use crate::{supervisor, tls};
@@ -32,6 +33,8 @@ use crate::{supervisor, tls};
 const THREADS: usize = 2;
 /// Threads that write templates out and read grammars.
 const BLOCKING_THREADS: usize = 4;
+/// How long the others' answers may take to hear that nothing comes any more, after a panic.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// After an error of the system, for instance of too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -53,6 +56,8 @@ pub enum Error {
     System(io::Error),
     /// The model cannot be served.
     Model(stonechat_runtime::Error),
+    /// The thread that computes has panicked.
+    Fallen,
 }
 
 impl fmt::Display for Error {
@@ -73,6 +78,10 @@ impl fmt::Display for Error {
             Self::Certificate(sentence) => f.write_str(sentence),
             Self::System(source) => write!(f, "cannot start the server: {}", reason(source)),
             Self::Model(error) => error.fmt(f),
+            Self::Fallen => f.write_str(
+                "the thread that computes has panicked, which is a mistake in this program; start the server again, and report what \
+                 it said above",
+            ),
         }
     }
 }
@@ -136,45 +145,53 @@ impl Server {
             .enable_all()
             .build()
             .map_err(Error::System)?;
-        let result = runtime.block_on(self.serve(offer, reload, sandbox, ready));
+        let result = runtime.block_on(async {
+            let state = self.state(offer, sandbox)?;
+            self.serve(&state, reload, ready).await
+        });
         // Answers that did not end in time are dropped here.
         runtime.shutdown_timeout(Duration::from_secs(1));
         result
     }
 
+    /// What requests will share: the model begins to be served.
+    fn state(&self, offer: Offer, sandbox: Arc<Sandbox>) -> Result<Shared, Error> {
+        let metrics = Arc::new(Metrics::new(sandbox));
+        let alarm = Alarm::default();
+        let served = Served::new(offer, Arc::clone(&metrics), alarm.clone()).map_err(Error::Model)?;
+        let settings = Settings { address: self.address(), ..self.settings.clone() };
+        Ok(Arc::new(State::new(settings, served, metrics, alarm)))
+    }
+
     async fn serve(
         self,
-        offer: Offer,
+        state: &Shared,
         reload: Option<Reload>,
-        sandbox: Arc<Sandbox>,
         ready: impl FnOnce(SocketAddr),
     ) -> Result<(), Error> {
         let address = self.address();
-        let metrics = Arc::new(Metrics::new(sandbox));
-        let served = Served::new(offer, Arc::clone(&metrics)).map_err(Error::Model)?;
-        let settings = Settings { address, ..self.settings };
-        let state: Shared = Arc::new(State::new(settings, served, metrics));
         let listener = tokio::net::TcpListener::from_std(self.listener).map_err(Error::System)?;
         let mut signals = Signals::listen().map_err(Error::System)?;
-        let connections = Connections::new(&state, self.acceptor);
+        let connections = Connections::new(state, self.acceptor);
         supervisor::ready();
         ready(address);
-        let watchdog = tokio::spawn(supervisor::watch(Arc::clone(&state)));
+        let watchdog = tokio::spawn(supervisor::watch(Arc::clone(state)));
         tracing::info!(%address, model = state.served().name(), "ready");
         let reload = reload.map(Arc::new);
         let graceful = GracefulShutdown::new();
         loop {
             tokio::select! {
                 accepted = listener.accept() => connections.take(accepted, Some(graceful.watcher())).await,
+                () = state.alarm.rung() => break,
                 signal = signals.next() => match signal {
                     Signal::End => break,
-                    Signal::Reload => load_anew(&state, reload.as_ref()),
+                    Signal::Reload => load_anew(state, reload.as_ref()),
                 },
             }
         }
         supervisor::stopping();
         state.drain();
-        let limit = state.settings.drain_timeout;
+        let limit = if state.alarm.has_rung() { LAST_WORDS } else { state.settings.drain_timeout };
         tracing::info!(seconds = limit.as_secs(), "takes nothing new, and ends once its answers have");
         let mut drained = std::pin::pin!(tokio::time::timeout(limit, graceful.shutdown()));
         // Who connects now is told so.
@@ -189,6 +206,9 @@ impl Server {
             tracing::warn!("some answers were cut off, because they took too long");
         }
         watchdog.abort();
+        if state.alarm.has_rung() {
+            return Err(Error::Fallen);
+        }
         tracing::info!("ended");
         Ok(())
     }
@@ -199,14 +219,19 @@ fn load_anew(state: &Shared, reload: Option<&Arc<Reload>>) {
     let Some(reload) = reload.map(Arc::clone) else { return };
     let state = Arc::clone(state);
     supervisor::reloading();
-    tokio::task::spawn_blocking(move || {
-        let made = reload().and_then(|offer| {
-            Served::new(offer, Arc::clone(&state.metrics)).map_err(|error| error.to_string())
+    tokio::spawn(async move {
+        let (metrics, alarm) = (Arc::clone(&state.metrics), state.alarm.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            let served = reload().map(|offer| Served::new(offer, metrics, alarm));
+            served.and_then(|served| served.map_err(|error| error.to_string()))
         });
-        match made {
+        // A panic there is no reason to leave those unanswered who are served by the old model.
+        match made.await.unwrap_or_else(|_| Err("loading panicked, as is said above".into())) {
             Ok(served) => {
                 tracing::info!(model = served.name(), "another model is served from now on");
-                drop(state.serve(served));
+                let old = state.serve(served);
+                // Its last answer may take a while, and it waits for that.
+                drop(tokio::task::spawn_blocking(move || drop(old)));
             }
             Err(error) => {
                 tracing::error!(error, "the model could not be loaded anew; the old one is served on");
@@ -342,3 +367,6 @@ impl Signals {
         Signal::End
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,12 +5,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
 use tokio::sync::Semaphore;
 
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::metrics::Metrics;
 use crate::model::Served;
+use crate::scheduler::Alarm;
 use crate::settings::Settings;
 
 /// Prompts that are tokenized at the same time: the cores are for the model.
@@ -23,6 +25,8 @@ pub struct State {
     pub settings: Settings,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Rings when a thread that computes has panicked, whichever model's.
+    pub alarm: Alarm,
     served: RwLock<Arc<Served>>,
     draining: AtomicBool,
     preparing: Semaphore,
@@ -33,10 +37,11 @@ pub type Shared = Arc<State>;
 
 impl State {
     /// Of a server that has just been started.
-    pub fn new(settings: Settings, served: Served, metrics: Arc<Metrics>) -> Self {
+    pub fn new(settings: Settings, served: Served, metrics: Arc<Metrics>, alarm: Alarm) -> Self {
         Self {
             settings,
             metrics,
+            alarm,
             served: RwLock::new(Arc::new(served)),
             draining: AtomicBool::new(false),
             preparing: Semaphore::new(PREPARED_TOGETHER),
@@ -64,14 +69,20 @@ impl State {
         self.draining.load(Ordering::Acquire)
     }
 
+    /// Refuses what is asked where nothing can be answered any more.
+    pub fn check_alive(&self) -> Result<(), ApiError> {
+        if self.alarm.has_rung() {
+            return Err(ApiError { status: StatusCode::SERVICE_UNAVAILABLE, ..ApiError::fallen() });
+        }
+        if self.is_draining() { Err(ApiError::draining()) } else { Ok(()) }
+    }
+
     /// Does what takes a while where it holds up nobody: templates, tokens, grammars.
     pub async fn prepare<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Arc<Served>) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<(Arc<Served>, T), ApiError> {
-        if self.is_draining() {
-            return Err(ApiError::draining());
-        }
+        self.check_alive()?;
         let gone = |_| ApiError::internal("the server is shutting down");
         let permit = self.preparing.acquire().await.map_err(gone)?;
         let served = self.served();
@@ -93,14 +104,14 @@ impl FromRequest<Shared> for Fields {
         let body = tokio::time::timeout(slow, Bytes::from_request(request, state)).await;
         match body {
             Ok(Ok(body)) => Self::read(&body),
-            Ok(Err(rejected)) if rejected.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE => {
+            Ok(Err(rejected)) if rejected.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 let message = format!("the body has more than {limit} bytes; send less");
                 Err(ApiError::request(rejected.status(), message).with_code("body_too_large"))
             }
             Ok(Err(_)) => Err(ApiError::bad("the body could not be read; send it again")),
             Err(_) => {
                 let message = format!("the body took longer than {} s; send it faster", slow.as_secs());
-                Err(ApiError::request(axum::http::StatusCode::REQUEST_TIMEOUT, message))
+                Err(ApiError::request(StatusCode::REQUEST_TIMEOUT, message))
             }
         }
     }

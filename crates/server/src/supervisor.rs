@@ -15,7 +15,11 @@ pub fn ready() {
 
 /// The model is being loaded anew.
 pub fn reloading() {
-    say(&[NotifyState::Reloading]);
+    // systemd wants to know when, to tell this reload from others.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => say(&[NotifyState::Reloading, now]),
+        Err(_) => say(&[NotifyState::Reloading]),
+    }
 }
 
 /// The server is about to end.
@@ -29,7 +33,8 @@ fn say(state: &[NotifyState<'_>]) {
     }
 }
 
-/// Tells the supervisor that the server is alive, as long as it is: who is asked something and makes no progress is not.
+/// Tells the supervisor that the server is alive, as long as it is: who is asked something and makes no progress is not, nor is who has
+/// lost the model's file, since a start may find it whole.
 pub async fn watch(state: Shared) {
     let Some(interval) = sd_notify::watchdog_enabled() else { return };
     let mut ticks = tokio::time::interval(interval / 2);
@@ -39,7 +44,7 @@ pub async fn watch(state: Shared) {
         let scheduler = &state.served().scheduler;
         let now = (scheduler.counters(), scheduler.slots());
         let stuck = is_at_work(&now) && before.as_ref() == Some(&now);
-        if !stuck {
+        if !stuck && !scheduler.is_cut_short() {
             say(&[NotifyState::Watchdog]);
         }
         before = Some(now);

@@ -35,7 +35,7 @@ fn engine(model: &Path, sequences: usize) -> Engine {
 }
 
 fn scheduler(model: &Path, sequences: usize, queue: usize) -> Scheduler {
-    let options = SchedulerOptions { queue, cache: None };
+    let options = SchedulerOptions { queue, ..SchedulerOptions::default() };
     Scheduler::start(engine(model, sequences), options).expect("a thread")
 }
 
@@ -236,7 +236,8 @@ fn a_text_that_cannot_be_computed_fails_alone() {
         };
         let start = |sequences| {
             let engine = Engine::load(&model, &options(sequences)).expect("a model that runs");
-            Scheduler::start(engine, SchedulerOptions { queue: 9, cache: None }).expect("a thread")
+            Scheduler::start(engine, SchedulerOptions { queue: 9, ..SchedulerOptions::default() })
+                .expect("a thread")
         };
         let good = |n: u32| Job {
             biases: vec![(51, f32::NEG_INFINITY)],
@@ -284,7 +285,11 @@ fn beginnings_are_found_after_a_restart() {
     let start = || {
         let engine = engine(&tiny(), 2);
         let cache = PromptCache::open(folder.path(), 64 << 20, engine.session()).expect("a folder");
-        Scheduler::start(engine, SchedulerOptions { queue: 2, cache: Some(cache) }).expect("a thread")
+        Scheduler::start(
+            engine,
+            SchedulerOptions { queue: 2, cache: Some(cache), ..SchedulerOptions::default() },
+        )
+        .expect("a thread")
     };
     let tokens: Vec<u32> = (0..100).map(|i| 20 + i * 7 % 300).collect();
     let say = |scheduler: &Scheduler| hear(&mut scheduler.submit(job(tokens.clone(), 8)).expect("room"));

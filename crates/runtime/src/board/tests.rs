@@ -1,5 +1,3 @@
-use std::fs;
-
 use tempfile::TempDir;
 
 use super::*;
@@ -206,7 +204,7 @@ fn a_model_that_does_not_fit_is_told_by_how_much_and_what_would() {
     assert!(problem.to_string().ends_with("smollm2-135m fits, with 1024 tokens of context"), "{problem}");
 
     // A board that nobody knows.
-    fs::remove_dir_all(folder.path().join("sys/firmware")).unwrap();
+    std::fs::remove_dir_all(folder.path().join("sys/firmware")).unwrap();
     let unknown = Board::in_copy(folder.path());
     let said = unknown.check(4 << 30, &model, &plan).unwrap_err().to_string();
     assert!(

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
 use stonechat_core::vocabulary::Encode;
@@ -15,7 +15,11 @@ use crate::state::Shared;
 
 /// `/health`: whether questions are answered. It needs no key.
 pub async fn health(State(state): State<Shared>) -> Result<Json<Value>, ApiError> {
-    if state.is_draining() { Err(ApiError::draining()) } else { Ok(Json(json!({ "status": "ok" }))) }
+    state.check_alive()?;
+    if state.served().scheduler.is_cut_short() {
+        return Err(ApiError::cut_short(StatusCode::SERVICE_UNAVAILABLE));
+    }
+    Ok(Json(json!({ "status": "ok" })))
 }
 
 /// `/tokenize`: text to tokens.

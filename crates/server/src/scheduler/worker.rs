@@ -107,6 +107,7 @@ impl Worker {
                 let mut state = self.shared.state();
                 state.taken -= 1;
                 state.counters.failed += 1;
+                state.cut_short |= matches!(error, Error::CutShort { .. });
                 drop(state);
                 let _ = sender.send(Event::Failed(error));
                 return;
@@ -252,6 +253,7 @@ impl Worker {
         };
         *count += 1;
         state.taken -= 1;
+        state.cut_short |= matches!(outcome, Some(Err(Error::CutShort { .. })));
         state.slots[number] = slot.state(self.engine.session().context());
         drop(state);
         let is_answered = matches!(outcome, Some(Ok(_)));
@@ -314,10 +316,19 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// Where the thread panicked, nobody waits for it in vain: those who wait hear that nothing comes, and nothing new is taken.
+    /// Where the thread panicked, nobody waits for it in vain: those who wait hear that nothing comes, nothing new is taken, and the
+    /// alarm rings.
     fn drop(&mut self) {
         let mut state = self.shared.state();
         state.draining = true;
         state.waiting.clear();
+        state.fallen = std::thread::panicking();
+        let fallen = state.fallen;
+        drop(state);
+        // Those who were being answered hear of it first.
+        self.slots.clear();
+        if fallen {
+            self.shared.alarm.ring();
+        }
     }
 }
