@@ -2,10 +2,10 @@
 //!
 //! In: the files that it was started with. Out: a [`Sandbox`], which says what holds. From then on the process opens files to read
 //! alone, and only in the folders of those files and where the system tells of itself; it makes no connection, starts no program
-//! and no process, and leaves alone what else the kernel offers ([`calls`] lists it). Serving needs none of this: the socket
+//! and no process, and leaves alone what else the kernel offers (`calls` lists it). Serving needs none of this: the socket
 //! listens already, certificates and keys have been read, and nothing is written. There is no way out of it but the end of the process.
 //!
-//! Two parts of Linux do it, each where the kernel has it: Landlock ([`files`]) and seccomp ([`calls`]). A part that is missing is
+//! Two parts of Linux do it, each where the kernel has it: Landlock (`files`) and seccomp (`calls`). A part that is missing is
 //! said, and no reason not to serve. Other systems have neither.
 
 #[cfg(all(
