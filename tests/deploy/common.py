@@ -63,7 +63,7 @@ class Server:
     def metric(self, name, headers=None):
         """The value of a metric, all its labels together."""
         _, text = get(f"{self.url}/metrics", headers)
-        lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
+        lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
         return sum(float(value) for series, value in lines if series.split("{")[0] == name)
 
     def end(self):
