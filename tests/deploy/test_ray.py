@@ -11,7 +11,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 # As answer.py sets it. And nobody else on this machine is to use the cluster.
@@ -175,13 +178,24 @@ class Ray(unittest.TestCase):
         asked = self.in_cluster("--server", nobody, "--server", f"{full.url}/v1", "--at-once", "4", *HOW)
         status, said = self.run_to_end(few, "few.out", *asked)
         self.assertEqual((status, "a key is needed" in said), (1, True), said)
+        headers = {"Authorization": "Bearer a-key-of-the-test", "Content-Type": "application/json"}
+
+        def occupy():
+            """Keeps the one place until somebody was turned away."""
+            story = json.dumps({"prompt": "Once upon a time", "max_tokens": 400}).encode()
+            while not full.metric("stonechat_refused_total", headers):
+                with contextlib.suppress(urllib.error.HTTPError):
+                    urllib.request.urlopen(urllib.request.Request(f"{full.url}/v1/completions", story, headers)).read()
+
+        occupant = threading.Thread(target=occupy, daemon=True)
+        occupant.start()
         status, said = self.run_to_end(few, "few.out", *asked, "--api-key-file", str(key))
         self.assertEqual((status, said), (3, 'answer.py: 1 of 13 rows were refused; their lines have an "error"'))
         said = [json.loads(line) for line in (self.folder / "few.out").read_text().splitlines()]
         self.assertEqual([row["answer"] for row in said[:12]], [row["answer"] for row in self.expected[:12]])
         self.assertEqual((said[12]["id"], said[12]["answer"], "context" in said[12]["error"]), ("long", None, True), said[12])
-        headers = {"Authorization": "Bearer a-key-of-the-test"}
         self.assertGreater(full.metric("stonechat_refused_total", headers), 0, "it was full at times")
+        occupant.join(60)
 
     def test_a_real_model_answers(self):
         rows = self.folder / "real.jsonl"
