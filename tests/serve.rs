@@ -171,7 +171,7 @@ fn embeddings_are_those_of_the_verb() {
     assert!(short.len() == 8 && (length - 1.0).abs() < 1e-5, "{short:?}");
     for (body, status, said) in [
         (json!({ "model": "writer", "input": "x" }), 404, "'writer' is not served here; there is tiny"),
-        (json!({ "input": "" }), 400, "input"),
+        (json!({ "input": "" }), 400, "input is empty; leave it out"),
         (json!({ "input": [] }), 400, "input is empty; give a text"),
         (json!({ "input": ["x", 1] }), 400, "input[1] is a number; write a text"),
         (json!({ "input": [640] }), 400, "640 is no token"),

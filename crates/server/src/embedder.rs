@@ -77,6 +77,10 @@ impl Embedder {
 
     /// The tokens of a text, which is called `name` where it is wrong.
     pub fn encode(&self, name: &str, text: &str) -> Result<Vec<u32>, ApiError> {
+        // Tokens that begin and end a text are no text.
+        if text.is_empty() {
+            return self.checked(name, Vec::new());
+        }
         let vocabulary = self.tokenizer.vocabulary();
         let mut tokens = encode_raw(vocabulary, text.as_bytes())
             .map_err(|error| ApiError::param(name, format!("{name}: {error}")))?;
