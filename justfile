@@ -68,8 +68,8 @@ deploy-test *tests:
     cargo build --release
     scripts/deploy.sh target/release/stonechat {{tests}}
 
-# Looks at a server's page in a browser: `just page`, or with `--pictures` to draw docs/page-*.png anew (they show speeds: let the
-# machine do nothing else).
+# They show speeds: let the machine do nothing else for `--pictures`.
+# Looks at a server's page in a browser, or draws docs/page-*.png anew: `just page --pictures`.
 page *arguments:
     cargo build --release
     scripts/page.sh {{arguments}}

@@ -11,13 +11,9 @@ cd "$(dirname "$0")/.."
 program="$(realpath "${1:-${CARGO_TARGET_DIR:-target}/release/stonechat}")"
 [ -x "$program" ] || { echo "there is no program at $program; build it (cargo build --release), or name one" >&2 && exit 1; }
 shift || true
-folder="$(realpath -m "${CARGO_TARGET_DIR:-target}/deploy")"
-wanted="$(cat tests/deploy/requirements.txt deploy/ray/requirements.txt)"
-if [ "$wanted" != "$(cat "$folder/installed.txt" 2>/dev/null)" ]; then
-  python3 -m venv "$folder"
-  "$folder/bin/pip" install --quiet --disable-pip-version-check --requirement tests/deploy/requirements.txt
-  printf '%s\n' "$wanted" >"$folder/installed.txt"
-fi
+# shellcheck source=scripts/venv.sh
+. scripts/venv.sh
+venv deploy tests/deploy/requirements.txt deploy/ray/requirements.txt
 
 export STONECHAT_PROGRAM="$program"
 export STONECHAT_HOME="${STONECHAT_HOME:-$PWD/target/stonechat-home}"
@@ -25,4 +21,4 @@ export STONECHAT_HOME="${STONECHAT_HOME:-$PWD/target/stonechat-home}"
 "$program" pull smollm2-135m >/dev/null
 tests=("${@:-discover}")
 cd tests/deploy
-exec "$folder/bin/python" -B -W ignore::ResourceWarning -m unittest "${tests[@]}"
+exec "$python" -B -W ignore::ResourceWarning -m unittest "${tests[@]}"

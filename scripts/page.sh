@@ -24,20 +24,15 @@ install_missing
 for command in chromium chromedriver; do
   command -v "$command" >/dev/null 2>&1 || { echo "there is no $command, in which the page is looked at" >&2 && exit 1; }
 done
-folder="${CARGO_TARGET_DIR:-target}/page"
-wanted=tests/page/requirements.txt
-if ! cmp -s "$wanted" "$folder/installed.txt"; then
-  python3 -m venv "$folder"
-  "$folder/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"
-  cp "$wanted" "$folder/installed.txt"
-fi
-
+# shellcheck source=scripts/venv.sh
+. scripts/venv.sh
+venv page tests/page/requirements.txt
 # shellcheck source=scripts/serve.sh
 . scripts/serve.sh
 export STONECHAT_KEY=a-key-for-the-test
 serve STONECHAT_SERVER "$program" -m smollm2-135m
 serve STONECHAT_LOCKED_SERVER "$program" -m smollm2-135m --api-key "$STONECHAT_KEY"
 
-"$folder/bin/python" "${act[@]}"
+"$python" "${act[@]}"
 # They end when they are asked to, and well.
 served
