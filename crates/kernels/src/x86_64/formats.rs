@@ -371,7 +371,7 @@ macro_rules! quantized_rows {
                 }
                 // SAFETY: this function has the features of these lanes.
                 _ => unsafe {
-                    $crate::x86_64::matmul::unpacked_rows::<Unpacked, $rows, $groups>(
+                    $crate::x86_64::unpacked::unpacked_rows::<Unpacked, $rows, $groups>(
                         matrix, rows, x, out, scratch,
                     );
                 },
@@ -393,7 +393,7 @@ macro_rules! quantized_rows {
         #[derive(Debug)]
         struct Unpacked;
 
-        impl $crate::x86_64::matmul::Panels<$rows> for Unpacked {
+        impl $crate::x86_64::unpacked::Panels<$rows> for Unpacked {
             type Lanes = $lanes;
 
             #[inline(always)]
@@ -401,7 +401,7 @@ macro_rules! quantized_rows {
                 format: $crate::Format,
                 blocks: &mut $crate::x86_64::source::Blocks<$rows>,
                 count: usize,
-                parts: *mut $crate::x86_64::matmul::PartIn<Self, $rows>,
+                parts: *mut $crate::x86_64::unpacked::PartIn<Self, $rows>,
             ) {
                 use $unpacker as unpacker;
                 // SAFETY: the caller's promise.
@@ -413,7 +413,7 @@ macro_rules! quantized_rows {
                 format: $crate::Format,
                 blocks: &mut $crate::x86_64::source::Interleaved,
                 count: usize,
-                parts: *mut $crate::x86_64::matmul::PartIn<Self, $rows>,
+                parts: *mut $crate::x86_64::unpacked::PartIn<Self, $rows>,
             ) {
                 use $unpacker as unpacker;
                 // SAFETY: the caller's promise.
@@ -425,10 +425,10 @@ macro_rules! quantized_rows {
             #[target_feature(enable = $features)]
             unsafe fn add<const T: usize>(
                 kind: $crate::x86_64::kinds::Kind,
-                parts: &[$crate::x86_64::matmul::PartIn<Self, $rows>],
-                x: &$crate::x86_64::matmul::At<'_>,
+                parts: &[$crate::x86_64::unpacked::PartIn<Self, $rows>],
+                x: &$crate::x86_64::unpacked::At<'_>,
                 first: usize,
-                totals: &mut $crate::x86_64::matmul::TotalsIn<Self, T, $rows>,
+                totals: &mut $crate::x86_64::unpacked::TotalsIn<Self, T, $rows>,
             ) {
                 use $crate::x86_64::kinds::{self, Kind};
                 use $crate::x86_64::matmul::Lanes;
@@ -603,7 +603,7 @@ macro_rules! unpack_formats {
             parts: *mut $crate::x86_64::matmul::PartOfLanes<$lanes, $rows>,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { $crate::x86_64::matmul::unpack::<W, S, $rows>(blocks, count, parts) }
+            unsafe { $crate::x86_64::unpacked::unpack::<W, S, $rows>(blocks, count, parts) }
         }
     };
 }

@@ -7,7 +7,8 @@
     reason = "generic code takes on its caller's instruction set by being inlined"
 )]
 
-use super::matmul::{At, Lanes, Part, X};
+use super::matmul::{Lanes, Part, X};
+use super::unpacked::At;
 use crate::Format;
 use core::marker::PhantomData;
 

@@ -1,23 +1,17 @@
-//! Rows of a quantized matrix times int8 activations: the walk over rows, tokens and blocks that all levels share.
+//! What a level and a format bring to the product of a quantized matrix and int8 activations, and the product with one token.
 //!
-//! Rows sit in lanes: a vector holds the same thing of 8 or 16 rows. One token: each 32 weights are unpacked in
-//! registers and used at once, so that memory bounds the speed; or, of the formats that are no [`Streamed`], some
-//! blocks at a time in the first-level cache. Several: rows are unpacked to scratch, where tiles of tokens meet them.
-//!
-//! What an instruction set adds is [`Lanes`]; what a format adds is [`Weights`]. Once unpacked, formats are no longer
-//! told apart: what is left of them is a [`Kind`] of parts. So each has code of its own for its bytes alone, and what
-//! multiplies is there once for each kind.
+//! Rows sit in lanes: a vector holds the same thing of 8 or 16 rows. What an instruction set adds is [`Lanes`]; what a format
+//! adds is [`Weights`]. Here each 32 weights are unpacked in registers and used at once, so that memory bounds the speed, of
+//! formats that are [`Streamed`]; all others, and several tokens, are [`unpacked`](super::unpacked)'s.
 #![allow(
     clippy::inline_always,
     reason = "generic code takes on its caller's instruction set by being inlined"
 )]
 
 use super::formats::{eight, four};
-use super::kinds::{Kind, Totals, kind_of};
 use super::source::{AHEAD, Blocks, Interleaved, Source, fetch, side_by_side};
 use crate::activations::Quantized;
 use crate::layout::{GROUP, Layout};
-use crate::scratch::Line;
 use crate::split::Tile;
 use crate::{Format, Matrix};
 use core::arch::asm;
@@ -214,56 +208,6 @@ pub type PartOf<W, const ROWS: usize> = PartOfLanes<<W as Weights<ROWS>>::Lanes,
 /// 32 weights of each row in vectors of an instruction set.
 pub type PartOfLanes<L, const ROWS: usize> = Part<<L as Lanes<ROWS>>::I, <L as Lanes<ROWS>>::F>;
 
-/// Unpacking and multiplication at a level, each function of which has the level's features: shared by all formats and
-/// all callers.
-///
-/// # Safety
-/// Of every function: as for [`Lanes`]. `parts` is valid for what is written.
-pub trait Panels<const ROWS: usize> {
-    /// The instruction set.
-    type Lanes: Lanes<ROWS>;
-
-    /// Unpacks `count` times 32 weights of each row, which are whole blocks, and moves on behind them.
-    unsafe fn unpack(format: Format, blocks: &mut Blocks<ROWS>, count: usize, parts: *mut PartIn<Self, ROWS>);
-    /// As `unpack`, of rows side by side.
-    unsafe fn unpack_group(
-        format: Format,
-        blocks: &mut Interleaved,
-        count: usize,
-        parts: *mut PartIn<Self, ROWS>,
-    );
-    /// Adds the products of these parts, from block `first` of 32 on, with the tokens from `token` on.
-    unsafe fn add<const T: usize>(
-        kind: Kind,
-        parts: &[PartIn<Self, ROWS>],
-        x: &At<'_>,
-        first: usize,
-        totals: &mut TotalsIn<Self, T, ROWS>,
-    );
-}
-
-/// 32 weights of each row, at a level.
-pub type PartIn<P, const ROWS: usize> = PartOfLanes<<P as Panels<ROWS>>::Lanes, ROWS>;
-/// Both accumulators of each row for each of `T` tokens, at a level.
-pub type TotalsIn<P, const T: usize, const ROWS: usize> =
-    Totals<<<P as Panels<ROWS>>::Lanes as Lanes<ROWS>>::F, T>;
-
-/// Activations from some token on.
-#[derive(Clone, Copy, Debug)]
-pub struct At<'x> {
-    /// Those of all tokens.
-    pub x: &'x Quantized<'x>,
-    /// The activations of a token.
-    pub cols: usize,
-    /// The first token.
-    pub token: usize,
-}
-
-/// Times 32 weights that are unpacked together for one token: a block of 256, or as many smaller ones.
-const STRETCH: usize = 8;
-/// From so many tokens on, all weights of a row are unpacked at once: time goes to products, and no longer to memory.
-const FEW: usize = 8;
-
 /// Rows of a quantized matrix times int8 activations, of a format that is streamed: for each token and row
 /// `acc + accm`.
 ///
@@ -312,233 +256,22 @@ pub unsafe fn streamed_rows<W: Streamed<ROWS>, const ROWS: usize, const N: usize
 }
 
 /// Every token has as many activations as the matrix columns.
-fn check(matrix: &Matrix<'_>, out: &Tile<'_>, x: &Quantized<'_>) {
+pub fn check(matrix: &Matrix<'_>, out: &Tile<'_>, x: &Quantized<'_>) {
     let values = out.tokens() * matrix.cols();
     assert!(x.q.len() == values && x.d.len() == values / 32 && x.sums.len() == values / 16, "every token");
 }
 
 /// The group of 16 in which the first of `rows` is, and the lanes of those that were asked for.
 #[inline]
-fn group_of<'a>(matrix: &Matrix<'a>, rows: Range<usize>) -> (&'a [u8], Range<usize>) {
+pub fn group_of<'a>(matrix: &Matrix<'a>, rows: Range<usize>) -> (&'a [u8], Range<usize>) {
     let first = rows.start % GROUP;
     (matrix.group(rows.start / GROUP), first..GROUP.min(first + rows.len()))
 }
 
 /// Of the results of a token, those of `lanes` go to its outputs from `at` on.
 #[inline]
-fn store(out: &mut Tile<'_>, token: usize, at: usize, sums: &[f32], lanes: &Range<usize>) {
+pub fn store(out: &mut Tile<'_>, token: usize, at: usize, sums: &[f32], lanes: &Range<usize>) {
     out.token(token)[at..at + lanes.len()].copy_from_slice(&sums[lanes.clone()]);
-}
-
-/// Rows of a quantized matrix of any format times int8 activations: for each token and row `acc + accm`.
-///
-/// # Safety
-/// The CPU has the features of `P::Lanes`; `N` times `ROWS` is [`GROUP`].
-#[inline(always)]
-pub unsafe fn unpacked_rows<P: Panels<ROWS>, const ROWS: usize, const N: usize>(
-    matrix: &Matrix<'_>,
-    rows: Range<usize>,
-    x: &Quantized<'_>,
-    mut out: Tile<'_>,
-    scratch: &mut [Line],
-) {
-    check(matrix, &out, x);
-    let (format, cols) = (matrix.format(), matrix.cols());
-    let kind = kind_of(format);
-    let blocks = cols / 32;
-    let in_scratch = size_of_val(scratch) / size_of::<PartIn<P, ROWS>>();
-    assert!(
-        in_scratch >= blocks.max(STRETCH) && align_of::<PartIn<P, ROWS>>() <= 64,
-        "scratch for unpacked rows"
-    );
-    let parts = scratch.as_mut_ptr().cast::<PartIn<P, ROWS>>();
-    let end = matrix.bytes().as_ptr().wrapping_add(rows.end * matrix.row_bytes());
-    let mut start = rows.start;
-    while start < rows.end {
-        let at = start - rows.start;
-        let (mut plain, mut group) = (None, None);
-        // What the rows after these begin with, as in `stream`.
-        let mut ahead: *const u8;
-        let lanes = match matrix.layout() {
-            Layout::Rows => {
-                let (blocks, lanes) = side_by_side::<ROWS>(matrix, start..rows.end);
-                ahead = blocks.base.wrapping_add(ROWS * matrix.row_bytes() + AHEAD);
-                plain = Some(blocks);
-                lanes
-            }
-            Layout::Rows16 => {
-                let (bytes, lanes) = group_of(matrix, start..rows.end);
-                ahead = bytes.as_ptr().wrapping_add(AHEAD);
-                group = Some(core::array::from_fn::<_, N, _>(|n| Interleaved::new(bytes, n * ROWS)));
-                lanes
-            }
-        };
-        start += lanes.len();
-        // Unpacks the next of the rows of a vector.
-        let mut unpack = |n: usize, count: usize| {
-            // SAFETY: the sources stand at whole blocks of whole rows; there is room for as many parts.
-            unsafe {
-                match (&mut plain, &mut group) {
-                    (Some(blocks), _) => P::unpack(format, blocks, count, parts),
-                    (_, Some(groups)) => P::unpack_group(format, &mut groups[n], count, parts),
-                    _ => {}
-                }
-                // SAFETY: all of them were written, inside `scratch`, which stays borrowed.
-                core::slice::from_raw_parts(parts, count)
-            }
-        };
-        let vectors = if matrix.layout() == Layout::Rows { 1 } else { N };
-        if out.tokens() < FEW {
-            let mut few = [const { None }; N];
-            for first in (0..blocks).step_by(STRETCH) {
-                for (n, few) in few.iter_mut().enumerate().take(vectors) {
-                    let count = STRETCH.min(blocks - first);
-                    let bytes = ROWS * count * matrix.row_bytes() / blocks;
-                    fetch(ahead.min(end), bytes);
-                    ahead = ahead.wrapping_add(bytes);
-                    let parts = unpack(n, count);
-                    let x = &At { x, cols, token: 0 };
-                    // SAFETY: the activations were checked above; there are so many tokens.
-                    unsafe {
-                        let few = few.get_or_insert_with(|| Few::<P, ROWS>::new());
-                        few.add(kind, parts, x, first, out.tokens());
-                    }
-                }
-            }
-            for (n, few) in few.iter().enumerate().take(vectors) {
-                let (at, lanes) = of_vector::<ROWS>(n, at, &lanes);
-                if let (Some(few), false) = (few, lanes.is_empty()) {
-                    // SAFETY: the caller's promise.
-                    unsafe { few.store(&mut out, at, &lanes) };
-                }
-            }
-            continue;
-        }
-        for n in 0..vectors {
-            let (at, lanes) = of_vector::<ROWS>(n, at, &lanes);
-            if lanes.is_empty() {
-                continue;
-            }
-            let parts = unpack(n, blocks);
-            let mut token = 0;
-            while token < out.tokens() {
-                let left = out.tokens() - token;
-                let x = At { x, cols, token };
-                // SAFETY: the activations were checked above; no tile reaches past the last token.
-                token += unsafe {
-                    if left >= 8 && P::Lanes::TOKENS >= 8 {
-                        tile::<P, 8, ROWS>(kind, parts, &x, &mut out, at, &lanes)
-                    } else if left >= 4 {
-                        tile::<P, 4, ROWS>(kind, parts, &x, &mut out, at, &lanes)
-                    } else if left >= 2 {
-                        tile::<P, 2, ROWS>(kind, parts, &x, &mut out, at, &lanes)
-                    } else {
-                        tile::<P, 1, ROWS>(kind, parts, &x, &mut out, at, &lanes)
-                    }
-                };
-            }
-        }
-    }
-}
-
-/// The rows of a vector times a few tokens, as far as they were unpacked: fours, twos and ones of tokens, as
-/// [`unpacked_rows`] has tiles of them.
-struct Few<P: Panels<ROWS>, const ROWS: usize> {
-    four: TotalsIn<P, 4, ROWS>,
-    two: TotalsIn<P, 2, ROWS>,
-    one: TotalsIn<P, 1, ROWS>,
-}
-
-impl<P: Panels<ROWS>, const ROWS: usize> Few<P, ROWS> {
-    /// From nothing.
-    ///
-    /// # Safety
-    /// Of every function: the CPU has the features of `P::Lanes`.
-    #[inline(always)]
-    unsafe fn new() -> Self {
-        // SAFETY: the caller's promise.
-        let zero = unsafe { P::Lanes::zero() };
-        Self { four: Totals::new(zero), two: Totals::new(zero), one: Totals::new(zero) }
-    }
-
-    /// Adds the products of these parts, from block `first` of 32 on, with all tokens of `x`, which are `tokens`.
-    ///
-    /// # Safety
-    /// As for `new`; the activations are so many, of as many weights as there are.
-    #[inline(always)]
-    unsafe fn add(&mut self, kind: Kind, parts: &[PartIn<P, ROWS>], x: &At<'_>, first: usize, tokens: usize) {
-        let from = |token| At { token, ..*x };
-        // SAFETY: the caller's promise.
-        unsafe {
-            if tokens & 4 != 0 {
-                P::add(kind, parts, x, first, &mut self.four);
-            }
-            if tokens & 2 != 0 {
-                P::add(kind, parts, &from(tokens & 4), first, &mut self.two);
-            }
-            if tokens & 1 != 0 {
-                P::add(kind, parts, &from(tokens & 6), first, &mut self.one);
-            }
-        }
-    }
-
-    /// Gives the tokens their outputs, as [`store`] does.
-    ///
-    /// # Safety
-    /// As for `new`.
-    #[inline(always)]
-    unsafe fn store(&self, out: &mut Tile<'_>, at: usize, lanes: &Range<usize>) {
-        let tokens = out.tokens();
-        let mut put = |first: usize, sums: &[[f32; ROWS]]| {
-            for (t, sums) in sums.iter().enumerate() {
-                store(out, first + t, at, sums, lanes);
-            }
-        };
-        // SAFETY: the caller's promise.
-        unsafe {
-            if tokens & 4 != 0 {
-                put(0, &self.four.sums::<P::Lanes, ROWS>());
-            }
-            if tokens & 2 != 0 {
-                put(tokens & 4, &self.two.sums::<P::Lanes, ROWS>());
-            }
-            if tokens & 1 != 0 {
-                put(tokens & 6, &self.one.sums::<P::Lanes, ROWS>());
-            }
-        }
-    }
-}
-
-/// Of lanes of several vectors, those of vector `n`, and where their results go.
-#[inline]
-fn of_vector<const ROWS: usize>(n: usize, at: usize, lanes: &Range<usize>) -> (usize, Range<usize>) {
-    let (from, to) = (lanes.start.max(n * ROWS), lanes.end.min((n + 1) * ROWS));
-    if from >= to { (at, 0..0) } else { (at + from - lanes.start, from - n * ROWS..to - n * ROWS) }
-}
-
-/// Unpacked rows times `T` tokens.
-///
-/// # Safety
-/// The CPU has the features of `P::Lanes`; there are these tokens, of as many activations as there are weights.
-#[inline(always)]
-unsafe fn tile<P: Panels<ROWS>, const T: usize, const ROWS: usize>(
-    kind: Kind,
-    parts: &[PartIn<P, ROWS>],
-    x: &At<'_>,
-    out: &mut Tile<'_>,
-    at: usize,
-    lanes: &Range<usize>,
-) -> usize {
-    // SAFETY: the caller's promise.
-    let sums = unsafe {
-        let mut totals = TotalsIn::<P, T, ROWS>::new(P::Lanes::zero());
-        P::add(kind, parts, x, 0, &mut totals);
-        totals.sums::<P::Lanes, ROWS>()
-    };
-    for (t, sums) in sums.iter().enumerate() {
-        store(out, x.token + t, at, sums, lanes);
-    }
-    T
 }
 
 /// Both accumulators of each row, for each of `T` tokens.
@@ -652,43 +385,6 @@ unsafe fn stream<W: Streamed<ROWS>, S: Source<W::Lanes, ROWS>, const ROWS: usize
             [results[n]] = sums[n].finish();
         }
         results
-    }
-}
-
-/// Unpacks `count` times 32 weights of each row.
-///
-/// # Safety
-/// The CPU has the features of `W::Lanes`; `blocks` stand at as many weights, in whole blocks, and there is room for as
-/// many parts.
-#[inline(always)]
-pub unsafe fn unpack<W: Weights<ROWS>, S: Source<W::Lanes, ROWS>, const ROWS: usize>(
-    blocks: &mut S,
-    count: usize,
-    parts: *mut PartOf<W, ROWS>,
-) {
-    let kind = kind_of(W::FORMAT);
-    for first in (0..count).step_by(W::PARTS) {
-        // SAFETY: the caller's promise: `blocks` stand at the 32 weights number `first`.
-        unsafe {
-            let mut head = W::head(blocks);
-            for part in 0..W::PARTS {
-                // What the kind does not look at is not written.
-                let from = W::part(blocks, &mut head, hidden(part));
-                let to = parts.add(first + part);
-                (&raw mut (*to).w).write(from.w);
-                (&raw mut (*to).d[0]).write(from.d[0]);
-                if kind.has_half_scales() {
-                    (&raw mut (*to).d[1]).write(from.d[1]);
-                }
-                for half in 0..kind.scales() {
-                    (&raw mut (*to).scales[half]).write(from.scales[half]);
-                }
-                for half in 0..kind.minima() {
-                    (&raw mut (*to).minima[half]).write(from.minima[half]);
-                }
-            }
-        }
-        blocks.advance(W::BYTES);
     }
 }
 

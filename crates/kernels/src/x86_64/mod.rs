@@ -13,3 +13,4 @@ pub mod probe;
 mod source;
 #[cfg(all(test, feature = "std"))]
 mod test_products;
+mod unpacked;

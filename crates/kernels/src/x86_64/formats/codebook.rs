@@ -242,7 +242,7 @@ fn scales_of(rows: &[Row; TOGETHER]) -> (__m256, [[__m256i; 2]; PARTS]) {
     (d, scales)
 }
 
-/// As [`unpack`](crate::x86_64::matmul::unpack), for any format with a codebook.
+/// As [`unpack`](crate::x86_64::unpacked::unpack), for any format with a codebook.
 ///
 /// # Safety
 /// As there.
