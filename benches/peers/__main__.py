@@ -24,6 +24,10 @@ def main():
         return 130
 
 
+# What has tables of records.
+DOCUMENTS = [config.ROOT / "README.md", config.ROOT / "docs" / "server.md"]
+
+
 def parse():
     parser = argparse.ArgumentParser(prog="python3 benches/peers", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
@@ -50,7 +54,7 @@ def parse():
     show_table.set_defaults(do=print_table)
 
     readme = verbs.add_parser("readme", help="remake a document's tables", description="Remakes a document's tables.")
-    readme.add_argument("documents", nargs="*", type=Path, default=[config.ROOT / "README.md"], metavar="DOCUMENT")
+    readme.add_argument("documents", nargs="*", type=Path, default=DOCUMENTS, metavar="DOCUMENT")
     readme.add_argument("--check", action="store_true", help="change nothing; fail if a table is out of step")
     readme.set_defaults(do=remake)
     return parser.parse_args()

@@ -112,8 +112,12 @@ class Table:
         )
         spread = f", quartiles at most {100 * self.spread():.0f} % of the median apart" if self.spread() else ""
         known = f" In parentheses: how many times better {baseline} is." if baseline in self._names("engine") else ""
+        models = " ".join(self._names("model"))
         command = f"python3 benches/peers run -t {one.threads} -e {','.join(self._names('engine'))}"
-        command += f" -b {','.join(self._names('benchmark'))} {' '.join(self._names('model'))}"
+        command += f" -b {','.join(self._names('benchmark'))} {models}"
+        # Servers, which another program asks (its rows are of the same kind).
+        if one.benchmark.startswith("serve-"):
+            command = f"python3 benches/serving.py --threads {one.threads} {models}"
         foreign = f", others took {100 * self.foreign():.0f} % of one processor meanwhile"
         return [f"{how}{spread}{foreign}.{known} Record: [{path}]({path}), made by", "", "```sh", command, "```"]
 
