@@ -1,5 +1,7 @@
 //! Why a request is not answered: one sentence, in the shape that clients of OpenAI's interface read.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -76,6 +78,16 @@ impl ApiError {
                 "the server failed while it computed, and ends; try again once whoever runs it has started it anew",
             )
         }
+    }
+
+    /// Nothing was gone on with for so long.
+    pub fn stuck(since: Duration) -> Self {
+        let seconds = since.as_secs();
+        let message = format!(
+            "nothing was computed for {seconds} s, though there are questions; the server has to be started anew"
+        );
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self { code: Some("server_stuck"), status, ..Self::internal(message) }
     }
 
     /// The model's file is not whole any more.

@@ -24,6 +24,7 @@ mod log;
 mod metrics;
 mod model;
 mod page;
+mod progress;
 mod question;
 pub mod sandbox;
 pub mod scheduler;

@@ -1,7 +1,8 @@
 //! What all requests share: the model that is served now, the settings, and what is counted.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
@@ -12,6 +13,7 @@ use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::metrics::Metrics;
 use crate::model::Served;
+use crate::progress::Progress;
 use crate::scheduler::Alarm;
 use crate::settings::Settings;
 
@@ -28,6 +30,7 @@ pub struct State {
     /// Rings when a thread that computes has panicked, whichever model's.
     pub alarm: Alarm,
     served: RwLock<Arc<Served>>,
+    progress: Mutex<Progress>,
     draining: AtomicBool,
     preparing: Semaphore,
 }
@@ -43,6 +46,7 @@ impl State {
             metrics,
             alarm,
             served: RwLock::new(Arc::new(served)),
+            progress: Mutex::new(Progress::new(Instant::now())),
             draining: AtomicBool::new(false),
             preparing: Semaphore::new(PREPARED_TOGETHER),
         }
@@ -75,6 +79,12 @@ impl State {
             return Err(ApiError { status: StatusCode::SERVICE_UNAVAILABLE, ..ApiError::fallen() });
         }
         if self.is_draining() { Err(ApiError::draining()) } else { Ok(()) }
+    }
+
+    /// For how long what is asked was not gone on with, as far as those have looked who asked for this before.
+    pub fn stuck(&self) -> Duration {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.look(Instant::now(), &self.served().scheduler)
     }
 
     /// Does what takes a while where it holds up nobody: templates, tokens, grammars.

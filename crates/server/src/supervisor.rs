@@ -3,9 +3,11 @@
 //! In: what the environment says. Out: words to the supervisor, that the server is ready, or that it still makes progress. Where there is
 //! no supervisor, nothing is said.
 
+use std::time::Instant;
+
 use sd_notify::NotifyState;
 
-use crate::scheduler::{Activity, Counters, SlotState};
+use crate::progress::Progress;
 use crate::state::Shared;
 
 /// Questions are answered.
@@ -38,19 +40,13 @@ fn say(state: &[NotifyState<'_>]) {
 pub async fn watch(state: Shared) {
     let Some(interval) = sd_notify::watchdog_enabled() else { return };
     let mut ticks = tokio::time::interval(interval / 2);
-    let mut before = None;
+    let mut progress = Progress::new(Instant::now());
     loop {
         ticks.tick().await;
         let scheduler = &state.served().scheduler;
-        let now = (scheduler.counters(), scheduler.slots());
-        let stuck = is_at_work(&now) && before.as_ref() == Some(&now);
+        let stuck = !progress.look(Instant::now(), scheduler).is_zero();
         if !stuck && !scheduler.is_cut_short() {
             say(&[NotifyState::Watchdog]);
         }
-        before = Some(now);
     }
-}
-
-fn is_at_work((counters, slots): &(Counters, Vec<SlotState>)) -> bool {
-    counters.waiting > 0 || slots.iter().any(|slot| slot.activity != Activity::Idle)
 }

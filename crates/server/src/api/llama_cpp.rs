@@ -1,5 +1,7 @@
 //! What llama.cpp's server tells and does beside OpenAI's interface.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -13,11 +15,19 @@ use crate::fields::Fields;
 use crate::scheduler::Activity;
 use crate::state::Shared;
 
+/// A step that takes longer will hardly end. It reads a batch of a prompt at most: 512 tokens by default, of which a server that is any
+/// use reads more than one each second.
+const STUCK: Duration = Duration::from_mins(10);
+
 /// `/health`: whether questions are answered. It needs no key.
 pub async fn health(State(state): State<Shared>) -> Result<Json<Value>, ApiError> {
     state.check_alive()?;
     if state.served().scheduler.is_cut_short() {
         return Err(ApiError::cut_short(StatusCode::SERVICE_UNAVAILABLE));
+    }
+    let stuck = state.stuck();
+    if stuck > STUCK {
+        return Err(ApiError::stuck(stuck));
     }
     Ok(Json(json!({ "status": "ok" })))
 }
