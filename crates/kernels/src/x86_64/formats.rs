@@ -362,7 +362,9 @@ macro_rules! quantized_rows {
                 Format::Q4_1 if out.tokens() == 1 => streamed::<Q4_1<$lanes>>(matrix, rows, x, out),
                 Format::Q4_K if out.tokens() == 1 => streamed::<Q4K<$lanes>>(matrix, rows, x, out),
                 Format::Q6_K if out.tokens() == 1 => streamed::<Q6K<$lanes>>(matrix, rows, x, out),
-                Format::Q2_K | Format::Q3_K | Format::Q5_K | Format::TQ2_0 if out.tokens() == 1 => {
+                Format::Q2_K | Format::Q3_K | Format::Q5_K | Format::TQ1_0 | Format::TQ2_0
+                    if out.tokens() == 1 =>
+                {
                     use $unpacker as unpacker;
                     unpacker::streamed_rows(matrix, rows, x, out);
                 }
@@ -513,6 +515,7 @@ macro_rules! unpack_formats {
                 Format::Q2_K => streamed::<Q2K<$lanes>>(matrix, rows, x, out),
                 Format::Q3_K => streamed::<Q3K<$lanes>>(matrix, rows, x, out),
                 Format::Q5_K => streamed::<Q5K<$lanes>>(matrix, rows, x, out),
+                Format::TQ1_0 => streamed::<TQ1_0<$lanes>>(matrix, rows, x, out),
                 Format::TQ2_0 => streamed::<TQ2_0<$lanes>>(matrix, rows, x, out),
                 _ => unreachable!("formats with other code"),
             }

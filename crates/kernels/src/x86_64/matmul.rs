@@ -87,6 +87,8 @@ pub trait Lanes<const ROWS: usize> {
     unsafe fn four_pairs(v: Self::I, i: usize) -> Self::I;
     /// For each byte, which is below 16, the number in the table.
     unsafe fn look_up(table: &[i8; 16], bytes: Self::I) -> Self::I;
+    /// Bytes as `triple` and `over_triple` want them.
+    unsafe fn digits(v: Self::I) -> Self::I;
     /// Three times each byte, its lower 8 bits.
     unsafe fn triple(v: Self::I) -> Self::I;
     /// Three times each byte, what is over its lower 8 bits.

@@ -1,18 +1,30 @@
 //! Rows of float matrices, and of dequantized ones, times f32 activations.
 
 use super::dequantize;
-use super::lanes::{Bf16, F16, F32, Stored, dots};
+use super::lanes::{Bf16, F16, F32, Stored, products};
 use crate::scratch::{Line, carve};
 use crate::split::Tile;
 use crate::{Format, Matrix};
 use core::ops::Range;
 
-/// Rows that meet a token at the same time.
+/// Rows that meet the only token at the same time: as many sums as hide the latency of an fma.
 const ROWS: usize = 4;
+/// Rows that meet two tokens at the same time: two vectors of sums for each row and token, and there are 16 registers.
+const ROWS_OF_PAIRS: usize = 3;
 
 /// Rows of any matrix times f32 activations, in 16 lanes.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn float_rows(
+pub fn float_rows(matrix: &Matrix<'_>, rows: Range<usize>, x: &[f32], out: Tile<'_>, scratch: &mut [Line]) {
+    if out.tokens() == 1 {
+        groups::<ROWS, 1>(matrix, rows, x, out, scratch);
+    } else {
+        groups::<ROWS_OF_PAIRS, 2>(matrix, rows, x, out, scratch);
+    }
+}
+
+/// The same, `N` rows and `T` tokens at a time.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn groups<const N: usize, const T: usize>(
     matrix: &Matrix<'_>,
     rows: Range<usize>,
     x: &[f32],
@@ -20,16 +32,17 @@ pub fn float_rows(
     scratch: &mut [Line],
 ) {
     let first = rows.start;
-    let (weights, _) = carve::<f32>(scratch, ROWS * matrix.cols());
-    for start in rows.clone().step_by(ROWS) {
-        let count = ROWS.min(rows.end - start);
+    let (weights, _) = carve::<f32>(scratch, N * matrix.cols());
+    for start in rows.clone().step_by(N) {
+        let count = N.min(rows.end - start);
         // Past the last row it stands in again; its surplus results are dropped.
         let row = |r: usize| start + r.min(count - 1);
         let bytes = || core::array::from_fn(|r| matrix.row(row(r)));
+        let to = start - first..start - first + count;
         match matrix.format() {
-            Format::F32 => each_token::<F32>(bytes(), x, count, start - first, &mut out),
-            Format::F16 => each_token::<F16>(bytes(), x, count, start - first, &mut out),
-            Format::BF16 => each_token::<Bf16>(bytes(), x, count, start - first, &mut out),
+            Format::F32 => each_token::<F32, N, T>(bytes(), x, to, &mut out),
+            Format::F16 => each_token::<F16, N, T>(bytes(), x, to, &mut out),
+            Format::BF16 => each_token::<Bf16, N, T>(bytes(), x, to, &mut out),
             quantized => {
                 for (r, weights) in weights.chunks_exact_mut(matrix.cols()).enumerate() {
                     matrix.read_row(row(r), |columns, bytes| {
@@ -38,18 +51,28 @@ pub fn float_rows(
                 }
                 let weights: &[u8] = bytemuck::cast_slice(weights);
                 let bytes = core::array::from_fn(|r| &weights[r * 4 * matrix.cols()..][..4 * matrix.cols()]);
-                each_token::<F32>(bytes, x, count, start - first, &mut out);
+                each_token::<F32, N, T>(bytes, x, to, &mut out);
             }
         }
     }
 }
 
-/// Writes the outputs of `count` rows for every token, from column `at` of the tile on.
+/// Writes the outputs of rows for every token, to the columns `to` of the tile.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn each_token<S: Stored>(rows: [&[u8]; ROWS], x: &[f32], count: usize, at: usize, out: &mut Tile<'_>) {
+fn each_token<S: Stored, const N: usize, const T: usize>(
+    rows: [&[u8]; N],
+    x: &[f32],
+    to: Range<usize>,
+    out: &mut Tile<'_>,
+) {
     let cols = rows[0].len() / S::BYTES;
-    for (token, x) in x.chunks_exact(cols).enumerate() {
-        let results = dots::<S, ROWS>(rows, x);
-        out.token(token)[at..at + count].copy_from_slice(&results[..count]);
+    let tokens = out.tokens();
+    for first in (0..tokens).step_by(T) {
+        // Past the last token it stands in again.
+        let token = |t: usize| (first + t).min(tokens - 1);
+        let results = products::<S, N, T>(rows, core::array::from_fn(|t| &x[token(t) * cols..][..cols]));
+        for (t, results) in results.iter().enumerate() {
+            out.token(token(t))[to.clone()].copy_from_slice(&results[..to.len()]);
+        }
     }
 }

@@ -119,51 +119,79 @@ pub fn fold(lanes: [__m256; 2]) -> f32 {
 
 /// Σ row·x for each of `N` rows, which are as long as `x`.
 ///
-/// Several rows at once keep enough sums in flight to hide the latency of an fma.
-///
 /// # Panics
 /// If a row is shorter.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub fn dots<S: Stored, const N: usize>(rows: [&[u8]; N], x: &[f32]) -> [f32; N] {
-    assert!(rows.iter().all(|row| row.len() >= x.len() * S::BYTES), "rows as long as x");
-    let mut sums = [[_mm256_setzero_ps(); 2]; N];
-    let (whole, rest) = x.as_chunks::<16>();
-    for (i, x) in whole.iter().enumerate() {
-        // SAFETY: 16 elements from 16 i on lie inside x and so inside each row.
-        unsafe {
-            let x = [_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x.as_ptr().add(8))];
-            for (sums, row) in sums.iter_mut().zip(rows) {
-                let w = row.as_ptr().add(i * 16 * S::BYTES);
-                sums[0] = _mm256_fmadd_ps(S::load(w), x[0], sums[0]);
-                sums[1] = _mm256_fmadd_ps(S::load(w.add(8 * S::BYTES)), x[1], sums[1]);
+    let [results] = products::<S, N, 1>(rows, [x]);
+    results
+}
+
+/// Σ row·x for each of `N` rows and each of `T` tokens, all of which are equally long.
+///
+/// Several rows at once keep enough sums in flight to hide the latency of an fma; several tokens share what is loaded and
+/// converted.
+///
+/// # Panics
+/// If a row or a token is shorter than the first token.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn products<S: Stored, const N: usize, const T: usize>(
+    rows: [&[u8]; N],
+    x: [&[f32]; T],
+) -> [[f32; N]; T] {
+    let cols = x[0].len();
+    assert!(rows.iter().all(|row| row.len() >= cols * S::BYTES), "rows as long as x");
+    assert!(x.iter().all(|x| x.len() >= cols), "tokens of the same length");
+    let mut sums = [[[_mm256_setzero_ps(); 2]; N]; T];
+    let whole = cols / 16 * 16;
+    for at in (0..whole).step_by(16) {
+        for half in 0..2 {
+            // SAFETY: 16 elements from `at` on lie inside each token and each row.
+            unsafe {
+                let at = at + 8 * half;
+                let mut tokens = [_mm256_setzero_ps(); T];
+                for (token, x) in tokens.iter_mut().zip(x) {
+                    *token = _mm256_loadu_ps(x.as_ptr().add(at));
+                }
+                for (n, row) in rows.iter().enumerate() {
+                    let w = S::load(row.as_ptr().add(at * S::BYTES));
+                    for (sums, x) in sums.iter_mut().zip(tokens) {
+                        sums[n][half] = _mm256_fmadd_ps(w, x, sums[n][half]);
+                    }
+                }
             }
         }
     }
-    let mut at = whole.len() * 16;
-    let (eight, rest) = rest.as_chunks::<8>();
-    for x in eight {
-        for (sums, row) in sums.iter_mut().zip(rows) {
-            // SAFETY: 8 elements from `at` on lie inside x and so inside each row.
-            let w = unsafe { S::load(row.as_ptr().add(at * S::BYTES)) };
-            sums[0] = _mm256_fmadd_ps(w, load(x), sums[0]);
+    let mut out = [[0.0; N]; T];
+    for ((out, sums), x) in out.iter_mut().zip(&mut sums).zip(x) {
+        for ((out, sums), row) in out.iter_mut().zip(sums).zip(rows) {
+            add_rest::<S>(sums, row, &x[..cols], whole);
+            *out = fold(*sums);
         }
+    }
+    out
+}
+
+/// Adds the products from `at` on, fewer than 16, each to its lane.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn add_rest<S: Stored>(sums: &mut [__m256; 2], row: &[u8], x: &[f32], mut at: usize) {
+    let (eight, rest) = x[at..].as_chunks::<8>();
+    for x in eight {
+        // SAFETY: 8 elements from `at` on lie inside x and so inside the row.
+        let w = unsafe { S::load(row.as_ptr().add(at * S::BYTES)) };
+        sums[0] = _mm256_fmadd_ps(w, load(x), sums[0]);
         at += 8;
     }
     if !rest.is_empty() {
-        let (vector, first) = (at / 8 % 2, at);
-        for (sums, row) in sums.iter_mut().zip(rows) {
-            let mut lanes = [0.0; 8];
-            store(&mut lanes, sums[vector]);
-            for (i, (lane, x)) in lanes.iter_mut().zip(rest).enumerate() {
-                *lane = fma(S::get(&row[(first + i) * S::BYTES..]), *x, *lane);
-            }
-            sums[vector] = load(&lanes);
+        let vector = at / 8 % 2;
+        let mut lanes = [0.0; 8];
+        store(&mut lanes, sums[vector]);
+        for (i, (lane, x)) in lanes.iter_mut().zip(rest).enumerate() {
+            *lane = fma(S::get(&row[(at + i) * S::BYTES..]), *x, *lane);
         }
+        sums[vector] = load(&lanes);
     }
-    let mut out = [0.0; N];
-    for (out, sums) in out.iter_mut().zip(sums) {
-        *out = fold(sums);
-    }
-    out
 }

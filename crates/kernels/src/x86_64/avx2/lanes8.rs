@@ -13,17 +13,17 @@ use crate::x86_64::matmul::{Lanes, X};
 use crate::x86_64::source::Blocks;
 use core::arch::x86_64::{
     __m256, __m256i, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm_setr_epi8, _mm_setr_epi16,
-    _mm_setr_epi32, _mm256_add_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps,
-    _mm256_avg_epu8, _mm256_blend_epi16, _mm256_blendv_epi8, _mm256_broadcastsi128_si256,
+    _mm_setr_epi32, _mm256_abs_epi8, _mm256_add_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256,
+    _mm256_andnot_ps, _mm256_blend_epi16, _mm256_blendv_epi8, _mm256_broadcastsi128_si256,
     _mm256_castsi128_si256, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmpeq_epi8,
-    _mm256_cmpeq_epi32, _mm256_cmpgt_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps,
-    _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_inserti128_si256, _mm256_loadu_ps, _mm256_loadu_si256,
-    _mm256_max_epi32, _mm256_mul_ps, _mm256_or_si256, _mm256_permute4x64_epi64, _mm256_set1_epi8,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_setzero_si256,
-    _mm256_shuffle_epi8, _mm256_sll_epi16, _mm256_sll_epi32, _mm256_slli_epi16, _mm256_slli_epi32,
-    _mm256_sllv_epi32, _mm256_srai_epi32, _mm256_srl_epi16, _mm256_srl_epi32, _mm256_srli_epi16,
-    _mm256_srli_epi32, _mm256_sub_epi32, _mm256_subs_epu8, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64,
-    _mm256_unpacklo_epi32, _mm256_unpacklo_epi64, _mm256_xor_ps,
+    _mm256_cmpeq_epi32, _mm256_cmpgt_epi8, _mm256_cmpgt_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
+    _mm256_cvtph_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_inserti128_si256, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm256_max_epi32, _mm256_mul_ps, _mm256_or_si256, _mm256_permute4x64_epi64,
+    _mm256_set1_epi8, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps,
+    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sll_epi16, _mm256_sll_epi32, _mm256_slli_epi16,
+    _mm256_slli_epi32, _mm256_sllv_epi32, _mm256_srai_epi32, _mm256_srl_epi16, _mm256_srl_epi32,
+    _mm256_srli_epi32, _mm256_sub_epi32, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32,
+    _mm256_unpacklo_epi64, _mm256_xor_ps, _mm256_xor_si256,
 };
 use core::marker::PhantomData;
 
@@ -248,9 +248,16 @@ impl<D: Dots> Lanes<8> for Eight<D> {
         }
     }
 
+    /// 128 less: there are comparisons of signed bytes alone.
+    #[inline(always)]
+    unsafe fn digits(v: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_xor_si256(v, _mm256_set1_epi8(-128)) }
+    }
+
     #[inline(always)]
     unsafe fn triple(v: __m256i) -> __m256i {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller's promise. What is 128 less stays 128 less, since twice that is 256.
         unsafe { _mm256_add_epi8(_mm256_add_epi8(v, v), v) }
     }
 
@@ -258,11 +265,9 @@ impl<D: Dots> Lanes<8> for Eight<D> {
     unsafe fn over_triple(v: __m256i) -> __m256i {
         // SAFETY: the caller's promise.
         unsafe {
-            // Three quarters, rounded up, of one less: that is over 64 and 128 where three times the byte is over 256
-            // and 512.
-            let less = _mm256_subs_epu8(v, _mm256_set1_epi8(1));
-            let quarters = _mm256_avg_epu8(less, _mm256_avg_epu8(less, _mm256_setzero_si256()));
-            _mm256_and_si256(_mm256_srli_epi16::<6>(quarters), _mm256_set1_epi8(3))
+            // Three times a byte is 256 or more from 86 on, and 512 or more from 171 on; each is -1.
+            let over = |last: i8| _mm256_cmpgt_epi8(v, _mm256_set1_epi8(last));
+            _mm256_abs_epi8(_mm256_add_epi8(over((85_u8 ^ 128) as i8), over((170_u8 ^ 128) as i8)))
         }
     }
 

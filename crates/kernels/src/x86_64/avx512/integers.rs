@@ -228,6 +228,11 @@ impl Lanes<16> for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn digits(v: __m512i) -> __m512i {
+        v
+    }
+
+    #[inline(always)]
     unsafe fn triple(v: __m512i) -> __m512i {
         // SAFETY: the caller's promise.
         unsafe { _mm512_add_epi8(_mm512_add_epi8(v, v), v) }
@@ -237,7 +242,8 @@ impl Lanes<16> for Avx512 {
     unsafe fn over_triple(v: __m512i) -> __m512i {
         // SAFETY: the caller's promise.
         unsafe {
-            // As at level AVX2.
+            // Three quarters, rounded up, of one less: that is over 64 and 128 where three times the byte is over 256
+            // and 512.
             let less = _mm512_subs_epu8(v, _mm512_set1_epi8(1));
             let quarters = _mm512_avg_epu8(less, _mm512_avg_epu8(less, _mm512_setzero_si512()));
             _mm512_and_si512(_mm512_srli_epi16::<6>(quarters), _mm512_set1_epi8(3))

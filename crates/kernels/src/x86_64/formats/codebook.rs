@@ -154,16 +154,19 @@ fn rows_of<B: Book>(matrix: &Matrix<'_>, rows: Range<usize>, x: &Quantized<'_>, 
     assert!(cols.is_multiple_of(32 * PARTS), "whole blocks");
     let book = book(format);
     let mut decoded = [Row::ZERO; TOGETHER];
+    let end = matrix.bytes().as_ptr().wrapping_add(rows.end * matrix.row_bytes());
     let mut start = rows.start;
     while start < rows.end {
         let (mut blocks, lanes) = side_by_side::<TOGETHER>(matrix, start..rows.end);
-        let ahead = TOGETHER * matrix.row_bytes() + AHEAD;
+        // What the rows after these begin with, as in `stream`.
+        let mut ahead = blocks.base.wrapping_add(TOGETHER * matrix.row_bytes() + AHEAD);
         let mut acc = _mm256_setzero_ps();
         let (parts, _) = x.q.as_chunks::<32>();
         for (x, dx) in parts.as_chunks::<PARTS>().0.iter().zip(x.d.as_chunks::<PARTS>().0) {
             // SAFETY: the blocks of whole rows.
             let (d, scales) = unsafe {
-                fetch(blocks.base.wrapping_add(ahead), TOGETHER * format.block_bytes());
+                fetch(ahead.min(end), TOGETHER * format.block_bytes());
+                ahead = ahead.wrapping_add(TOGETHER * format.block_bytes());
                 read(format, blocks.base, blocks.stride, &mut decoded);
                 scales_of(&decoded)
             };

@@ -26,7 +26,11 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for TQ1_0<L> {
         unsafe {
             let ([a, b, c, d], [e, f, g, h]) = (blocks.dwords(0), blocks.dwords(16));
             let [i, j, k, l] = blocks.dwords(32);
-            (blocks.half(52), [a, b, c, d, e, f, g, h, i, j, k, l, blocks.dword(48)])
+            let mut digits = [a, b, c, d, e, f, g, h, i, j, k, l, blocks.dword(48)];
+            for digits in &mut digits {
+                *digits = L::digits(*digits);
+            }
+            (blocks.half(52), digits)
         }
     }
 
@@ -48,6 +52,17 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for TQ1_0<L> {
             });
             plain(w, head.0)
         }
+    }
+}
+
+impl<L: Lanes<ROWS>, const ROWS: usize> Streamed<ROWS> for TQ1_0<L> {
+    const MINIMA: usize = 0;
+    const UNROLLED: usize = 1;
+
+    #[inline(always)]
+    unsafe fn isums<const T: usize>(part: &PartOf<Self, ROWS>, x: &[X; T]) -> [L::I; T] {
+        // SAFETY: the caller's promise.
+        unsafe { L::dot4(&part.w, 1, x) }
     }
 }
 
