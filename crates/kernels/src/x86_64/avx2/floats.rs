@@ -43,11 +43,9 @@ fn groups<const N: usize, const T: usize>(
             Format::F32 => each_token::<F32, N, T>(bytes(), x, to, &mut out),
             Format::F16 => each_token::<F16, N, T>(bytes(), x, to, &mut out),
             Format::BF16 => each_token::<Bf16, N, T>(bytes(), x, to, &mut out),
-            quantized => {
+            _ => {
                 for (r, weights) in weights.chunks_exact_mut(matrix.cols()).enumerate() {
-                    matrix.read_row(row(r), |columns, bytes| {
-                        dequantize(quantized, bytes, &mut weights[columns]);
-                    });
+                    dequantize_row(matrix, row(r), weights);
                 }
                 let weights: &[u8] = bytemuck::cast_slice(weights);
                 let bytes = core::array::from_fn(|r| &weights[r * 4 * matrix.cols()..][..4 * matrix.cols()]);
@@ -55,6 +53,13 @@ fn groups<const N: usize, const T: usize>(
             }
         }
     }
+}
+
+/// Not inlined: what all formats take is much code.
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn dequantize_row(matrix: &Matrix<'_>, row: usize, weights: &mut [f32]) {
+    matrix.read_row(row, |columns, bytes| dequantize(matrix.format(), bytes, &mut weights[columns]));
 }
 
 /// Writes the outputs of rows for every token, to the columns `to` of the tile.

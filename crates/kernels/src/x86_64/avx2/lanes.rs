@@ -164,18 +164,29 @@ pub fn products<S: Stored, const N: usize, const T: usize>(
             }
         }
     }
-    let mut out = [[0.0; N]; T];
-    for ((out, sums), x) in out.iter_mut().zip(&mut sums).zip(x) {
-        for ((out, sums), row) in out.iter_mut().zip(sums).zip(rows) {
-            add_rest::<S>(sums, row, &x[..cols], whole);
-            *out = fold(*sums);
+    if whole < cols {
+        for (sums, x) in sums.iter_mut().zip(x) {
+            for (sums, row) in sums.iter_mut().zip(rows) {
+                add_rest::<S>(sums, row, &x[..cols], whole);
+            }
         }
     }
+    let mut out = [[0.0; N]; T];
+    fold_each(sums.as_flattened(), out.as_flattened_mut());
     out
 }
 
-/// Adds the products from `at` on, fewer than 16, each to its lane.
-#[inline]
+/// [`fold`] of each, in a loop that is not unrolled.
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn fold_each(sums: &[[__m256; 2]], out: &mut [f32]) {
+    for (sums, out) in sums.iter().zip(out) {
+        *out = fold(*sums);
+    }
+}
+
+/// Adds the products from `at` on, fewer than 16, each to its lane. Rare, and much code.
+#[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn add_rest<S: Stored>(sums: &mut [__m256; 2], row: &[u8], x: &[f32], mut at: usize) {
     let (eight, rest) = x[at..].as_chunks::<8>();
