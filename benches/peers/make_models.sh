@@ -3,6 +3,7 @@
 #
 #   llama-3.2-1b-{Q4_0,Q8_0,Q4_K_M}.gguf   the shape of Llama 3.2 1B with random weights (synthetic_model.py)
 #   smollm2-135m-{Q4_1,Q4_0,Q8_0}.gguf     SmolLM2-135M-Instruct: Q4_1 as it is pulled, the others quantized again from it
+#   format-*.gguf                          with `make_models.sh formats`: four layers in each format there is (format_models.py)
 #
 # Needs Python 3 with venv and pip, a release build of Stonechat (which pulls SmolLM2) and llama-quantize from
 # build_llama_cpp.sh native. Idempotent: what is there stays.
@@ -35,13 +36,22 @@ if [ ! -e "$small" ]; then
 fi
 for type in Q4_0 Q8_0; do quantized "$small" "$models/smollm2-135m-$type.gguf" "$type"; done
 
-large=("$models"/llama-3.2-1b-{Q4_0,Q8_0,Q4_K_M}.gguf)
-if [ ! -e "${large[0]}" ] || [ ! -e "${large[1]}" ] || [ ! -e "${large[2]}" ]; then
-  venv="$target/peers/venv"
+venv="$target/peers/venv"
+python() {
   [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet gguf numpy
+  "$venv/bin/python" "$@"
+}
+if [ "${1:-}" = formats ]; then
+  python benches/peers/format_models.py "$small" "$models"
+  ls -l "$models"/format-*.gguf
+  exit
+fi
+
+large=("$models"/llama-3.2-1b-{Q4_0,Q8_0,Q4_K_M}.gguf)
+if [ ! -e "${large[0]}" ] || [ ! -e "${large[1]}" ] || [ ! -e "${large[2]}" ]; then
   unquantized="$models/llama-3.2-1b-F16.gguf"
-  "$venv/bin/python" benches/peers/synthetic_model.py "$small" "$unquantized"
+  python benches/peers/synthetic_model.py "$small" "$unquantized"
   for type in Q4_0 Q8_0 Q4_K_M; do quantized "$unquantized" "$models/llama-3.2-1b-$type.gguf" "$type"; done
   rm "$unquantized"
 fi

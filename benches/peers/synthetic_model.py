@@ -44,13 +44,13 @@ def main(tokenizer, path):
     writer.close()
 
 
-def add_vocabulary(writer, reader):
-    """The tokenizer of a real model: its merges work; the tokens beyond it never occur."""
+def add_vocabulary(writer, reader, padded=True):
+    """The tokenizer of a real model, whose merges work, with padding up to the shape's size that never occurs. Its size."""
 
     def values(key):
         return reader.fields[f"tokenizer.ggml.{key}"].contents()
 
-    padding = range(len(values("tokens")), VOCABULARY)
+    padding = range(len(values("tokens")), VOCABULARY if padded else 0)
     writer.add_tokenizer_model(values("model"))
     writer.add_tokenizer_pre(values("pre"))
     writer.add_token_list(values("tokens") + [f"<|unused_{i}|>" for i in padding])
@@ -59,6 +59,7 @@ def add_vocabulary(writer, reader):
     writer.add_bos_token_id(values("bos_token_id"))
     writer.add_eos_token_id(values("eos_token_id"))
     writer.add_add_bos_token(False)
+    return len(values("tokens")) + len(padding)
 
 
 def add_tensors(writer):
