@@ -25,7 +25,7 @@ def main():
 
 
 # What has tables of records.
-DOCUMENTS = [config.ROOT / "README.md", config.ROOT / "docs" / "server.md"]
+DOCUMENTS = [config.ROOT / path for path in ("README.md", "docs/server.md", "benches/peers/README.md")]
 
 
 def parse():

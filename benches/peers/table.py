@@ -12,7 +12,7 @@ from config import ROOT
 from errors import Failure, Usage
 
 BASELINE = "stonechat"
-BEGIN = re.compile(r"<!-- table of (?P<record>\S+)(?: baseline (?P<baseline>\S+))? -->\n")
+BEGIN = re.compile(r"<!-- table of (?P<record>\S+)(?: baseline (?P<baseline>\S+))?(?P<together> by model)? -->\n")
 END = "<!-- end of table -->\n"
 
 
@@ -93,6 +93,17 @@ class Table:
             lines += [""]
         return "\n".join(lines + self._how(path, baseline)) + "\n"
 
+    def by_model(self, path, baseline=BASELINE):
+        """One table for all models, a row for each, and how it was made."""
+        columns = [(b, e) for b in self._names("benchmark") for e in self._names("engine", benchmark=b)]
+        units = {b: self._select(benchmark=b)[0].unit for b, _ in columns}
+        lines = ["| model | " + " | ".join(f"{b} {e}, {units[b]}" for b, e in columns) + " |"]
+        lines += ["|---" * (len(columns) + 1) + "|"]
+        for model in self._names("model"):
+            cells = [self._cell(baseline, model, b, e) for b, e in columns]
+            lines += [f"| {model} | " + " | ".join(cells) + " |"]
+        return "\n".join([*lines, "", *self._how(path, baseline)]) + "\n"
+
     def _cell(self, baseline, model, benchmark, engine):
         value = self.median(model=model, benchmark=benchmark, engine=engine)
         if value is None:
@@ -133,7 +144,9 @@ def update(document: Path, check):
         end = text.find(END, begin.end())
         if end < 0:
             raise Failure(f"{document}: the table of {begin['record']} has no end: {END.strip()} is missing")
-        made = Table(record.read(ROOT / begin["record"])).markdown(begin["record"], begin["baseline"] or BASELINE)
+        table = Table(record.read(ROOT / begin["record"]))
+        make = table.by_model if begin["together"] else table.markdown
+        made = make(begin["record"], begin["baseline"] or BASELINE)
         parts += [text[at : begin.end()], "\n", made, "\n"]
         at = end
     new = "".join(parts) + text[at:]

@@ -265,9 +265,10 @@ impl<D: Dots> Lanes<8> for Eight<D> {
     unsafe fn over_triple(v: __m256i) -> __m256i {
         // SAFETY: the caller's promise.
         unsafe {
-            // Three times a byte is 256 or more from 86 on, and 512 or more from 171 on; each is -1.
-            let over = |last: i8| _mm256_cmpgt_epi8(v, _mm256_set1_epi8(last));
-            _mm256_abs_epi8(_mm256_add_epi8(over((85_u8 ^ 128) as i8), over((170_u8 ^ 128) as i8)))
+            // Three times a byte is 256 or more above 85, and 512 or more above 170; each comparison (with 128 less) gives -1.
+            let above_85 = _mm256_cmpgt_epi8(v, _mm256_set1_epi8(-43));
+            let above_170 = _mm256_cmpgt_epi8(v, _mm256_set1_epi8(42));
+            _mm256_abs_epi8(_mm256_add_epi8(above_85, above_170))
         }
     }
 
