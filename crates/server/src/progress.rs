@@ -55,11 +55,11 @@ mod tests {
         let mut look = |second, counters| {
             progress.compare(start + second * SECOND, counters, slots(Activity::Writing, 9))
         };
-        assert_eq!(look(10, counters), 0 * SECOND, "it is seen for the first time");
+        assert_eq!(look(10, counters), Duration::ZERO, "it is seen for the first time");
         assert_eq!(look(15, counters), 5 * SECOND);
         let crowd = Counters { waiting: 4, refused: 20, ..counters };
         assert_eq!(look(30, crowd), 20 * SECOND, "others come, and wait or are refused");
-        assert_eq!(look(31, Counters { generated_tokens: 8, ..crowd }), 0 * SECOND);
+        assert_eq!(look(31, Counters { generated_tokens: 8, ..crowd }), Duration::ZERO);
         assert_eq!(look(33, Counters { generated_tokens: 8, ..crowd }), 2 * SECOND);
     }
 
@@ -70,11 +70,11 @@ mod tests {
         for second in [1, 100, 10_000] {
             let idle =
                 progress.compare(start + second * SECOND, Counters::default(), slots(Activity::Idle, 9));
-            assert_eq!(idle, 0 * SECOND);
+            assert_eq!(idle, Duration::ZERO);
         }
         let waits = Counters { waiting: 1, ..Counters::default() };
         let mut look = |second| progress.compare(start + second * SECOND, waits, slots(Activity::Idle, 9));
-        assert_eq!(look(20_000), 0 * SECOND, "it has just been asked, however long nobody has looked");
+        assert_eq!(look(20_000), Duration::ZERO, "it has just been asked, however long nobody has looked");
         assert_eq!(look(20_001), SECOND);
     }
 }
