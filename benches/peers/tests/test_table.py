@@ -110,5 +110,18 @@ class Tables(unittest.TestCase):
         self.assertIn("python3 benches/peers run -t 2 -e stonechat,peer -b tg128 m.gguf", text)
 
 
+    def test_one_table_of_all_models_has_a_row_for_each(self):
+        other = {"model": "n.gguf", "model_sha256": "4"}
+        rows = [ROW, PEER, replace(PEER, **other, value=10.0), replace(ROW, **other, value=5.0), replace(ROW, benchmark="pp512")]
+        made = table.Table(rows).by_model("r.csv")
+        self.assertIn("| model | tg128 stonechat, t/s | tg128 peer, t/s | pp512 stonechat, t/s |\n", made)
+        self.assertIn("| m.gguf | 30.0 | 20.0 (1.50x) | 30.0 |\n", made)
+        self.assertIn("| n.gguf | 5.00 | 10.0 (0.50x) |  |\n", made)
+
+    def test_servers_are_measured_by_another_command(self):
+        rows = [replace(ROW, benchmark="serve-8-clients-4-slots")]
+        self.assertIn("python3 benches/serving.py --threads 2 m.gguf\n", table.Table(rows).markdown("r.csv"))
+
+
 if __name__ == "__main__":
     unittest.main()
