@@ -28,5 +28,5 @@ done
 export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_RUNNER="qemu-arm -cpu cortex-a7 -L /usr/arm-linux-gnueabihf"
 export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_RUSTFLAGS="--cfg vfma"
 kernels() { cargo test --quiet --target "$TARGET" -p stonechat-kernels --features std "$@"; }
-kernels --test bits --test probe -- --skip float_products --skip dequantized
+kernels --test levels --test probe -- --skip float_products --skip dequantized
 kernels --test attention -- heads_of_any_length windows_that_begin
