@@ -25,10 +25,16 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "storm"), str(ROOT / "benches" / "peers")]
 import record  # noqa: E402  (found by the line above)
 import storm  # noqa: E402
-from turn import TICK, busy_seconds  # noqa: E402
+from errors import Failure  # noqa: E402
+from rounds import Run  # noqa: E402
+from turn import TICK, Turn, busy_seconds  # noqa: E402
 
-# What others may take of one processor before a turn is marked as disturbed, which a table leaves out.
-FOREIGN = 0.05
+
+def positive(text):
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def free_port():
@@ -79,12 +85,12 @@ def main():
     parser.add_argument("--stonechat", default=str(ROOT / "target/release/stonechat"))
     parser.add_argument("--peer", default=str(ROOT / "target/peers/llama.cpp-native/bin/llama-server"))
     parser.add_argument("--packed", help="the same model by `stonechat pack`, for Stonechat")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--slots", type=int, default=4)
-    parser.add_argument("--context", type=int, default=1024, help="tokens of each slot")
-    parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--threads", type=positive, default=os.cpu_count())
+    parser.add_argument("--slots", type=positive, default=4)
+    parser.add_argument("--context", type=positive, default=1024, help="tokens of each slot")
+    parser.add_argument("--clients", type=positive, default=32)
+    parser.add_argument("--rounds", type=positive, default=5)
+    parser.add_argument("--seconds", type=positive, default=60)
     parser.add_argument("--record", type=pathlib.Path, help="the CSV that takes each turn")
     options = parser.parse_args()
     threads, slots = str(options.threads), str(options.slots)
@@ -117,7 +123,8 @@ def main():
                                      first_question=(number + 1) * 100_000)
                 used = cpu_seconds(process.pid) - used
                 foreign = max(0.0, busy_seconds() - busy - used - (time.process_time() - own))
-                disturbed = foreign > FOREIGN * report.seconds
+                turn = Turn("", report.seconds, used, foreign, peak_memory(process.pid))
+                disturbed = turn.disturbed(Run.foreign)
                 rates[name].append(report.tokens_per_second())
                 firsts[name].append(report.first(0.95))
                 print(f"round {number + 1} {name}: {'; '.join(report.lines())}; {storm.memory(process.pid)} KiB"
@@ -127,7 +134,7 @@ def main():
                 if options.record:
                     common = {
                         "time": record.now(), **machine, **told[name], "round": number + 1,
-                        "status": record.DISTURBED if disturbed else record.KEPT, "peak_rss_bytes": peak_memory(process.pid),
+                        "status": record.DISTURBED if disturbed else record.KEPT, "peak_rss_bytes": turn.peak_rss_bytes,
                         "wall_s": round(report.seconds, 3), "cpu_s": round(used, 3), "foreign_cpu_s": round(foreign, 3),
                     }
                     record.append(options.record, record.Row(
@@ -145,4 +152,9 @@ def main():
           f"{first['stonechat'] / first['llama-server']:.2f}x the time to the first token")
 
 
-main()
+try:
+    main()
+except Failure as failure:
+    sys.exit(f"error: {failure}")
+except OSError as error:
+    sys.exit(f"error: {error.filename}: {error.strerror}")

@@ -78,43 +78,11 @@ def write(kind, vocabulary, path):
     """A model of which every matrix has this format."""
     random = np.random.default_rng([SEED, kind, OTHER_SEEDS.get(kind, 0)])
     writer = gguf.GGUFWriter(path, "llama")
-    writer.add_name(f"four layers of Llama 3.2 1B's shape in {kind.name}")
-    writer.add_description("random weights, to measure speed")
-    writer.add_block_count(LAYERS)
-    writer.add_context_length(shape.CONTEXT)
-    writer.add_embedding_length(shape.WIDTH)
-    writer.add_feed_forward_length(shape.HIDDEN)
-    writer.add_head_count(shape.HEADS)
-    writer.add_head_count_kv(shape.KV_HEADS)
-    writer.add_rope_dimension_count(shape.HEAD)
-    writer.add_rope_freq_base(shape.ROPE_BASE)
-    writer.add_layer_norm_rms_eps(shape.EPSILON)
+    shape.add_shape(writer, f"four layers of Llama 3.2 1B's shape in {kind.name}", LAYERS)
     size = shape.add_vocabulary(writer, vocabulary, padded=False)
     writer.add_vocab_size(size)
-
-    def weights(name, rows, columns):
-        writer.add_tensor(f"{name}.weight", blocks(kind, rows, columns, random), raw_dtype=kind)
-
-    def ones(name):
-        writer.add_tensor(f"{name}.weight", np.ones(shape.WIDTH, np.float32))
-
-    weights("token_embd", size, shape.WIDTH)
-    ones("output_norm")
-    for layer in range(LAYERS):
-        block = f"blk.{layer}"
-        ones(f"{block}.attn_norm")
-        weights(f"{block}.attn_q", shape.HEADS * shape.HEAD, shape.WIDTH)
-        weights(f"{block}.attn_k", shape.KV_HEADS * shape.HEAD, shape.WIDTH)
-        weights(f"{block}.attn_v", shape.KV_HEADS * shape.HEAD, shape.WIDTH)
-        weights(f"{block}.attn_output", shape.WIDTH, shape.HEADS * shape.HEAD)
-        ones(f"{block}.ffn_norm")
-        weights(f"{block}.ffn_gate", shape.HIDDEN, shape.WIDTH)
-        weights(f"{block}.ffn_up", shape.HIDDEN, shape.WIDTH)
-        weights(f"{block}.ffn_down", shape.WIDTH, shape.HIDDEN)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    shape.add_tensors(writer, size, LAYERS, lambda rows, columns: blocks(kind, rows, columns, random), kind)
+    shape.finish(writer)
 
 
 def main(tokenizer, folder, names):
@@ -125,6 +93,7 @@ def main(tokenizer, folder, names):
     for name in names or known:
         path = folder / f"format-{name}.gguf"
         if not path.exists():
+            print(path.name, flush=True)
             part = path.with_suffix(".part")
             write(known[name], vocabulary, part)
             part.rename(path)

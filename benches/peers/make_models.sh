@@ -17,6 +17,10 @@ quantize="${LLAMA_CPP_NATIVE_BIN:-$target/peers/llama.cpp-native/bin}/llama-quan
   echo "there is no $quantize: benches/peers/build_llama_cpp.sh native" >&2
   exit 1
 }
+case "$#:${1:-}" in
+  0: | 1:formats) ;;
+  *) echo "there is no '$*' to make; there is: formats" >&2 && exit 2 ;;
+esac
 mkdir -p "$models"
 
 # quantized IN OUT TYPE

@@ -23,9 +23,25 @@ NOISE = (NOISE * DEVIATION).astype(np.float16)
 
 def main(tokenizer, path):
     writer = gguf.GGUFWriter(path, "llama")
-    writer.add_name("synthetic Llama 3.2 1B")
+    add_shape(writer, "synthetic Llama 3.2 1B", LAYERS)
+    writer.add_vocab_size(VOCABULARY)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+    add_vocabulary(writer, gguf.GGUFReader(tokenizer))
+    starts = np.random.default_rng(SEED + 1)
+
+    def noise(rows, columns):
+        start = starts.integers(NOISE.size - rows * columns)
+        return NOISE[start : start + rows * columns].reshape(rows, columns)
+
+    add_tensors(writer, VOCABULARY, LAYERS, noise, rope_factors=True)
+    finish(writer)
+
+
+def add_shape(writer, name, layers):
+    """What the model is."""
+    writer.add_name(name)
     writer.add_description("random weights, to measure speed")
-    writer.add_block_count(LAYERS)
+    writer.add_block_count(layers)
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(WIDTH)
     writer.add_feed_forward_length(HIDDEN)
@@ -34,14 +50,6 @@ def main(tokenizer, path):
     writer.add_rope_dimension_count(HEAD)
     writer.add_rope_freq_base(ROPE_BASE)
     writer.add_layer_norm_rms_eps(EPSILON)
-    writer.add_vocab_size(VOCABULARY)
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
-    add_vocabulary(writer, gguf.GGUFReader(tokenizer))
-    add_tensors(writer)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 def add_vocabulary(writer, reader, padded=True):
@@ -62,20 +70,20 @@ def add_vocabulary(writer, reader, padded=True):
     return len(values("tokens")) + len(padding)
 
 
-def add_tensors(writer):
-    starts = np.random.default_rng(SEED + 1)
+def add_tensors(writer, vocabulary, layers, matrix, kind=None, rope_factors=False):
+    """All tensors; `matrix` makes those of weights from their rows and columns, of the type `kind` if it gives bytes."""
 
     def add_weights(name, rows, columns):
-        start = starts.integers(NOISE.size - rows * columns)
-        writer.add_tensor(f"{name}.weight", NOISE[start : start + rows * columns].reshape(rows, columns))
+        writer.add_tensor(f"{name}.weight", matrix(rows, columns), raw_dtype=kind)
 
     def add_ones(name, size):
         writer.add_tensor(f"{name}.weight", np.ones(size, np.float32))
 
-    add_weights("token_embd", VOCABULARY, WIDTH)
+    add_weights("token_embd", vocabulary, WIDTH)
     add_ones("output_norm", WIDTH)
-    add_ones("rope_freqs", HEAD // 2)
-    for layer in range(LAYERS):
+    if rope_factors:
+        add_ones("rope_freqs", HEAD // 2)
+    for layer in range(layers):
         block = f"blk.{layer}"
         add_ones(f"{block}.attn_norm", WIDTH)
         add_weights(f"{block}.attn_q", HEADS * HEAD, WIDTH)
@@ -86,6 +94,14 @@ def add_tensors(writer):
         add_weights(f"{block}.ffn_gate", HIDDEN, WIDTH)
         add_weights(f"{block}.ffn_up", HIDDEN, WIDTH)
         add_weights(f"{block}.ffn_down", WIDTH, HIDDEN)
+
+
+def finish(writer):
+    """Writes what was added to the file."""
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 if __name__ == "__main__":

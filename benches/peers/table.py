@@ -13,6 +13,7 @@ from errors import Failure, Usage
 
 BASELINE = "stonechat"
 BEGIN = re.compile(r"<!-- table of (?P<record>\S+)(?: baseline (?P<baseline>\S+))?(?P<together> by model)? -->\n")
+SERVED = re.compile(r"serve-(\d+)-clients-(\d+)-slots")
 END = "<!-- end of table -->\n"
 
 
@@ -127,8 +128,9 @@ class Table:
         command = f"python3 benches/peers run -t {one.threads} -e {','.join(self._names('engine'))}"
         command += f" -b {','.join(self._names('benchmark'))} {models}"
         # Servers, which another program asks (its rows are of the same kind).
-        if one.benchmark.startswith("serve-"):
-            command = f"python3 benches/serving.py --threads {one.threads} {models}"
+        if asked := SERVED.match(one.benchmark):
+            clients, slots = asked.groups()
+            command = f"python3 benches/serving.py --threads {one.threads} --clients {clients} --slots {slots} {models}"
         foreign = f", others took {100 * self.foreign():.0f} % of one processor meanwhile"
         return [f"{how}{spread}{foreign}.{known} Record: [{path}]({path}), made by", "", "```sh", command, "```"]
 

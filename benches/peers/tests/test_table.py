@@ -120,7 +120,7 @@ class Tables(unittest.TestCase):
 
     def test_servers_are_measured_by_another_command(self):
         rows = [replace(ROW, benchmark="serve-8-clients-4-slots")]
-        self.assertIn("python3 benches/serving.py --threads 2 m.gguf\n", table.Table(rows).markdown("r.csv"))
+        self.assertIn("python3 benches/serving.py --threads 2 --clients 8 --slots 4 m.gguf\n", table.Table(rows).markdown("r.csv"))
 
 
 if __name__ == "__main__":

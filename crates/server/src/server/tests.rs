@@ -129,6 +129,10 @@ fn after_a_panic_of_the_scheduler_all_are_told_and_the_server_ends_with_an_error
     waiting(2);
     let whole = send(address, &format!("{question}}}"));
     waiting(3);
+    // It computes nothing until it may go on, and that is seen.
+    state.stuck();
+    thread::sleep(Duration::from_millis(20));
+    assert!(state.stuck() >= Duration::from_millis(20), "it hangs");
     drop(go);
     while let Some(event) = lost.wait() {
         assert!(matches!(event, Event::Reading { .. } | Event::Token { .. }), "{event:?}");

@@ -17,7 +17,8 @@ pub struct TQ1_0<L>(PhantomData<L>);
 impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for TQ1_0<L> {
     type Lanes = L;
     const FORMAT: Format = Format::TQ1_0;
-    /// The scale; 48 bytes of five digits and 4 bytes of four, of which those that were read are gone.
+    /// The scale; 48 bytes of five digits and 4 bytes of four, as [`Lanes::digits`] makes them, of which those that were read
+    /// are gone.
     type Head = (L::F, [L::I; 13]);
 
     #[inline(always)]
