@@ -11,6 +11,12 @@ use stonechat_runtime::error::reason;
 
 use crate::args::Program;
 
+/// The text of a file that was named.
+pub fn read_text(path: &Path) -> Result<String, Failure> {
+    let failed = |error| Failure::at(path.display(), format_args!("{}; check the path", reason(&error)));
+    std::fs::read_to_string(path).map_err(failed)
+}
+
 /// Why a verb did not do what it was asked.
 #[derive(Debug)]
 pub enum Failure {

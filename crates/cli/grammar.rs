@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use stonechat_runtime::error::reason;
 use stonechat_runtime::grammar::{Grammar, Language};
 use stonechat_runtime::{Constraint, Engine, Error};
 
 use crate::args::GrammarArgs;
-use crate::failure::Failure;
+use crate::failure::{Failure, read_text};
 
 /// A grammar as it was given.
 pub struct Given {
@@ -22,8 +21,7 @@ impl GrammarArgs {
     pub fn read(&self) -> Result<Option<Given>, Failure> {
         let inline = |text: &str, language| Given { language, text: text.to_owned(), file: None };
         let file = |path: &Path, language| {
-            let text = std::fs::read_to_string(path);
-            let text = text.map_err(|error| Failure::at(path.display(), reason(&error)))?;
+            let text = read_text(path)?;
             Ok(Some(Given { language, text, file: Some(path.display().to_string()) }))
         };
         match self {

@@ -4,11 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use stonechat_runtime::error::reason;
 use stonechat_runtime::{ChatTemplate, Engine};
 
 use crate::args::{PromptArgs, TemplateArgs};
-use crate::failure::Failure;
+use crate::failure::{Failure, read_text};
 
 /// The tokens of a prompt that is taken as it is, with the BOS that the file asks for.
 pub fn raw(engine: &Engine, prompt: &PromptArgs, text: Option<&str>) -> Result<Vec<u32>, Failure> {
@@ -32,8 +31,7 @@ pub fn template(file: Option<&Path>) -> Result<Option<ChatTemplate>, Failure> {
     if file == Path::new("chatml") {
         return Ok(Some(ChatTemplate::chatml()));
     }
-    let source =
-        std::fs::read_to_string(file).map_err(|error| Failure::at(file.display(), reason(&error)))?;
+    let source = read_text(file)?;
     Ok(Some(ChatTemplate::new(&source)?))
 }
 

@@ -23,7 +23,7 @@ use stonechat_server::{
 use self::args::{AccessArgs, ServeArgs};
 use crate::args::{Command, Program};
 use crate::engine::Place;
-use crate::failure::Failure;
+use crate::failure::{Failure, read_text};
 use crate::{engine, prompt};
 
 /// Tokens of a text to embed at most.
@@ -185,7 +185,7 @@ fn keys(access: &AccessArgs) -> Result<Keys, Failure> {
         keys.add(key).map_err(|reason| Failure::Usage(format!("--api-key: {reason}")))?;
     }
     let Some(path) = &access.api_key_file else { return Ok(keys) };
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::at(path.display(), reason(&error)))?;
+    let text = read_text(path)?;
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         if !line.is_empty() && !line.starts_with('#') {

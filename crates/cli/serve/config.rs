@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use clap::{Arg, ArgAction, Command, CommandFactory};
-use stonechat_runtime::error::reason;
 use toml::{Spanned, Value};
 
 use crate::args::Program;
-use crate::failure::{Failure, sentence};
+use crate::failure::{Failure, read_text, sentence};
 
 /// The verb whose flags these are.
 const VERB: &str = "serve";
@@ -19,7 +18,7 @@ const NOT_HERE: [&str; 2] = ["config", "check"];
 
 /// The words of a file.
 pub fn read(path: &Path) -> Result<Vec<String>, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::at(path.display(), reason(&error)))?;
+    let text = read_text(path)?;
     let wrong = |at: usize, what: &str| {
         let line = text.as_bytes()[..at.min(text.len())].split(|byte| *byte == b'\n').count();
         let what = what.lines().collect::<Vec<_>>().join(", ");
