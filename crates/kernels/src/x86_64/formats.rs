@@ -468,8 +468,13 @@ macro_rules! quantized_rows {
                                 parts, surplus, x, first, totals,
                             );
                         }
-                        Kind::ScaledThree => {
-                            kinds::add::<kinds::ScaledThree<$lanes>, T, $rows>(
+                        Kind::BiasedFive { .. } => {
+                            kinds::add::<kinds::BiasedFive<$lanes>, T, $rows>(
+                                parts, surplus, x, first, totals,
+                            );
+                        }
+                        Kind::BiasedSeven { .. } => {
+                            kinds::add::<kinds::BiasedSeven<$lanes>, T, $rows>(
                                 parts, surplus, x, first, totals,
                             );
                         }

@@ -35,8 +35,16 @@ pub enum Kind {
     ScaledFour,
     /// Unsigned weights of 5 bits with an integer scale and a minimum.
     ScaledFive,
-    /// Unsigned weights of 3 bits, 4 too high, with an integer scale for each half.
-    ScaledThree,
+    /// Unsigned weights of at most 5 bits with an integer scale for each half.
+    BiasedFive {
+        /// How much too high they are: a multiple of 4.
+        surplus: u8,
+    },
+    /// Unsigned weights of at most 7 bits with an integer scale for each half.
+    BiasedSeven {
+        /// How much too high they are: a multiple of 4, at most 64.
+        surplus: u8,
+    },
     /// Unsigned weights of 6 bits, 32 too high, with an integer scale for each half.
     ScaledSix,
     /// Unsigned weights of 2 bits with an integer scale and a minimum for each half.
@@ -62,17 +70,16 @@ pub const fn kind_of(format: Format) -> Kind {
         Format::Q5_1 => Kind::FiveMinimum,
         Format::Q4_K => Kind::ScaledFour,
         Format::Q5_K => Kind::ScaledFive,
-        Format::Q3_K => Kind::ScaledThree,
+        Format::Q3_K => Kind::BiasedFive { surplus: 4 },
+        // Levels up to 9, up to 15, and up to 62.
+        Format::IQ1_S | Format::IQ1_M => Kind::BiasedFive { surplus: 12 },
+        Format::IQ3_S => Kind::BiasedFive { surplus: 16 },
+        Format::IQ2_XXS | Format::IQ2_XS | Format::IQ2_S | Format::IQ3_XXS => {
+            Kind::BiasedSeven { surplus: 64 }
+        }
         Format::Q6_K => Kind::ScaledSix,
         Format::Q2_K => Kind::ScaledMinima,
-        Format::IQ4_XS
-        | Format::IQ1_S
-        | Format::IQ1_M
-        | Format::IQ2_XXS
-        | Format::IQ2_XS
-        | Format::IQ2_S
-        | Format::IQ3_XXS
-        | Format::IQ3_S => Kind::ScaledEight,
+        Format::IQ4_XS => Kind::ScaledEight,
         Format::Q8_0 | Format::IQ4_NL => Kind::Eight,
         Format::F32 | Format::F16 | Format::BF16 => panic!("floats are not unpacked"),
     }
@@ -83,7 +90,11 @@ impl Kind {
     pub const fn scales(self) -> usize {
         match self {
             Self::ScaledFour | Self::ScaledFive => 1,
-            Self::ScaledThree | Self::ScaledSix | Self::ScaledMinima | Self::ScaledEight => 2,
+            Self::BiasedFive { .. }
+            | Self::BiasedSeven { .. }
+            | Self::ScaledSix
+            | Self::ScaledMinima
+            | Self::ScaledEight => 2,
             _ => 0,
         }
     }
@@ -105,8 +116,11 @@ impl Kind {
     /// How much too high weights are; those of `Eight` and `ScaledEight` as an instruction set wants them.
     pub const fn surplus(self, of_eight: u8) -> u8 {
         match self {
-            Self::Four { surplus } | Self::Five { surplus } | Self::Halves { surplus } => surplus,
-            Self::ScaledThree => 4,
+            Self::Four { surplus }
+            | Self::Five { surplus }
+            | Self::Halves { surplus }
+            | Self::BiasedFive { surplus }
+            | Self::BiasedSeven { surplus } => surplus,
             Self::ScaledSix => 32,
             Self::Eight | Self::ScaledEight => of_eight,
             _ => 0,
@@ -209,8 +223,10 @@ kinds! {
     ScaledFour, 1 minima: |part, _, x| L::scaled_dot4(&part.w, part.scales[0], x);
     /// [`Kind::ScaledFive`].
     ScaledFive, 1 minima: |part, _, x| L::scaled_dot5(&part.w, part.scales[0], x);
-    /// [`Kind::ScaledThree`].
-    ScaledThree, 0 minima: |part, _, x| L::biased_dot5(&part.w, 4, &part.scales, x);
+    /// [`Kind::BiasedFive`].
+    BiasedFive, 0 minima: |part, surplus, x| L::biased_dot5(&part.w, i32::from(surplus), &part.scales, x);
+    /// [`Kind::BiasedSeven`].
+    BiasedSeven, 0 minima: |part, surplus, x| L::biased_dot7(&part.w, i32::from(surplus), &part.scales, x);
     /// [`Kind::ScaledSix`].
     ScaledSix, 0 minima: |part, _, x| L::scaled_dot6(&part.w, &part.scales, x);
     /// [`Kind::ScaledMinima`].
@@ -252,10 +268,7 @@ pub unsafe fn add<M: Multiply<ROWS>, const T: usize, const ROWS: usize>(
         let at: [usize; T] = core::array::from_fn(|t| (x.token + t) * (x.cols / 32) + first + b);
         // SAFETY: the caller's promise.
         unsafe {
-            let blocks = at.map(|at| X {
-                q: x.x.q.as_ptr().add(at * 32),
-                sums: [2 * at, 2 * at + 1].map(|at| i32::from(*x.x.sums.get_unchecked(at))),
-            });
+            let blocks = at.map(|at| X::new(x.x, at));
             let isums = M::isums(part, surplus, &blocks);
             for t in 0..T {
                 let dx = *x.x.d.get_unchecked(at[t]);
@@ -263,13 +276,11 @@ pub unsafe fn add<M: Multiply<ROWS>, const T: usize, const ROWS: usize>(
                 if M::HALVES {
                     acc[t] = M::Lanes::add_scaled(part.d[1], dx, isums[1][t], acc[t]);
                 }
-                let [low, high] = blocks[t].sums;
                 if M::MINIMA == 1 {
-                    accm[t] = M::Lanes::fma(part.minima[0], dx * (low + high) as f32, accm[t]);
+                    accm[t] = M::Lanes::add_minimum(part.minima[0], dx, &blocks[t], accm[t]);
                 }
                 if M::MINIMA == 2 {
-                    accm[t] = M::Lanes::fma(part.minima[0], dx * low as f32, accm[t]);
-                    accm[t] = M::Lanes::fma(part.minima[1], dx * high as f32, accm[t]);
+                    accm[t] = M::Lanes::add_minima(part.minima, dx, &blocks[t], accm[t]);
                 }
             }
         }

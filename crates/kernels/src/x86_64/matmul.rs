@@ -24,7 +24,40 @@ pub struct X {
     /// The integers.
     pub q: *const i8,
     /// The sums of both halves.
-    pub sums: [i32; 2],
+    pub sums: *const [i16; 2],
+}
+
+impl X {
+    /// The 32 activations that have number `b` of all.
+    ///
+    /// # Safety
+    /// There are as many.
+    #[inline(always)]
+    pub unsafe fn new(x: &Quantized<'_>, b: usize) -> Self {
+        // SAFETY: the caller's promise; a pair of sums needs no other alignment than a sum.
+        unsafe { Self { q: x.q.as_ptr().add(b * 32), sums: x.sums.as_ptr().cast::<[i16; 2]>().add(b) } }
+    }
+
+    /// The sums of both halves.
+    ///
+    /// # Safety
+    /// The pointer is valid.
+    #[inline(always)]
+    pub unsafe fn sums(&self) -> [i32; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { (*self.sums).map(i32::from) }
+    }
+
+    /// The sum of all.
+    ///
+    /// # Safety
+    /// The pointer is valid.
+    #[inline(always)]
+    pub unsafe fn sum(&self) -> i32 {
+        // SAFETY: the caller's promise.
+        let [low, high] = unsafe { self.sums() };
+        low + high
+    }
 }
 
 /// 32 weights of each row.
@@ -122,8 +155,15 @@ pub trait Lanes<const ROWS: usize> {
         scales: &[Self::I; 2],
         x: &[X; T],
     ) -> [Self::I; T];
-    /// Σ scale · Σ (w - `bias`)·x over both halves of unsigned int5, where `bias` is even.
+    /// Σ scale · Σ (w - `bias`)·x over both halves of unsigned int5, where `bias` is a multiple of 4 and at most 64.
     unsafe fn biased_dot5<const T: usize>(
+        w: &[Self::I; 8],
+        bias: i32,
+        scales: &[Self::I; 2],
+        x: &[X; T],
+    ) -> [Self::I; T];
+    /// As `biased_dot5`, of unsigned int7.
+    unsafe fn biased_dot7<const T: usize>(
         w: &[Self::I; 8],
         bias: i32,
         scales: &[Self::I; 2],
@@ -156,6 +196,21 @@ pub trait Lanes<const ROWS: usize> {
     unsafe fn add_scaled(d: Self::F, dx: f32, isum: Self::I, acc: Self::F) -> Self::F;
     /// `fma(m, x, acc)`.
     unsafe fn fma(m: Self::F, x: f32, acc: Self::F) -> Self::F;
+    /// `fma(m, dx * sum, acc)`, where `sum` is that of all activations.
+    #[inline(always)]
+    unsafe fn add_minimum(m: Self::F, dx: f32, x: &X, acc: Self::F) -> Self::F {
+        // SAFETY: the caller's promise.
+        unsafe { Self::fma(m, dx * x.sum() as f32, acc) }
+    }
+    /// `fma(m, dx * sum, acc)` for the minimum and the sum of the first half, then for those of the second.
+    #[inline(always)]
+    unsafe fn add_minima(m: [Self::F; 2], dx: f32, x: &X, acc: Self::F) -> Self::F {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [low, high] = x.sums();
+            Self::fma(m[1], dx * high as f32, Self::fma(m[0], dx * low as f32, acc))
+        }
+    }
     /// `a + b`.
     unsafe fn sum(a: Self::F, b: Self::F) -> [f32; ROWS];
 }
@@ -309,21 +364,16 @@ impl<W: Streamed<ROWS>, const T: usize, const ROWS: usize> Sums<W, T, ROWS> {
         let at: [usize; T] = core::array::from_fn(|t| (token + t) * (cols / 32) + b);
         // SAFETY: the caller's promise.
         unsafe {
-            let blocks = at.map(|at| X {
-                q: x.q.as_ptr().add(at * 32),
-                sums: [2 * at, 2 * at + 1].map(|at| i32::from(*x.sums.get_unchecked(at))),
-            });
+            let blocks = at.map(|at| X::new(x, at));
             let isums = W::isums(part, &blocks);
             for t in 0..T {
                 let dx = *x.d.get_unchecked(at[t]);
                 self.acc[t] = W::Lanes::add_scaled(part.d[0], dx, isums[t], self.acc[t]);
-                let [low, high] = blocks[t].sums;
                 if W::MINIMA == 1 {
-                    self.accm[t] = W::Lanes::fma(part.minima[0], dx * (low + high) as f32, self.accm[t]);
+                    self.accm[t] = W::Lanes::add_minimum(part.minima[0], dx, &blocks[t], self.accm[t]);
                 }
                 if W::MINIMA == 2 {
-                    self.accm[t] = W::Lanes::fma(part.minima[0], dx * low as f32, self.accm[t]);
-                    self.accm[t] = W::Lanes::fma(part.minima[1], dx * high as f32, self.accm[t]);
+                    self.accm[t] = W::Lanes::add_minima(part.minima, dx, &blocks[t], self.accm[t]);
                 }
             }
         }

@@ -97,7 +97,7 @@ unsafe fn with_engine<E: MatrixEngine>(
             }
             Kind::FourMinimum | Kind::FiveMinimum => of::<E, Minimum>(engine, matrix, rows, x, out, scratch),
             Kind::ScaledFour | Kind::ScaledFive => of::<E, Scaled>(engine, matrix, rows, x, out, scratch),
-            Kind::ScaledThree | Kind::ScaledSix | Kind::ScaledEight => {
+            Kind::BiasedFive { .. } | Kind::BiasedSeven { .. } | Kind::ScaledSix | Kind::ScaledEight => {
                 of::<E, TwoScales>(engine, matrix, rows, x, out, scratch);
             }
             Kind::ScaledMinima => of::<E, TwoMinima>(engine, matrix, rows, x, out, scratch),

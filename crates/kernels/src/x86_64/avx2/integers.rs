@@ -4,12 +4,13 @@
     reason = "generic code takes on its caller's instruction set by being inlined"
 )]
 
-use super::lanes8::{Dots, Eight, four};
+use super::lanes8::{Dots, Eight, both_sums, four};
 use crate::x86_64::formats::{quantized_rows, unpack_formats};
 use crate::x86_64::matmul::X;
 use core::arch::x86_64::{
-    __m256i, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_madd_epi16, _mm256_maddubs_epi16,
-    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_sub_epi32,
+    __m256i, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_blend_epi16, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_mullo_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256,
+    _mm256_sign_epi8, _mm256_slli_epi32, _mm256_sub_epi32,
 };
 
 quantized_rows!("avx2,fma,f16c", Eight<Maddubs>, 8, 2, crate::x86_64::avx2::integers);
@@ -54,14 +55,29 @@ unsafe fn half_pairs5(w: &[__m256i; 8], half: usize, x: &X) -> __m256i {
     }
 }
 
-/// Takes from each sum what weights that are `bias` too high, which is even, bring to it.
+/// Takes from each sum what weights that are `bias` too high bring to it.
 ///
 /// # Safety
 /// As for [`Lanes`].
 #[inline(always)]
-unsafe fn subtract_surplus<const T: usize>(
+unsafe fn subtract_surplus<const T: usize>(mut isums: [__m256i; T], bias: i16, x: &[X; T]) -> [__m256i; T] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (isums, x) in isums.iter_mut().zip(x) {
+            *isums = _mm256_sub_epi32(*isums, _mm256_madd_epi16(both_sums(x), _mm256_set1_epi16(bias)));
+        }
+        isums
+    }
+}
+
+/// As [`subtract_surplus`], of halves with a scale each; `bias` is a multiple of 4 and at most 64.
+///
+/// # Safety
+/// As for [`Lanes`].
+#[inline(always)]
+unsafe fn subtract_scaled_surplus<const T: usize>(
     mut isums: [__m256i; T],
-    bias: i32,
+    bias: i16,
     scales: &[__m256i; 2],
     x: &[X; T],
 ) -> [__m256i; T] {
@@ -70,12 +86,12 @@ unsafe fn subtract_surplus<const T: usize>(
     }
     // SAFETY: the caller's promise.
     unsafe {
+        let scales = _mm256_blend_epi16::<0b1010_1010>(scales[0], scales[1]);
         for (isums, x) in isums.iter_mut().zip(x) {
-            for (sum, scale) in x.sums.iter().zip(scales) {
-                // bias · scale · sum; the scale stands in both halves of its lane, so each takes half of it.
-                let surplus = _mm256_madd_epi16(*scale, _mm256_set1_epi16((bias / 2 * sum) as i16));
-                *isums = _mm256_sub_epi32(*isums, surplus);
-            }
+            // 16 times the sum of 16 activations still fits an i16.
+            let quarter = _mm256_mullo_epi16(both_sums(x), _mm256_set1_epi16(bias / 4));
+            let surplus = _mm256_slli_epi32::<2>(_mm256_madd_epi16(scales, quarter));
+            *isums = _mm256_sub_epi32(*isums, surplus);
         }
         isums
     }
@@ -108,11 +124,10 @@ impl Dots for Maddubs {
         // SAFETY: the caller's promise.
         unsafe {
             let mut isums = nibble_pairs(w, x);
-            for (isums, x) in isums.iter_mut().zip(x) {
-                let surplus = _mm256_set1_epi32(bias * (x.sums[0] + x.sums[1]));
-                *isums = _mm256_sub_epi32(_mm256_madd_epi16(*isums, _mm256_set1_epi16(1)), surplus);
+            for isums in &mut isums {
+                *isums = _mm256_madd_epi16(*isums, _mm256_set1_epi16(1));
             }
-            isums
+            if bias == 0 { isums } else { subtract_surplus(isums, bias as i16, x) }
         }
     }
 
@@ -125,10 +140,9 @@ impl Dots for Maddubs {
                 let one = _mm256_set1_epi16(1);
                 let low = _mm256_madd_epi16(half_pairs5(w, 0, x), one);
                 let high = _mm256_madd_epi16(half_pairs5(w, 1, x), one);
-                let surplus = _mm256_set1_epi32(bias * (x.sums[0] + x.sums[1]));
-                *isums = _mm256_sub_epi32(_mm256_add_epi32(low, high), surplus);
+                *isums = _mm256_add_epi32(low, high);
             }
-            isums
+            if bias == 0 { isums } else { subtract_surplus(isums, bias as i16, x) }
         }
     }
 
@@ -138,9 +152,11 @@ impl Dots for Maddubs {
         unsafe {
             let mut isums = [[_mm256_setzero_si256(); T]; 2];
             for (half, isums) in isums.iter_mut().enumerate() {
+                // The other half's sum counts nothing.
+                let bias = _mm256_set1_epi32(bias << (16 * half));
                 for (isum, x) in isums.iter_mut().zip(x) {
                     let sum = _mm256_madd_epi16(half_pairs5(w, half, x), _mm256_set1_epi16(1));
-                    *isum = _mm256_sub_epi32(sum, _mm256_set1_epi32(bias * x.sums[half]));
+                    *isum = _mm256_sub_epi32(sum, _mm256_madd_epi16(both_sums(x), bias));
                 }
             }
             isums
@@ -188,7 +204,28 @@ impl Dots for Maddubs {
                 let high = _mm256_madd_epi16(half_pairs5(w, 1, x), scales[1]);
                 *isums = _mm256_add_epi32(low, high);
             }
-            subtract_surplus(isums, bias, scales, x)
+            subtract_scaled_surplus(isums, bias as i16, scales, x)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn biased_dot7<const T: usize>(
+        w: &[__m256i; 8],
+        bias: i32,
+        scales: &[__m256i; 2],
+        x: &[X; T],
+    ) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut isums = [_mm256_setzero_si256(); T];
+            for (j, w) in w.iter().enumerate() {
+                for (isums, x) in isums.iter_mut().zip(x) {
+                    // Two products of at most 127 · 127 fit an i16.
+                    let pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(*w, four(x, j)), scales[j / 4]);
+                    *isums = _mm256_add_epi32(*isums, pairs);
+                }
+            }
+            subtract_scaled_surplus(isums, bias as i16, scales, x)
         }
     }
 
@@ -210,7 +247,7 @@ impl Dots for Maddubs {
                     *isums = _mm256_add_epi32(*isums, _mm256_madd_epi16(pairs, scales[j / 2]));
                 }
             }
-            subtract_surplus(isums, 32, scales, x)
+            subtract_scaled_surplus(isums, 32, scales, x)
         }
     }
 

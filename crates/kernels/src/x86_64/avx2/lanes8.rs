@@ -18,12 +18,12 @@ use core::arch::x86_64::{
     _mm256_castsi128_si256, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmpeq_epi8,
     _mm256_cmpeq_epi32, _mm256_cmpgt_epi8, _mm256_cmpgt_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
     _mm256_cvtph_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_inserti128_si256, _mm256_loadu_ps,
-    _mm256_loadu_si256, _mm256_max_epi32, _mm256_mul_ps, _mm256_or_si256, _mm256_permute4x64_epi64,
-    _mm256_set1_epi8, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps,
-    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sll_epi16, _mm256_sll_epi32, _mm256_slli_epi16,
-    _mm256_slli_epi32, _mm256_sllv_epi32, _mm256_srai_epi32, _mm256_srl_epi16, _mm256_srl_epi32,
-    _mm256_srli_epi32, _mm256_sub_epi32, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32,
-    _mm256_unpacklo_epi64, _mm256_xor_ps, _mm256_xor_si256,
+    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_epi32, _mm256_mul_ps, _mm256_or_si256,
+    _mm256_permute4x64_epi64, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setr_epi32, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sll_epi16,
+    _mm256_sll_epi32, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_sllv_epi32, _mm256_srai_epi32,
+    _mm256_srl_epi16, _mm256_srl_epi32, _mm256_srli_epi32, _mm256_sub_epi32, _mm256_unpackhi_epi32,
+    _mm256_unpackhi_epi64, _mm256_unpacklo_epi32, _mm256_unpacklo_epi64, _mm256_xor_ps, _mm256_xor_si256,
 };
 use core::marker::PhantomData;
 
@@ -57,6 +57,13 @@ pub trait Dots {
         scales: &[__m256i; 2],
         x: &[X; T],
     ) -> [__m256i; T];
+    /// As `biased_dot5`, of unsigned int7.
+    unsafe fn biased_dot7<const T: usize>(
+        w: &[__m256i; 8],
+        bias: i32,
+        scales: &[__m256i; 2],
+        x: &[X; T],
+    ) -> [__m256i; T];
     /// Σ scale · Σ (w - 32)·x over both halves of unsigned int6.
     unsafe fn scaled_dot6<const T: usize>(
         w: &[__m256i; 8],
@@ -81,6 +88,16 @@ pub trait Dots {
 pub unsafe fn four(x: &X, j: usize) -> __m256i {
     // SAFETY: the caller's promise.
     unsafe { _mm256_set1_epi32(i32::from_le_bytes(x.q.add(4 * j).cast::<[u8; 4]>().read())) }
+}
+
+/// The sums of both halves in every lane.
+///
+/// # Safety
+/// The CPU has AVX2; `x` is valid for reading.
+#[inline(always)]
+pub unsafe fn both_sums(x: &X) -> __m256i {
+    // SAFETY: the caller's promise; the read needs no alignment.
+    unsafe { _mm256_set1_epi32(x.sums.cast::<i32>().read_unaligned()) }
 }
 
 /// The 16 bytes at `at` of rows `r` and `r + 4`.
@@ -378,6 +395,17 @@ impl<D: Dots> Lanes<8> for Eight<D> {
     }
 
     #[inline(always)]
+    unsafe fn biased_dot7<const T: usize>(
+        w: &[__m256i; 8],
+        bias: i32,
+        scales: &[__m256i; 2],
+        x: &[X; T],
+    ) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe { D::biased_dot7(w, bias, scales, x) }
+    }
+
+    #[inline(always)]
     unsafe fn scaled_dot8<const T: usize>(
         w: &[__m256i; 8],
         scales: &[__m256i; 2],
@@ -463,6 +491,29 @@ impl<D: Dots> Lanes<8> for Eight<D> {
     unsafe fn fma(m: __m256, x: f32, acc: __m256) -> __m256 {
         // SAFETY: the caller's promise.
         unsafe { _mm256_fmadd_ps(m, _mm256_set1_ps(x), acc) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_minimum(m: __m256, dx: f32, x: &X, acc: __m256) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let sum = _mm256_madd_epi16(both_sums(x), _mm256_set1_epi16(1));
+            let sum = _mm256_mul_ps(_mm256_set1_ps(dx), _mm256_cvtepi32_ps(sum));
+            _mm256_fmadd_ps(m, sum, acc)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_minima(m: [__m256; 2], dx: f32, x: &X, mut acc: __m256) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let both = both_sums(x);
+            let sums = [_mm256_madd_epi16(both, _mm256_set1_epi32(1)), _mm256_srai_epi32::<16>(both)];
+            for (m, sum) in m.into_iter().zip(sums) {
+                acc = _mm256_fmadd_ps(m, _mm256_mul_ps(_mm256_set1_ps(dx), _mm256_cvtepi32_ps(sum)), acc);
+            }
+            acc
+        }
     }
 
     #[inline(always)]

@@ -296,7 +296,7 @@ impl Lanes<16> for Avx512 {
     unsafe fn dot8<const T: usize>(w: &[__m512i; 8], x: &[X; T]) -> [__m512i; T] {
         // SAFETY: the caller's promise.
         unsafe {
-            let starts = core::array::from_fn(|t| -128 * (x[t].sums[0] + x[t].sums[1]));
+            let starts = core::array::from_fn(|t| -128 * x[t].sum());
             dot(w, x, 0, starts)
         }
     }
@@ -305,7 +305,7 @@ impl Lanes<16> for Avx512 {
     unsafe fn dot4<const T: usize>(w: &[__m512i; 8], bias: i32, x: &[X; T]) -> [__m512i; T] {
         // SAFETY: the caller's promise.
         unsafe {
-            let starts = core::array::from_fn(|t| -bias * (x[t].sums[0] + x[t].sums[1]));
+            let starts = core::array::from_fn(|t| -bias * x[t].sum());
             dot(w, x, 0, starts)
         }
     }
@@ -355,16 +355,27 @@ impl Lanes<16> for Avx512 {
         unsafe {
             // One half after the other, not in a loop: that would keep the sums of the activations in memory.
             let [a, b, c, d, e, f, g, h] = *w;
-            let mut isums = dot(&[a, b, c, d], x, 0, core::array::from_fn(|t| -bias * x[t].sums[0]));
+            let mut isums = dot(&[a, b, c, d], x, 0, core::array::from_fn(|t| -bias * x[t].sums()[0]));
             for isum in &mut isums {
                 *isum = _mm512_mullo_epi32(*isum, scales[0]);
             }
-            let high = dot(&[e, f, g, h], x, 4, core::array::from_fn(|t| -bias * x[t].sums[1]));
+            let high = dot(&[e, f, g, h], x, 4, core::array::from_fn(|t| -bias * x[t].sums()[1]));
             for (isum, high) in isums.iter_mut().zip(high) {
                 *isum = _mm512_add_epi32(*isum, _mm512_mullo_epi32(high, scales[1]));
             }
             isums
         }
+    }
+
+    #[inline(always)]
+    unsafe fn biased_dot7<const T: usize>(
+        w: &[__m512i; 8],
+        bias: i32,
+        scales: &[__m512i; 2],
+        x: &[X; T],
+    ) -> [__m512i; T] {
+        // SAFETY: the caller's promise.
+        unsafe { Self::biased_dot5(w, bias, scales, x) }
     }
 
     #[inline(always)]
@@ -383,8 +394,8 @@ impl Lanes<16> for Avx512 {
         unsafe {
             let [a, b, c, d, e, f, g, h] = *w;
             [
-                dot(&[a, b, c, d], x, 0, core::array::from_fn(|t| -bias * x[t].sums[0])),
-                dot(&[e, f, g, h], x, 4, core::array::from_fn(|t| -bias * x[t].sums[1])),
+                dot(&[a, b, c, d], x, 0, core::array::from_fn(|t| -bias * x[t].sums()[0])),
+                dot(&[e, f, g, h], x, 4, core::array::from_fn(|t| -bias * x[t].sums()[1])),
             ]
         }
     }

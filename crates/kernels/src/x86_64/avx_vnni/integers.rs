@@ -80,9 +80,8 @@ impl<I: DotInstruction> Dots for Vnni<I> {
 
     #[inline(always)]
     unsafe fn dot4<const T: usize>(w: &[__m256i; 8], bias: i32, x: &[X; T]) -> [__m256i; T] {
-        let starts = core::array::from_fn(|t| -bias * (x[t].sums[0] + x[t].sums[1]));
         // SAFETY: the caller's promise.
-        unsafe { dot::<I, T, 8>(w, x, 0, starts) }
+        unsafe { dot::<I, T, 8>(w, x, 0, core::array::from_fn(|t| -bias * x[t].sum())) }
     }
 
     #[inline(always)]
@@ -121,18 +120,29 @@ impl<I: DotInstruction> Dots for Vnni<I> {
             // One half after the other, not in a loop: that would keep the sums of the activations in memory.
             let [a, b, c, d, e, f, g, h] = *w;
             let scales = [in_lane(scales[0]), in_lane(scales[1])];
-            let low = core::array::from_fn(|t| -bias * x[t].sums[0]);
+            let low = core::array::from_fn(|t| -bias * x[t].sums()[0]);
             let mut isums = dot::<I, T, 4>(&[a, b, c, d], x, 0, low);
             for isum in &mut isums {
                 *isum = _mm256_mullo_epi32(*isum, scales[0]);
             }
-            let high = core::array::from_fn(|t| -bias * x[t].sums[1]);
+            let high = core::array::from_fn(|t| -bias * x[t].sums()[1]);
             let high = dot::<I, T, 4>(&[e, f, g, h], x, 4, high);
             for (isum, high) in isums.iter_mut().zip(high) {
                 *isum = _mm256_add_epi32(*isum, _mm256_mullo_epi32(high, scales[1]));
             }
             isums
         }
+    }
+
+    #[inline(always)]
+    unsafe fn biased_dot7<const T: usize>(
+        w: &[__m256i; 8],
+        bias: i32,
+        scales: &[__m256i; 2],
+        x: &[X; T],
+    ) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe { Self::biased_dot5(w, bias, scales, x) }
     }
 
     #[inline(always)]
@@ -161,8 +171,8 @@ impl<I: DotInstruction> Dots for Vnni<I> {
         unsafe {
             let [a, b, c, d, e, f, g, h] = *w;
             [
-                dot::<I, T, 4>(&[a, b, c, d], x, 0, core::array::from_fn(|t| -bias * x[t].sums[0])),
-                dot::<I, T, 4>(&[e, f, g, h], x, 4, core::array::from_fn(|t| -bias * x[t].sums[1])),
+                dot::<I, T, 4>(&[a, b, c, d], x, 0, core::array::from_fn(|t| -bias * x[t].sums()[0])),
+                dot::<I, T, 4>(&[e, f, g, h], x, 4, core::array::from_fn(|t| -bias * x[t].sums()[1])),
             ]
         }
     }

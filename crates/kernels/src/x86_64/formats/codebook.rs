@@ -14,9 +14,11 @@
 use crate::activations::Quantized;
 use crate::codebooks::{IQ1, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS};
 use crate::split::Tile;
+use crate::x86_64::kinds::kind_of;
 use crate::x86_64::matmul::{Lanes, PartOfLanes, hidden};
 use crate::x86_64::source::{AHEAD, Blocks, fetch, side_by_side};
 use crate::{Format, Matrix};
+use core::arch::asm;
 use core::arch::x86_64::*;
 use core::ops::Range;
 
@@ -26,7 +28,7 @@ const PARTS: usize = 8;
 const TOGETHER: usize = 8;
 
 /// How much too high the weights of `IQ1` are made, so that none is negative.
-const ABOVE: i8 = 9;
+const ABOVE: i8 = kind_of(Format::IQ1_S).surplus(0) as i8;
 
 /// A block of a row: what says which weights it has.
 #[derive(Clone, Copy)]
@@ -121,6 +123,9 @@ impl Book for Fours {
         let entries = &row.entries[8 * part..][..8];
         // SAFETY: the caller's promise; loads need no alignment.
         unsafe {
+            // Nothing is read ahead of here: with the entries of several rows at once, more than half of the loads would be
+            // of what had to be put off.
+            asm!("");
             let at = |l: usize| book.add(4 * hidden(usize::from(entries[l]))).cast::<i32>().read_unaligned();
             let weights = _mm256_setr_epi32(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7));
             (weights, Some(signs(row, part)))
@@ -273,7 +278,7 @@ pub unsafe fn unpack<L: Lanes<N>, const N: usize>(
                 let ([a, b, c, d], [e, f, g, h]) = (L::dwords(&weights, 0), L::dwords(&weights, 16));
                 let w = [a, b, c, d, e, f, g, h];
                 let to = parts.add(first + part);
-                (&raw mut (*to).w).write(eight!(J => L::weights8(w[J])));
+                (&raw mut (*to).w).write(w);
                 (&raw mut (*to).scales[0]).write(L::scale(L::load_dwords(scales[0].as_ptr().cast())));
                 (&raw mut (*to).scales[1]).write(L::scale(L::load_dwords(scales[1].as_ptr().cast())));
                 let mut d = [0.0; N];
@@ -287,11 +292,12 @@ pub unsafe fn unpack<L: Lanes<N>, const N: usize>(
     }
 }
 
-/// The weights of a part of some rows.
+/// The weights of a part of some rows, as much too high as their kind says.
 #[inline(never)]
 #[target_feature(enable = "avx2")]
 fn write_out(format: Format, rows: &[Row], part: usize, to: &mut [[u8; 32]]) {
     let book = book(format);
+    let surplus = kind_of(format).surplus(0);
     for (row, to) in rows.iter().zip(to) {
         // SAFETY: the entries are the book's; room for 32 bytes.
         unsafe {
@@ -301,8 +307,10 @@ fn write_out(format: Format, rows: &[Row], part: usize, to: &mut [[u8; 32]]) {
                 _ => Eights::weights(book, row, part),
             };
             let weights = match weights {
-                (weights, Some(signs)) => _mm256_sign_epi8(weights, signs),
-                (weights, None) => _mm256_sub_epi8(weights, _mm256_set1_epi8(ABOVE)),
+                (weights, Some(signs)) => {
+                    _mm256_add_epi8(_mm256_sign_epi8(weights, signs), _mm256_set1_epi8(surplus as i8))
+                }
+                (weights, None) => weights,
             };
             _mm256_storeu_si256(to.as_mut_ptr().cast(), weights);
         }
