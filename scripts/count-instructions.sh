@@ -26,9 +26,9 @@ trap 'rm -rf "$work"' EXIT
 
 gcc -O2 -fPIC -shared benches/instructions/icount.c -o "$work/libicount.so"
 # The program keeps its symbols, so that functions have names.
-program="$(CARGO_PROFILE_BENCH_STRIP=none cargo build --profile bench --target aarch64-unknown-linux-gnu \
-  --no-default-features --features count-markers --bench instructions --message-format json-render-diagnostics |
-  sed -n 's/.*"name":"instructions".*"executable":"\([^"]*\)".*/\1/p')"
+CARGO_PROFILE_RELEASE_STRIP=none cargo build --release --target aarch64-unknown-linux-gnu \
+  -p stonechat-instructions --features count-markers
+program="${CARGO_TARGET_DIR:-target}/aarch64-unknown-linux-gnu/release/instructions"
 
 # emulate CPU SUBJECT STEP [OPTIONS OF THE PLUGIN]
 emulate() {
