@@ -250,3 +250,14 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for IQ4XS<L> {
         }
     }
 }
+
+impl<L: Lanes<ROWS>, const ROWS: usize> Streamed<ROWS> for IQ4XS<L> {
+    const MINIMA: usize = 0;
+    const UNROLLED: usize = 1;
+
+    #[inline(always)]
+    unsafe fn isums<const T: usize>(part: &PartOf<Self, ROWS>, x: &[X; T]) -> [L::I; T] {
+        // SAFETY: the caller's promise.
+        unsafe { L::scaled_dot8(&part.w, &part.scales, x) }
+    }
+}

@@ -7,7 +7,7 @@
 use super::{nibbles, plain};
 use crate::Format;
 use crate::codebooks::{E2M1, IQ4};
-use crate::x86_64::matmul::{Lanes, Part, PartOf, Weights};
+use crate::x86_64::matmul::{Lanes, Part, PartOf, Streamed, Weights, X};
 use crate::x86_64::source::Source;
 use core::marker::PhantomData;
 
@@ -122,6 +122,16 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for IQ4NL<L> {
     }
 }
 
+impl<L: Lanes<ROWS>, const ROWS: usize> Streamed<ROWS> for IQ4NL<L> {
+    const MINIMA: usize = 0;
+
+    #[inline(always)]
+    unsafe fn isums<const T: usize>(part: &PartOf<Self, ROWS>, x: &[X; T]) -> [L::I; T] {
+        // SAFETY: the caller's promise.
+        unsafe { L::dot8(&part.w, x) }
+    }
+}
+
 /// The weights of 32 numbers in [`IQ4`].
 ///
 /// # Safety
@@ -165,6 +175,16 @@ impl<L: Lanes<ROWS>, const ROWS: usize> Weights<ROWS> for Mxfp4<L> {
             let numbers = nibbles::<L, ROWS>(blocks.dwords(1));
             plain(eight!(J => L::look_up(&HIGH_E2M1, numbers[J])), L::half_e8m0(blocks.byte(0)))
         }
+    }
+}
+
+impl<L: Lanes<ROWS>, const ROWS: usize> Streamed<ROWS> for Mxfp4<L> {
+    const MINIMA: usize = 0;
+
+    #[inline(always)]
+    unsafe fn isums<const T: usize>(part: &PartOf<Self, ROWS>, x: &[X; T]) -> [L::I; T] {
+        // SAFETY: the caller's promise.
+        unsafe { L::dot5(&part.w, 12, x) }
     }
 }
 
