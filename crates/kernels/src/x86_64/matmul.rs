@@ -82,7 +82,7 @@ pub trait Lanes<const ROWS: usize> {
     const TOKENS: usize;
     /// How much too high [`weights8`](Self::weights8) makes int8 weights.
     const SURPLUS8: u8;
-    /// Whether products of weights of 4 or 5 bits are faster than those of more.
+    /// Whether products of weights are the faster the fewer bits these have.
     const GAINS_BY_SMALL: bool;
     /// A vector of integers.
     type I: Copy;
@@ -163,12 +163,16 @@ pub trait Lanes<const ROWS: usize> {
         x: &[X; T],
     ) -> [Self::I; T];
     /// As `biased_dot5`, of unsigned int7.
+    #[inline(always)]
     unsafe fn biased_dot7<const T: usize>(
         w: &[Self::I; 8],
         bias: i32,
         scales: &[Self::I; 2],
         x: &[X; T],
-    ) -> [Self::I; T];
+    ) -> [Self::I; T] {
+        // SAFETY: the caller's promise.
+        unsafe { Self::biased_dot5(w, bias, scales, x) }
+    }
     /// Σ scale · Σ w·x over both halves of int8.
     unsafe fn scaled_dot8<const T: usize>(
         w: &[Self::I; 8],

@@ -58,12 +58,16 @@ pub trait Dots {
         x: &[X; T],
     ) -> [__m256i; T];
     /// As `biased_dot5`, of unsigned int7.
+    #[inline(always)]
     unsafe fn biased_dot7<const T: usize>(
         w: &[__m256i; 8],
         bias: i32,
         scales: &[__m256i; 2],
         x: &[X; T],
-    ) -> [__m256i; T];
+    ) -> [__m256i; T] {
+        // SAFETY: the caller's promise.
+        unsafe { Self::biased_dot5(w, bias, scales, x) }
+    }
     /// Σ scale · Σ (w - 32)·x over both halves of unsigned int6.
     unsafe fn scaled_dot6<const T: usize>(
         w: &[__m256i; 8],

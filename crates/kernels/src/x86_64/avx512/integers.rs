@@ -368,17 +368,6 @@ impl Lanes<16> for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn biased_dot7<const T: usize>(
-        w: &[__m512i; 8],
-        bias: i32,
-        scales: &[__m512i; 2],
-        x: &[X; T],
-    ) -> [__m512i; T] {
-        // SAFETY: the caller's promise.
-        unsafe { Self::biased_dot5(w, bias, scales, x) }
-    }
-
-    #[inline(always)]
     unsafe fn scaled_dot8<const T: usize>(
         w: &[__m512i; 8],
         scales: &[__m512i; 2],

@@ -135,17 +135,6 @@ impl<I: DotInstruction> Dots for Vnni<I> {
     }
 
     #[inline(always)]
-    unsafe fn biased_dot7<const T: usize>(
-        w: &[__m256i; 8],
-        bias: i32,
-        scales: &[__m256i; 2],
-        x: &[X; T],
-    ) -> [__m256i; T] {
-        // SAFETY: the caller's promise.
-        unsafe { Self::biased_dot5(w, bias, scales, x) }
-    }
-
-    #[inline(always)]
     unsafe fn scaled_dot6<const T: usize>(
         w: &[__m256i; 8],
         scales: &[__m256i; 2],
