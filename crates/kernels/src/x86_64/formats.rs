@@ -486,6 +486,7 @@ macro_rules! quantized_rows {
                                 parts, surplus, x, first, totals,
                             );
                         }
+                        // As above: unsigned weights with a surplus and two scales are all the same there.
                         Kind::BiasedFive { .. }
                         | Kind::BiasedSeven { .. }
                         | Kind::ScaledSix

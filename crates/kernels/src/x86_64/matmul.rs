@@ -155,7 +155,8 @@ pub trait Lanes<const ROWS: usize> {
         scales: &[Self::I; 2],
         x: &[X; T],
     ) -> [Self::I; T];
-    /// Σ scale · Σ (w - `bias`)·x over both halves of unsigned int5, where `bias` is a multiple of 4 and at most 64.
+    /// Σ scale · Σ (w - `bias`)·x over both halves of unsigned int5, where `bias` is a multiple of 4 and at most 64. Unless
+    /// [`GAINS_BY_SMALL`](Self::GAINS_BY_SMALL), of any unsigned bytes and any such bias up to 128.
     unsafe fn biased_dot5<const T: usize>(
         w: &[Self::I; 8],
         bias: i32,
