@@ -5,6 +5,7 @@
 //! Builds vocabularies of 262,144 tokens, the size of Gemma's, that are made up here. Encodes with those of real models
 //! in the folder that `STONECHAT_GOLDEN` names, and compares the tokens before the times.
 
+use std::collections::HashSet;
 use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -19,21 +20,7 @@ const ROUNDS: usize = 21;
 
 fn main() {
     for model in ["llama", "t5", "bert", "gpt2", "gemma4"] {
-        let file = made_up(model);
-        let gguf = Gguf::parse(&file).unwrap();
-        let bytes = Vocabulary::memory(&gguf).unwrap();
-        let mut memory = vec![0u32; bytes / 4];
-        let [min, median] = time(|| {
-            let vocabulary = Vocabulary::new(&gguf, bytemuck::cast_slice_mut(&mut memory)).unwrap();
-            black_box(vocabulary.len());
-        });
-        println!(
-            "build {model:<7} {TOKENS} tokens: min {:5.1} ms, median {:5.1} ms, {:4.1} MB of memory, file {:4.1} MB",
-            min * 1e3,
-            median * 1e3,
-            bytes as f64 / 1e6,
-            file.len() as f64 / 1e6
-        );
+        build(model, &made_up(model));
     }
     let Some(folder) = std::env::var_os("STONECHAT_GOLDEN").map(PathBuf::from) else {
         println!("encoding: set STONECHAT_GOLDEN to the folder of golden data");
@@ -54,6 +41,7 @@ fn main() {
         ("bert", "bert-bge", None),
     ] {
         let file = std::fs::read(folder.join(format!("vocab/ggml-vocab-{vocabulary}.gguf"))).unwrap();
+        build(name, &file);
         let gguf = Gguf::parse(&file).unwrap();
         let mut memory = vec![0u32; Vocabulary::memory(&gguf).unwrap() / 4];
         let vocabulary = Vocabulary::new(&gguf, bytemuck::cast_slice_mut(&mut memory)).unwrap();
@@ -88,6 +76,28 @@ fn main() {
     }
 }
 
+/// Builds the vocabulary of a file a few times, and says how long it took.
+fn build(name: &str, file: &[u8]) {
+    let gguf = Gguf::parse(file).unwrap();
+    let bytes = Vocabulary::memory(&gguf).unwrap();
+    let mut memory = vec![0u32; bytes / 4];
+    let mut tokens = 0;
+    let [min, median] = time(|| {
+        tokens = Vocabulary::new(&gguf, bytemuck::cast_slice_mut(&mut memory)).unwrap().len();
+    });
+    let merges = gguf.opt_array("tokenizer.ggml.merges").unwrap().map_or(0, |merges| merges.len());
+    let texts = gguf.array("tokenizer.ggml.tokens").unwrap();
+    let letters: usize = texts.strings().unwrap().map(|(_, text)| text.len()).sum();
+    println!(
+        "build {name:<8} {tokens} tokens of {:4.1} bytes, {merges} merges: min {:5.1} ms, median {:5.1} ms, {:4.1} MB of memory, file {:4.1} MB",
+        letters as f64 / tokens as f64,
+        min * 1e3,
+        median * 1e3,
+        bytes as f64 / 1e6,
+        file.len() as f64 / 1e6
+    );
+}
+
 /// The least and the median time of a few rounds in seconds.
 fn time(mut work: impl FnMut()) -> [f64; 2] {
     let mut times: Vec<_> = (0..ROUNDS)
@@ -101,7 +111,14 @@ fn time(mut work: impl FnMut()) -> [f64; 2] {
     [times[0], times[ROUNDS / 2]]
 }
 
-/// A vocabulary of as many tokens as Gemma has, and, where it has merges, two for each token.
+/// Tokens in a hundred thousand of Llama 3 that are as long as this in bytes, and those that are longer with the last.
+const LENGTHS: [usize; 25] = [
+    0, 0, 2500, 6700, 9400, 11100, 13900, 10000, 10800, 6900, 6100, 3800, 6600, 1600, 2900, 600, 1100, 200,
+    1900, 100, 600, 0, 900, 0, 2200,
+];
+
+/// A vocabulary of as many tokens as Gemma has, as long as Llama 3's, and, as in that, with every way to make a token of
+/// two in the order of the tokens.
 fn made_up(model: &str) -> Vec<u8> {
     let mut state = 1u64;
     let mut random = |below: usize| {
@@ -110,33 +127,47 @@ fn made_up(model: &str) -> Vec<u8> {
     };
     let mut tokens: Vec<String> = (0..256).map(|byte| format!("<0x{byte:02X}>")).collect();
     tokens.extend(["<unk>", "<s>", "</s>"].map(String::from));
-    let letters: Vec<String> = ('a'..='z').chain(['▁', 'Ġ', 'é', 'д', '中']).map(String::from).collect();
-    let mut known: std::collections::HashMap<String, usize> = std::collections::HashMap::new();
-    for letter in letters {
-        known.insert(letter.clone(), tokens.len());
-        tokens.push(letter);
-    }
-    let first = 259;
-    let mut merges = Vec::new();
-    while tokens.len() < TOKENS {
-        // Shorter tokens join more often, so that lengths are as in real vocabularies.
-        let range = tokens.len() - first;
-        let left = first + random(range) * random(1000) / 1000;
-        let right = first + random(range) * random(1000) / 1000;
-        let token = format!("{}{}", tokens[left], tokens[right]);
-        let merge = format!("{} {}", tokens[left], tokens[right]);
-        if token.len() <= 24 && !known.contains_key(&token) {
-            known.insert(token.clone(), tokens.len());
-            tokens.push(token);
-            merges.push(merge);
+    let first = tokens.len();
+    tokens.extend(('a'..='z').chain(['▁', 'Ġ', 'é', 'д', '中']).map(String::from));
+    let letters = first..tokens.len();
+    let mut known: HashSet<String> = tokens[first..].iter().cloned().collect();
+    // Two parts of each token, and what each part goes on with in others.
+    let mut parts = vec![[0; 2]; tokens.len()];
+    let mut rests: Vec<Vec<usize>> = vec![Vec::new(); tokens.len()];
+    let mut left = LENGTHS.map(|share| share * TOKENS / 90_000 + TOKENS / 1000);
+    for one in letters.clone() {
+        for two in letters.clone() {
+            rests[one].push(two);
+            rests.push(Vec::new());
+            parts.push([one, two]);
+            tokens.push(format!("{}{}", tokens[one], tokens[two]));
         }
     }
-    // Every other way to make a token of two.
-    for token in &tokens[first..] {
+    known.extend(tokens[letters.end..].iter().cloned());
+    while tokens.len() < TOKENS {
+        // A token, and another that begins with its second part: together they have two ways to be made of two.
+        let one = letters.end + random(tokens.len() - letters.end);
+        let [_, middle] = parts[one];
+        if rests[middle].is_empty() {
+            continue;
+        }
+        let rest = rests[middle][random(rests[middle].len())];
+        let token = format!("{}{}", tokens[one], tokens[rest]);
+        if left.get(token.len()).is_none_or(|&left| left == 0) || !known.insert(token.clone()) {
+            continue;
+        }
+        left[token.len()] -= 1;
+        rests[one].push(rest);
+        rests.push(Vec::new());
+        parts.push([one, rest]);
+        tokens.push(token);
+    }
+    let mut merges = Vec::new();
+    for token in &tokens[letters.end..] {
         for (at, _) in token.char_indices().skip(1) {
-            let (left, right) = token.split_at(at);
-            if merges.len() < 2 * TOKENS && known.contains_key(left) && known.contains_key(right) {
-                merges.push(format!("{left} {right}"));
+            let (one, two) = token.split_at(at);
+            if known.contains(one) && known.contains(two) {
+                merges.push(format!("{one} {two}"));
             }
         }
     }

@@ -408,8 +408,15 @@ impl<'a> Array<'a> {
     /// Another offset, or an array of another type, gives `None` or bytes without meaning, never a panic.
     #[inline]
     pub fn string_at(&self, offset: usize) -> Option<&'a [u8]> {
+        Some(self.string_and_rest_at(offset)?.0)
+    }
+
+    /// The string at `offset` as [`string_at`](Self::string_at) gives it, and all of the array's bytes from where it
+    /// begins: whoever reads more than the string at once finds how far that is allowed.
+    #[inline]
+    pub fn string_and_rest_at(&self, offset: usize) -> Option<(&'a [u8], &'a [u8])> {
         let (len, rest) = self.bytes.get(offset..)?.split_first_chunk()?;
-        rest.get(..usize::try_from(u64::from_le_bytes(*len)).ok()?)
+        Some((rest.get(..usize::try_from(u64::from_le_bytes(*len)).ok()?)?, rest))
     }
 
     /// An array that belongs to no key yet; `bytes` must be `len` encoded elements.

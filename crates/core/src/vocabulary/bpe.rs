@@ -2,10 +2,11 @@
 //! list. Of bytes in GPT-2's tokenizer and nearly all since, of characters in Gemma 4's.
 
 use super::alphabet;
-use super::index::{Hash, MergeIndex};
+use super::index::MergeIndex;
 use super::merge::{Merge, NO_TOKEN, Symbols};
 use super::pretokenize::{PreTokenizer, Spelling, Whole};
 use super::spm::{Unit, word_end};
+use super::text::{Hash, Key};
 use super::unicode::{decode, len_at};
 
 /// What BPE needs beyond the tokens.
@@ -82,25 +83,9 @@ impl Bpe<'_> {
     }
 }
 
-/// The two texts that a merge joins, which are written with a space between them.
-type Joined<'a> = (&'a [u8], &'a [u8]);
-
-/// What a merge joins, and the hash of the first text.
-pub(super) fn split_merge(text: &[u8]) -> Option<(Joined<'_>, Hash)> {
-    let mut hash = Hash::EMPTY;
-    for (at, &byte) in text.iter().enumerate() {
-        // The first character may be a space itself where vocabularies are not written in bytes' alphabet.
-        if byte == b' ' && at > 0 {
-            return Some(((&text[..at], &text[at + 1..]), hash));
-        }
-        hash = hash.with(&[byte]);
-    }
-    None
-}
-
-/// The hash of `piece` as it is written in a vocabulary.
-pub(super) fn hash_written(piece: &[u8]) -> Hash {
-    piece.iter().fold(Hash::EMPTY, |hash, &byte| hash.with(alphabet::write(byte).as_bytes()))
+/// The key of `piece` as it is written in a vocabulary.
+pub(super) fn key_written(piece: &[u8]) -> Key {
+    piece.iter().fold(Hash::EMPTY, |hash, &byte| hash.with(alphabet::write(byte).as_bytes())).finish()
 }
 
 /// Whether a token's text is how `piece` is written.

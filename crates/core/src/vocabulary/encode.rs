@@ -3,10 +3,10 @@
 use core::ops::ControlFlow;
 
 use super::error::Error;
-use super::index::Hash;
 use super::merge::{Merge, NO_TOKEN, Symbols, WORDS_PER_BYTE};
 use super::pretokenize::Spelling;
 use super::spm::Unit;
+use super::text::Key;
 use super::unigram::{Lattice, Unigram};
 use super::{Bpe, Model, Spm, TokenKind, Vocabulary, WordPiece, bpe, spm, unigram};
 
@@ -186,7 +186,7 @@ impl<'a> Vocabulary<'a> {
             let whole = if characters {
                 self.find_unit(Unit { prefix: false, text: piece })
             } else {
-                self.index.find(bpe::hash_written(piece), written)
+                self.index.find(bpe::key_written(piece), written)
             };
             if let Some(id) = whole.filter(|&id| self.tokens.is_plain(id)) {
                 return sink.put(id);
@@ -212,7 +212,7 @@ impl<'a> Vocabulary<'a> {
     }
 
     fn encode_wordpiece(&self, wordpiece: WordPiece, text: &[u8], sink: &mut Sink<'_>) -> Result<(), Stop> {
-        let find = |hash, text: &[u8]| self.find_plain(hash, text);
+        let find = |key, text: &[u8]| self.find_plain(key, text);
         wordpiece.split(text, &mut |word| {
             if let Some(ids) = word.tokens(self.max_len, find) {
                 return ids.into_iter().try_for_each(|id| sink.put(id));
@@ -232,8 +232,8 @@ impl<'a> Vocabulary<'a> {
         scratch: &mut [u32],
         sink: &mut Sink<'_>,
     ) -> Result<(), Stop> {
-        let find = |hash, text: &[u8]| {
-            let id = self.find_plain(hash, text)?;
+        let find = |key, text: &[u8]| {
+            let id = self.find_plain(key, text)?;
             match self.tokens.kind(id) {
                 TokenKind::UserDefined => Some((id, 0.0)),
                 TokenKind::Unused => None,
@@ -258,14 +258,14 @@ impl<'a> Vocabulary<'a> {
         lattice.end(unigram, self.max_len, find, &mut put)
     }
 
-    /// The token that plain text may become, by its text and the hash of that.
-    fn find_plain(&self, hash: Hash, text: &[u8]) -> Option<u32> {
-        self.index.find(hash, |id| self.tokens.text(id) == text).filter(|&id| self.tokens.is_plain(id))
+    /// The token that plain text may become, by its text and the key of that.
+    fn find_plain(&self, key: Key, text: &[u8]) -> Option<u32> {
+        self.index.find(key, |id| self.tokens.text(id) == text).filter(|&id| self.tokens.is_plain(id))
     }
 
     /// The token whose text is how a unit is written.
     fn find_unit(&self, unit: Unit<'_>) -> Option<u32> {
-        self.index.find(unit.hash(), |id| unit.is(self.tokens.text(id)))
+        self.index.find(unit.key(), |id| unit.is(self.tokens.text(id)))
     }
 
     fn encode_spm(&self, unit: Unit<'_>, scratch: &mut [u32], sink: &mut Sink<'_>) -> Result<(), Stop> {

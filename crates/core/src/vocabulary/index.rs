@@ -5,6 +5,7 @@
 
 use super::error::Error;
 use super::limits;
+use super::text::{Hash, Key};
 use super::unicode::len_at;
 
 /// The low 24 bits of a word: an id or a rank.
@@ -22,40 +23,16 @@ const fn slots(entries: usize) -> usize {
     entries + entries / 2 + 1
 }
 
-/// A running hash of a text that may come in parts: FNV-1a, finished by a multiplication.
-#[derive(Clone, Copy)]
-pub(super) struct Hash(u64);
-
-impl Hash {
-    pub(super) const EMPTY: Self = Self(0xcbf2_9ce4_8422_2325);
-
-    #[inline]
-    pub(super) fn with(mut self, bytes: &[u8]) -> Self {
-        for &byte in bytes {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        self
-    }
-
-    /// A word of `words`, and a bit in it.
-    #[inline]
-    fn bit(self, words: usize) -> (usize, u32) {
-        let mixed = mix(self.0);
-        (scale(mixed, words), 1 << (mixed & 31))
-    }
-
-    /// The slot to begin with, of `slots`, and eight other bits.
-    #[inline]
-    fn finish(self, slots: usize) -> (usize, u32) {
-        let mixed = mix(self.0);
-        (scale(mixed, slots), mixed as u32 & !ID)
-    }
+/// A word of `words`, and a bit in it.
+#[inline]
+fn bit(key: Key, words: usize) -> (usize, u32) {
+    (scale(key.0, words), 1 << (key.0 & 31))
 }
 
-/// Spreads all bits over the upper half.
+/// The slot to begin with, of `slots`, and eight other bits.
 #[inline]
-const fn mix(hash: u64) -> u64 {
-    (hash ^ hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+fn place(key: Key, slots: usize) -> (usize, u32) {
+    (scale(key.0, slots), key.0 as u32 & !ID)
 }
 
 /// The upper half of `hash` as a number below `slots`.
@@ -64,27 +41,12 @@ const fn scale(hash: u64, slots: usize) -> usize {
     (((hash >> 32) * slots as u64) >> 32) as usize
 }
 
-/// Whether two texts are the same. Most are so short that a call would cost more than the look itself.
-#[inline]
-pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    // Beginning and end, which overlap where the text is not as long as both.
-    if let (Some(a_first), Some(a_last), Some(b_first), Some(b_last)) =
-        (a.first_chunk(), a.last_chunk(), b.first_chunk(), b.last_chunk())
-    {
-        let differ = |a: &[u8; 8], b: &[u8; 8]| u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b);
-        return differ(a_first, b_first) | differ(a_last, b_last) == 0 && (a.len() <= 16 || a == b);
-    }
-    if let (Some(a_first), Some(a_last), Some(b_first), Some(b_last)) =
-        (a.first_chunk(), a.last_chunk(), b.first_chunk(), b.last_chunk())
-    {
-        let differ = |a: &[u8; 4], b: &[u8; 4]| u32::from_ne_bytes(*a) ^ u32::from_ne_bytes(*b);
-        return differ(a_first, b_first) | differ(a_last, b_last) == 0;
-    }
-    a.iter().zip(b).all(|(a, b)| a == b)
-}
+/// Entries that are added, or looked up, together. Each costs places in memory that nothing else has touched: asked for
+/// one after another, the processor would wait for each in turn.
+pub(super) const TOGETHER: usize = 64;
+
+/// Slots that [`TokenIndex::likely`] looks at.
+const LIKELY: usize = 4;
 
 /// Walks over slots from `first` on, around the end, and gives up after [`limits::MAX_PROBES`].
 #[inline]
@@ -95,7 +57,7 @@ fn probe(first: usize, slots: usize) -> impl Iterator<Item = usize> {
 /// Reads slots that searches will begin with. A search decides by what it reads, and a processor that guessed wrong what to
 /// do next has waited for nothing else meanwhile; here it waits for all of them at once.
 #[inline]
-fn touch(slots: &[u32], places: impl Iterator<Item = usize>) {
+pub(super) fn touch(slots: &[u32], places: impl Iterator<Item = usize>) {
     core::hint::black_box(places.fold(0, |all, at| all ^ slots[at]));
 }
 
@@ -117,22 +79,23 @@ impl<'a> TokenIndex<'a> {
     }
 
     /// Reads where the search for these begins, so that what lies there is at hand when they are looked for.
-    pub(super) fn touch(&self, hashes: impl Iterator<Item = Hash>) {
-        touch(self.slots, hashes.map(|hash| hash.finish(self.slots.len()).0));
+    pub(super) fn touch(&self, keys: impl Iterator<Item = Key>) {
+        touch(self.slots, keys.map(|key| place(key, self.slots.len()).0));
     }
 
-    /// A token that may have a text of this hash; one that does not exist where none has.
+    /// A token that may have a text of this key; one that does not exist where none of the first few places has one.
     #[inline]
-    pub(super) fn likely(&self, hash: Hash) -> u32 {
-        let (first, bits) = hash.finish(self.slots.len());
-        let slots = probe(first, self.slots.len()).map(|at| self.slots[at]).take_while(|&slot| slot != EMPTY);
-        slots.filter(|slot| slot & !ID == bits).map(|slot| slot & ID).next().unwrap_or(ID)
+    pub(super) fn likely(&self, key: Key) -> u32 {
+        let (first, bits) = place(key, self.slots.len());
+        // All that are looked at, so that there is nothing to guess.
+        let slots = self.slots[first..].first_chunk::<LIKELY>().unwrap_or(&[EMPTY; LIKELY]);
+        slots.iter().rev().fold(ID, |id, slot| if slot & !ID == bits { slot & ID } else { id })
     }
 
-    /// The token whose text has this hash and is the one looked for.
+    /// The token whose text has this key and is the one looked for.
     #[inline]
-    pub(super) fn find(&self, hash: Hash, is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        search(self.slots, hash, is_it)?.ok()
+    pub(super) fn find(&self, key: Key, is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        search(self.slots, key, is_it)?.ok()
     }
 }
 
@@ -142,16 +105,16 @@ pub(super) struct TokenIndexBuilder<'a> {
 }
 
 impl<'a> TokenIndexBuilder<'a> {
-    /// Reads where tokens of these hashes will go, so that the places are at hand when they are added.
-    pub(super) fn touch(&self, hashes: impl Iterator<Item = Hash>) {
-        touch(self.slots, hashes.map(|hash| hash.finish(self.slots.len()).0));
+    /// Reads where tokens of these keys will go, so that the places are at hand when they are added.
+    pub(super) fn touch(&self, keys: impl Iterator<Item = Key>) {
+        touch(self.slots, keys.map(|key| place(key, self.slots.len()).0));
     }
 
     /// Adds the token `id`; `same` says whether another token has the same text.
-    pub(super) fn insert(&mut self, id: u32, hash: Hash, same: impl FnMut(u32) -> bool) -> Result<(), Error> {
-        match search(self.slots, hash, same) {
+    pub(super) fn insert(&mut self, id: u32, key: Key, same: impl FnMut(u32) -> bool) -> Result<(), Error> {
+        match search(self.slots, key, same) {
             Some(Err(slot)) => {
-                self.slots[slot] = id | hash.finish(self.slots.len()).1;
+                self.slots[slot] = id | place(key, self.slots.len()).1;
                 Ok(())
             }
             Some(Ok(first)) => Err(Error::DuplicateToken { first, second: id }),
@@ -186,25 +149,25 @@ impl<'a> Prefixes<'a> {
                 let len = len_at(text, at);
                 hash = hash.with(&text[at..at + len]);
                 at += len;
-                let (word, bit) = hash.bit(bits.len());
+                let (word, bit) = bit(hash.finish(), bits.len());
                 bits[word] |= bit;
             }
         }
         Self { bits }
     }
 
-    /// Whether a token may begin with the text of this hash.
+    /// Whether a token may begin with the text of this key.
     #[inline]
-    pub(super) fn contains(&self, hash: Hash) -> bool {
-        let (word, bit) = hash.bit(self.bits.len());
+    pub(super) fn contains(&self, key: Key) -> bool {
+        let (word, bit) = bit(key, self.bits.len());
         self.bits.get(word).is_some_and(|&bits| bits & bit != 0)
     }
 }
 
 /// The token that `is_it`, or the empty slot where it would be, or neither after too many slots.
 #[inline]
-fn search(slots: &[u32], hash: Hash, mut is_it: impl FnMut(u32) -> bool) -> Option<Result<u32, usize>> {
-    let (first, bits) = hash.finish(slots.len());
+fn search(slots: &[u32], key: Key, mut is_it: impl FnMut(u32) -> bool) -> Option<Result<u32, usize>> {
+    let (first, bits) = place(key, slots.len());
     for at in probe(first, slots.len()) {
         let slot = slots[at];
         if slot == EMPTY {
@@ -228,16 +191,28 @@ pub(super) struct MergeIndex<'a> {
 }
 
 impl<'a> MergeIndex<'a> {
-    /// Words of memory for this number of merges.
-    pub(super) const fn words(merges: usize) -> usize {
-        slots(merges) + 3 * merges
+    /// Words of memory for this number of merges: slots, of which there are no fewer than there are `tokens`, and a list.
+    pub(super) const fn words(merges: usize, tokens: usize) -> usize {
+        let slots = slots(merges);
+        3 * merges + if slots < tokens { tokens } else { slots }
     }
 
-    /// Begins an index of this number of merges in memory of [`words`](Self::words).
-    pub(super) fn build(words: &'a mut [u32], merges: usize) -> MergeIndexBuilder<'a> {
-        let (slots, list) = words.split_at_mut(slots(merges));
+    /// An index of these merges. Of several for one pair, which say nothing new, the first counts.
+    pub(super) fn new(slots: &'a mut [u32], merges: &'a [[u32; 3]]) -> Result<Self, Error> {
         slots.fill(EMPTY);
-        MergeIndexBuilder { slots, merges: list.as_chunks_mut().0 }
+        let mut rank = 0;
+        for batch in merges.chunks(TOGETHER) {
+            touch(slots, batch.iter().map(|&[left, right, _]| pair_place(left, right, slots.len()).0));
+            for &[left, right, _] in batch {
+                match search_pair(slots, merges, left, right) {
+                    Some(Err(slot)) => slots[slot] = rank | pair_place(left, right, slots.len()).1,
+                    Some(Ok(_)) => {}
+                    None => return Err(Error::Colliding { what: "merges" }),
+                }
+                rank += 1;
+            }
+        }
+        Ok(Self { slots, merges })
     }
 
     /// Rank and product of merging `left` with `right`.
@@ -248,40 +223,10 @@ impl<'a> MergeIndex<'a> {
     }
 }
 
-/// A [`MergeIndex`] that is being filled.
-pub(super) struct MergeIndexBuilder<'a> {
-    slots: &'a mut [u32],
-    merges: &'a mut [[u32; 3]],
-}
-
-impl<'a> MergeIndexBuilder<'a> {
-    /// Reads where these pairs will go, so that the places are at hand when they are added.
-    pub(super) fn touch(&self, pairs: impl Iterator<Item = (u32, u32)>) {
-        touch(self.slots, pairs.map(|(left, right)| hash_pair(left, right, self.slots.len()).0));
-    }
-
-    /// Adds a merge. Of several for one pair, which say nothing new, the first stays.
-    pub(super) fn insert(&mut self, left: u32, right: u32, rank: u32, merged: u32) -> Result<(), Error> {
-        match search_pair(self.slots, self.merges, left, right) {
-            Some(Err(slot)) => {
-                self.slots[slot] = rank | hash_pair(left, right, self.slots.len()).1;
-                self.merges[rank as usize] = [left, right, merged];
-                Ok(())
-            }
-            Some(Ok(_)) => Ok(()),
-            None => Err(Error::Colliding { what: "merges" }),
-        }
-    }
-
-    pub(super) fn finish(self) -> MergeIndex<'a> {
-        MergeIndex { slots: self.slots, merges: self.merges }
-    }
-}
-
 /// The rank of a pair, or the empty slot where it would be, or neither after too many slots.
 #[inline]
 fn search_pair(slots: &[u32], merges: &[[u32; 3]], left: u32, right: u32) -> Option<Result<u32, usize>> {
-    let (first, bits) = hash_pair(left, right, slots.len());
+    let (first, bits) = pair_place(left, right, slots.len());
     for at in probe(first, slots.len()) {
         let slot = slots[at];
         if slot == EMPTY {
@@ -299,9 +244,8 @@ fn search_pair(slots: &[u32], merges: &[[u32; 3]], left: u32, right: u32) -> Opt
 
 /// The slot to begin with, of `slots`, and eight other bits.
 #[inline]
-fn hash_pair(left: u32, right: u32, slots: usize) -> (usize, u32) {
-    let mixed = mix((u64::from(left) << 32 | u64::from(right)).wrapping_mul(0xd6e8_feb8_6659_fd93));
-    (scale(mixed, slots), mixed as u32 & !ID)
+fn pair_place(left: u32, right: u32, slots: usize) -> (usize, u32) {
+    place(Key::spread((u64::from(left) << 32 | u64::from(right)).wrapping_mul(0xd6e8_feb8_6659_fd93)), slots)
 }
 
 #[cfg(test)]
@@ -314,16 +258,17 @@ mod tests {
     fn every_pair_is_found_with_its_rank_and_product_and_no_other() {
         const LAST: u32 = limits::MAX_TOKENS as u32 - 1;
         let mut pairs = HashMap::new();
-        let mut words = vec![0; MergeIndex::words(5000)];
-        let mut builder = MergeIndex::build(&mut words, 5000);
-        for rank in 0..5000u32 {
-            let (left, right, merged) = ((rank * 7919) % 1000, LAST - rank % 77, LAST - rank);
-            // Of several the first counts.
-            pairs.entry((left, right)).or_insert((rank, merged));
-            builder.insert(left, right, rank, merged).unwrap();
-        }
+        let list: vec::Vec<_> = (0..5000u32)
+            .map(|rank| {
+                let [left, right, merged] = [(rank * 7919) % 1000, LAST - rank % 77, LAST - rank];
+                // Of several the first counts.
+                pairs.entry((left, right)).or_insert((rank, merged));
+                [left, right, merged]
+            })
+            .collect();
         assert!(pairs.len() > 4000);
-        let index = builder.finish();
+        let mut slots = vec![0; MergeIndex::words(5000, 0) - 3 * 5000];
+        let index = MergeIndex::new(&mut slots, &list).unwrap();
         for left in 0..1000 {
             for right in LAST - 80..=LAST {
                 assert_eq!(index.find(left, right), pairs.get(&(left, right)).copied());
@@ -334,24 +279,19 @@ mod tests {
 
     #[test]
     fn an_empty_index_finds_nothing() {
-        let mut words = vec![0; MergeIndex::words(0)];
-        assert_eq!(MergeIndex::build(&mut words, 0).finish().find(0, 0), None);
+        let mut slots = vec![0; MergeIndex::words(0, 0)];
+        assert_eq!(MergeIndex::new(&mut slots, &[]).unwrap().find(0, 0), None);
         let mut slots = vec![0; TokenIndex::words(0)];
-        assert_eq!(TokenIndex::build(&mut slots).finish().find(Hash::EMPTY, |_| true), None);
+        assert_eq!(TokenIndex::build(&mut slots).finish().find(Hash::EMPTY.finish(), |_| true), None);
     }
 
     #[test]
     fn texts_that_all_collide_are_refused_before_they_cost_much() {
         let mut slots = vec![0; TokenIndex::words(10_000)];
         let mut builder = TokenIndex::build(&mut slots);
-        let results: vec::Vec<_> = (0..10_000).map(|id| builder.insert(id, Hash::EMPTY, |_| false)).collect();
+        let results: vec::Vec<_> =
+            (0..10_000).map(|id| builder.insert(id, Hash::EMPTY.finish(), |_| false)).collect();
         assert_eq!(results.iter().filter(|result| result.is_ok()).count(), limits::MAX_PROBES);
         assert_eq!(results.last(), Some(&Err(Error::Colliding { what: "tokens" })));
-    }
-
-    #[test]
-    fn a_text_hashes_the_same_in_parts() {
-        let whole = Hash::EMPTY.with(b"hello").finish(1 << 20);
-        assert_eq!(Hash::EMPTY.with(b"he").with(b"").with(b"llo").finish(1 << 20), whole);
     }
 }

@@ -2,14 +2,16 @@
 
 use stonechat_gguf::{Array, Gguf, Name, ValueType};
 
-use super::bpe::{Bpe, split_merge};
+use super::bpe::Bpe;
 use super::charsmap::Charsmap;
 use super::error::Error;
-use super::index::{Hash, MergeIndex, Prefixes, TokenIndex, same};
+use super::index::{MergeIndex, Prefixes, TOGETHER, TokenIndex};
 use super::merge::NO_TOKEN;
+use super::merges::{Checks, find_merges};
 use super::pretokenize::{Bos, PreTokenizer, Spelling};
 use super::special::{END_OF_MESSAGE, END_OF_TURN, MAX_NAMED, Named, OTHERS, SpecialTokens, Strips};
 use super::spm::{SPACE, Spm, joins_words, spell};
+use super::text::{Hash, Key};
 use super::unigram::{UNKNOWN_PENALTY, Unigram};
 use super::wordpiece::WordPiece;
 use super::{Model, SpecialIds, TokenKind, Tokens, Vocabulary, alphabet, keys, limits};
@@ -76,7 +78,7 @@ impl<'a> Layout<'a> {
     /// Words of memory for the index. No product can overflow: the limits were checked.
     pub(super) fn words(&self) -> usize {
         let model = match &self.model {
-            ModelLayout::Bpe { merges, .. } => MergeIndex::words(merges.len()),
+            ModelLayout::Bpe { merges, .. } => MergeIndex::words(merges.len(), self.tokens.len()),
             ModelLayout::Spm | ModelLayout::WordPiece => 0,
             ModelLayout::Unigram { .. } => Prefixes::words(self.tokens.len()),
         };
@@ -135,8 +137,16 @@ pub(super) fn load<'a>(gguf: &Gguf<'a>, memory: &'a mut [u8]) -> Result<Vocabula
 
     let max_len = fill_offsets(&layout.tokens, offsets)?;
     let tokens = Tokens { texts: layout.tokens, offsets, kinds: layout.kinds, scores: layout.scores };
-    let index = index_tokens(&tokens, slots)?;
-    let find = |text: &[u8]| index.find(Hash::EMPTY.with(text), |id| same(tokens.text(id), text));
+    // The memory of the index of merges, which is built last, holds what is needed only until then.
+    let (merges, merge_words) = match &layout.model {
+        ModelLayout::Bpe { merges, .. } => (merges.len(), MergeIndex::words(merges.len(), count)),
+        ModelLayout::Spm | ModelLayout::WordPiece | ModelLayout::Unigram { .. } => (0, 0),
+    };
+    let (merge_words, words) = words.split_at_mut(merge_words);
+    let (merge_slots, merge_list) = merge_words.split_at_mut(merge_words.len() - 3 * merges);
+    let mut checks = Checks::new(merge_slots);
+    let index = index_tokens(&tokens, slots, &mut checks)?;
+    let find = |text: &[u8]| index.find(Hash::EMPTY.with(text).finish(), |id| tokens.text(id) == text);
 
     let is_plain = |id: &u32| tokens.is_plain(*id);
     let ids = || (0..count as u32).filter(is_plain);
@@ -145,8 +155,9 @@ pub(super) fn load<'a>(gguf: &Gguf<'a>, memory: &'a mut [u8]) -> Result<Vocabula
     let add_space = gguf.opt_bool(keys::ADD_SPACE)?;
     let (model, words) = match layout.model {
         ModelLayout::Bpe { pre, merges } => {
-            let (slots, words) = words.split_at_mut(MergeIndex::words(merges.len()));
-            let merges = index_merges(&merges, &tokens, &index, slots)?;
+            let list = merge_list.as_chunks_mut().0;
+            find_merges(&merges, &tokens, &index, &checks, list)?;
+            let merges = MergeIndex::new(merge_slots, list)?;
             let apart = pre.spelling == Spelling::Characters && words_apart();
             (Model::Bpe(Bpe { pre, merges, words: apart }), words)
         }
@@ -231,82 +242,39 @@ fn fill_offsets(tokens: &Array<'_>, offsets: &mut [u32]) -> Result<usize, Error>
     Ok(max_len)
 }
 
-fn index_tokens<'a>(tokens: &Tokens<'a>, slots: &'a mut [u32]) -> Result<TokenIndex<'a>, Error> {
-    let mut builder = TokenIndex::build(slots);
-    // Tokens without text fill up some vocabularies; no text leads to them.
-    let mut texts = (0..).zip(tokens.texts.strings()?).filter(|(_, (_, text))| !text.is_empty());
-    loop {
-        let hashed = texts.by_ref().map(|(id, (_, text))| (id, text, Hash::EMPTY.with(text)));
-        let batch: heapless::Vec<_, TOGETHER> = hashed.take(TOGETHER).collect();
-        if batch.is_empty() {
-            return Ok(builder.finish());
-        }
-        builder.touch(batch.iter().map(|&(.., hash)| hash));
-        for &(id, text, hash) in &batch {
-            builder.insert(id, hash, |other| same(tokens.text(other), text))?;
-        }
-    }
-}
-
-/// Tokens that are added, and merges that are looked up, together. Each costs places in memory that nothing else has
-/// touched: asked for one after another, the processor would wait for each in turn.
-const TOGETHER: usize = 64;
-
-fn index_merges<'a>(
-    merges: &Array<'_>,
-    tokens: &Tokens<'_>,
-    index: &TokenIndex<'_>,
+/// Indexes the tokens, and notes [checks](Checks) of them where merges will name them.
+fn index_tokens<'a>(
+    tokens: &Tokens<'a>,
     slots: &'a mut [u32],
-) -> Result<MergeIndex<'a>, Error> {
-    let mut builder = MergeIndex::build(slots, merges.len());
-    let mut texts = merges.strings()?;
-    let mut last = 0;
-    let mut first_rank = 0;
-    loop {
-        let mut batch = heapless::Vec::<_, TOGETHER>::new();
-        for (rank, (_, text)) in (first_rank..).zip(texts.by_ref().take(TOGETHER)) {
-            let (parts, hash) = split_merge(text).ok_or(Error::BadMerge { rank })?;
-            // There is room: no more were taken.
-            let _ = batch.push((parts, [hash, Hash::EMPTY.with(parts.1)]));
+    checks: &mut Checks<'_>,
+) -> Result<TokenIndex<'a>, Error> {
+    let mut builder = TokenIndex::build(slots);
+    let mut keys = [Key::default(); TOGETHER];
+    let count = tokens.offsets.len() as u32;
+    for first in (0..count).step_by(TOGETHER) {
+        let ids = first..count.min(first + TOGETHER as u32);
+        let keys = &mut keys[..ids.len()];
+        for (key, id) in keys.iter_mut().zip(ids.clone()) {
+            *key = tokens.indexed_text(id).key();
         }
-        if batch.is_empty() {
-            return Ok(builder.finish());
-        }
-        index.touch(batch.iter().flat_map(|&(_, hashes)| hashes));
-        let mut ids = [[NO_TOKEN; 2]; TOGETHER];
-        for (ids, (_, hashes)) in ids.iter_mut().zip(&batch) {
-            *ids = hashes.map(|hash| index.likely(hash));
-        }
-        let texts_of = ids.map(|ids| ids.map(|id| tokens.text(id)));
-        let mut pairs = heapless::Vec::<_, TOGETHER>::new();
-        for (rank, ((left, right), hashes)) in (first_rank..).zip(&batch) {
-            let at = pairs.len();
-            let find = |text: &[u8], side: usize| {
-                if same(texts_of[at][side], text) && !text.is_empty() {
-                    return Some(ids[at][side]);
+        builder.touch(keys.iter().copied());
+        for (&key, id) in keys.iter().zip(ids) {
+            let text = tokens.indexed_text(id);
+            // Tokens without text fill up some vocabularies; no text leads to them.
+            if text.bytes.is_empty() {
+                continue;
+            }
+            checks.note(id, key);
+            builder.insert(id, key, |other| {
+                let same = tokens.indexed_text(other) == text;
+                if !same {
+                    checks.tell_apart(id, other);
                 }
-                index.find(hashes[side], |id| same(tokens.text(id), text))
-            };
-            // Lists are in the order of the tokens that they give, as a rule, each of which has one merge or several.
-            let is_it = |id: u32| {
-                let parts = tokens.text(id).split_at_checked(left.len());
-                parts.is_some_and(|parts| same(parts.1, right) && same(parts.0, left))
-            };
-            let merged = [last + 1, last].into_iter().find(|&id| is_it(id));
-            let merged = merged.or_else(|| index.find(hashes[0].with(right), is_it));
-            let (left, right) = (find(left, 0), find(right, 1));
-            let (Some(left), Some(right), Some(merged)) = (left, right, merged) else {
-                return Err(Error::UnknownMerge { rank });
-            };
-            last = merged;
-            let _ = pairs.push((left, right, merged));
+                same
+            })?;
         }
-        builder.touch(pairs.iter().map(|&(left, right, _)| (left, right)));
-        for (rank, (left, right, merged)) in (first_rank..).zip(pairs) {
-            builder.insert(left, right, rank, merged)?;
-        }
-        first_rank += batch.len() as u32;
     }
+    Ok(builder.finish())
 }
 
 /// The ids that tokens have by convention, where the file states none.

@@ -30,11 +30,13 @@ mod keys;
 pub mod limits;
 mod load;
 mod merge;
+mod merges;
 mod pattern;
 mod pretokenize;
 mod special;
 mod spm;
 mod stream;
+mod text;
 mod unicode;
 mod unicode_table;
 mod unigram;
@@ -49,11 +51,12 @@ pub use error::Error;
 pub use stream::Utf8Stream;
 
 use bpe::Bpe;
-use index::{Hash, TokenIndex};
+use index::TokenIndex;
 use load::Layout;
 use pretokenize::Spelling;
 use special::{Named, SpecialTokens, Strips};
 use spm::Spm;
+use text::{Hash, Text};
 use unigram::Unigram;
 use wordpiece::WordPiece;
 
@@ -160,6 +163,14 @@ impl<'a> Tokens<'a> {
     fn text(&self, id: u32) -> &'a [u8] {
         let offset = self.offsets.get(id as usize).map(|&offset| offset as usize);
         offset.and_then(|offset| self.texts.string_at(offset)).unwrap_or_default()
+    }
+
+    /// The same as the index takes it.
+    #[inline]
+    fn indexed_text(&self, id: u32) -> Text<'a> {
+        let offset = self.offsets.get(id as usize).map(|&offset| offset as usize);
+        let string = offset.and_then(|offset| self.texts.string_and_rest_at(offset));
+        string.map_or_else(Text::default, |(string, bytes)| Text::beginning(bytes, string.len()))
     }
 
     /// The kind that the file states.
@@ -284,7 +295,7 @@ impl<'a> Vocabulary<'a> {
 
     /// The token with this text, written as the vocabulary writes it.
     pub fn find(&self, text: &[u8]) -> Option<u32> {
-        self.index.find(Hash::EMPTY.with(text), |id| index::same(self.tokens.text(id), text))
+        self.index.find(Hash::EMPTY.with(text).finish(), |id| self.tokens.text(id) == text)
     }
 
     /// The longest text of a token in bytes: with a buffer of this length [`piece`](Self::piece) always succeeds.

@@ -1,8 +1,8 @@
 //! The tokenizer of SentencePiece's BPE models, which files call `llama`: characters merge to tokens, those with the
 //! best score first, and what is no token is spelled in bytes. Spaces are written as `▁`.
 
-use super::index::Hash;
 use super::merge::{Merge, NO_TOKEN, Symbol, Symbols};
+use super::text::{Hash, Key};
 use super::unicode::len_at;
 
 /// How a space is written.
@@ -50,8 +50,8 @@ impl<'t> Unit<'t> {
     }
 
     #[inline]
-    pub(super) fn hash(self) -> Hash {
-        self.written().fold(Hash::EMPTY, Hash::with)
+    pub(super) fn key(self) -> Key {
+        self.written().fold(Hash::EMPTY, Hash::with).finish()
     }
 
     /// Whether a token's text is how the unit is written.

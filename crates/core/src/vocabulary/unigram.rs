@@ -5,9 +5,10 @@
 //! caller's scratch and decided by itself, which no token can tell where none spans two words.
 
 use super::charsmap::Charsmap;
-use super::index::{Hash, Prefixes};
+use super::index::Prefixes;
 use super::merge::NO_TOKEN;
 use super::spm::SPACE;
+use super::text::{Hash, Key};
 use super::unicode::{decode, len_at};
 
 /// What the tokenizer needs beyond the tokens.
@@ -177,12 +178,12 @@ impl<'s> Lattice<'s> {
     }
 
     /// Ends the word: hands out its tokens, [`NO_TOKEN`] for each run of characters that none spells, until one is
-    /// refused. `find` looks a text with its hash up, and gives the token and its score.
+    /// refused. `find` looks a text with its key up, and gives the token and its score.
     pub(super) fn end<E>(
         &mut self,
         unigram: &Unigram<'_>,
         max_len: usize,
-        find: impl Fn(Hash, &[u8]) -> Option<(u32, f64)>,
+        find: impl Fn(Key, &[u8]) -> Option<(u32, f64)>,
         each: &mut dyn FnMut(u32) -> Result<(), E>,
     ) -> Result<(), E> {
         let len = core::mem::take(&mut self.len);
@@ -203,10 +204,11 @@ impl<'s> Lattice<'s> {
                 let character = len_at(word, end);
                 hash = hash.with(&word[end..end + character]);
                 end += character;
-                if !unigram.prefixes.contains(hash) {
+                let key = hash.finish();
+                if !unigram.prefixes.contains(key) {
                     break;
                 }
-                if let Some((id, score)) = find(hash, &word[start..end]) {
+                if let Some((id, score)) = find(key, &word[start..end]) {
                     single |= end == next;
                     places.reach(start, end, id, sum + score);
                 }

@@ -4,8 +4,8 @@
 //! Files write the beginning of a word as `▁`, where BERT's own vocabularies mark what continues one. A word that no
 //! tokens spell, or of more than [`MAX_CHARACTERS`], is unknown as a whole.
 
-use super::index::Hash;
 use super::spm::SPACE;
+use super::text::{Hash, Key};
 use super::unicode::{Class, Classes, decode, len_at, without_accents};
 
 /// Characters of a word; what `tokenizers` allows.
@@ -50,11 +50,11 @@ impl Word {
         self.characters == 0
     }
 
-    /// The longest tokens of which the word consists, or nothing. `find` looks a text with its hash up.
+    /// The longest tokens of which the word consists, or nothing. `find` looks a text with its key up.
     pub(super) fn tokens(
         &self,
         max_len: usize,
-        find: impl Fn(Hash, &[u8]) -> Option<u32>,
+        find: impl Fn(Key, &[u8]) -> Option<u32>,
     ) -> Option<heapless::Vec<u32, { MAX_CHARACTERS + 1 }>> {
         if self.characters > MAX_CHARACTERS {
             return None;
@@ -75,7 +75,7 @@ impl Word {
                 end += len;
                 // The sign alone is a token that goes on; nothing can begin a word and be empty.
                 if end > SPACE.len()
-                    && let Some(id) = find(hash, &word[start..end])
+                    && let Some(id) = find(hash.finish(), &word[start..end])
                 {
                     best = Some((id, end));
                 }
