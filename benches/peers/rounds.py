@@ -5,6 +5,7 @@ run that was cut short, or that stops after so many seconds on purpose, goes on 
 """
 
 import fnmatch
+import os
 import shlex
 import sys
 import time
@@ -170,7 +171,7 @@ class Run:
                 wall_s=round(taken.seconds, 3),
                 cpu_s=round(taken.cpu_seconds, 3),
                 foreign_cpu_s=round(taken.foreign_seconds, 3),
-                command=shlex.join(_short(part) for part in command),
+                command=_written(command, engine),
             )
             record.append(self.path, row)
             self.say(
@@ -205,7 +206,14 @@ def _program(engine):
     return record.sha256(engine.command(engine.bench[:1])[0])
 
 
-def _short(part):
-    """A path as it reads from the root of the repository."""
-    root = f"{ROOT}/"
-    return part[len(root) :] if part.startswith(root) else part
+def _written(command, engine):
+    """A command line for others to type: paths from the root of the repository, or from the folder that a variable names."""
+    folder = f"{engine.bin()}/"
+    named = bool(os.environ.get(engine.folder_variable))
+
+    def written(part):
+        if named and part.startswith(folder):
+            return f'"${engine.folder_variable}"/{shlex.quote(part[len(folder) :])}'
+        return shlex.quote(part.removeprefix(f"{ROOT}/"))
+
+    return " ".join(map(written, command))

@@ -1,6 +1,7 @@
 """Whole runs against engines that are shell scripts: order, resumption, refusal."""
 
 import json
+import os
 import sys
 import tempfile
 import unittest
@@ -63,6 +64,11 @@ class Rounds(unittest.TestCase):
         seen = [(row.round, row.engine, row.value) for row in self.rows()]
         self.assertEqual(seen, [(1, "a", 10.0), (1, "b", 5.0), (2, "a", 10.0), (2, "b", 5.0)])
         self.assertEqual({row.answer for row in self.rows()}, {"Paris"})
+
+    def test_a_folder_that_a_variable_names_is_recorded_by_that_name(self):
+        with mock.patch.dict(os.environ, {"A_BIN": str(self.folder / "a")}):
+            self.run_([self.engine("a", folder_variable="A_BIN")]).measure()
+        self.assertEqual({row.command for row in self.rows()}, {'"$A_BIN"/fake bench'})
 
     def test_what_is_recorded_is_not_measured_again(self):
         engines = [self.engine("a"), self.engine("b")]
