@@ -344,7 +344,7 @@ fn list_special<'a>(tokens: &Tokens<'a>, named: &Named, words: &'a mut [u32]) ->
         }
     }
     let always = |id| kind(id) == TokenKind::UserDefined;
-    SpecialTokens::new(&mut words[..len], |id| tokens.text(id), always)
+    SpecialTokens::new(&mut words[..len], &|id| tokens.text(id), always)
 }
 
 /// Whether texts begin or end with a token: a flag that the file sets needs the token, a default does without.
