@@ -11,11 +11,11 @@ use super::error::Error;
 use super::index::{TOGETHER, TokenIndex, touch};
 use super::text::{Key, Text};
 
-/// A word of each token that tells it from all others that a search for it may meet. It is a part of its text's key.
+/// A word of each token that tells it from all others that a search for it may meet: a part of its text's key.
 ///
-/// What a good list names are tokens, and the token whose check is right is the one: of two with the same check and
-/// places that the same search meets, neither keeps it. Elsewhere a text that is no token passes for one once in a
-/// billion times. It does no harm: such a list says what merges with what no more than a good one does.
+/// What a good list names are tokens, and then the one whose check is right is the one: of two with the same check on the
+/// way of one search, neither keeps it. A text that is no token passes for one once in a billion times, in a file that is
+/// wrong already.
 pub(super) struct Checks<'a>(&'a mut [u32]);
 
 impl<'a> Checks<'a> {
