@@ -7,7 +7,7 @@ use super::charsmap::Charsmap;
 use super::error::Error;
 use super::index::{MergeIndex, Prefixes, TOGETHER, TokenIndex};
 use super::merge::NO_TOKEN;
-use super::merges::{Checks, find_merges};
+use super::merge_list::{Checks, find_merges};
 use super::pretokenize::{Bos, PreTokenizer, Spelling};
 use super::special::{END_OF_MESSAGE, END_OF_TURN, MAX_NAMED, Named, OTHERS, SpecialTokens, Strips};
 use super::spm::{SPACE, Spm, joins_words, spell};

@@ -30,7 +30,7 @@ mod keys;
 pub mod limits;
 mod load;
 mod merge;
-mod merges;
+mod merge_list;
 mod pattern;
 mod pretokenize;
 mod special;
