@@ -83,8 +83,16 @@ impl<'a> Matrix<'a> {
     /// # Panics
     /// If there is no such row, or it does not lie in one piece.
     pub fn row(&self, row: usize) -> &'a [u8] {
+        self.successive_rows(row..row + 1)
+    }
+
+    /// The bytes of these rows of a matrix whose rows lie one after another.
+    ///
+    /// # Panics
+    /// If there are no such rows, or they do not lie in one piece.
+    pub fn successive_rows(&self, rows: Range<usize>) -> &'a [u8] {
         assert!(self.layout == Layout::Rows, "rows in one piece");
-        &self.bytes[row * self.row_bytes..][..self.row_bytes]
+        &self.bytes[rows.start * self.row_bytes..rows.end * self.row_bytes]
     }
 
     /// The bytes of the 16 rows from `16 group` on, of a matrix of [`Layout::Rows16`].

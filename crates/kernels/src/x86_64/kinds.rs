@@ -7,7 +7,7 @@
     reason = "generic code takes on its caller's instruction set by being inlined"
 )]
 
-use super::matmul::{Lanes, Part, X};
+use super::matmul::{Lanes, Part, X, hidden};
 use super::unpacked::At;
 use crate::Format;
 use core::marker::PhantomData;
@@ -264,8 +264,10 @@ pub unsafe fn add<M: Multiply<ROWS>, const T: usize, const ROWS: usize>(
     totals: &mut Totals<FloatsOf<M, ROWS>, T>,
 ) {
     let Totals { mut acc, mut accm } = *totals;
+    let blocks = x.cols / 32;
     for (b, part) in parts.iter().enumerate() {
-        let at: [usize; T] = core::array::from_fn(|t| (x.token + t) * (x.cols / 32) + first + b);
+        let from = x.token * blocks + first + b;
+        let at: [usize; T] = core::array::from_fn(|t| from + t * hidden(blocks));
         // SAFETY: the caller's promise.
         unsafe {
             let blocks = at.map(|at| X::new(x.x, at));

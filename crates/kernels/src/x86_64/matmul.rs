@@ -9,9 +9,12 @@
 )]
 
 use super::formats::{eight, four};
+use super::kinds::Kind;
 use super::source::{AHEAD, Blocks, Interleaved, Source, fetch, side_by_side};
+use super::unpacked::At;
 use crate::activations::Quantized;
 use crate::layout::{GROUP, Layout};
+use crate::scratch::Line;
 use crate::split::Tile;
 use crate::{Format, Matrix};
 use core::arch::asm;
@@ -78,8 +81,6 @@ pub struct Part<I, F> {
 /// # Safety
 /// Of every function: the CPU has the level's features, and pointers are valid for what is read there.
 pub trait Lanes<const ROWS: usize> {
-    /// Tokens that meet unpacked weights at the same time: 4 or 8.
-    const TOKENS: usize;
     /// How much too high [`weights8`](Self::weights8) makes int8 weights.
     const SURPLUS8: u8;
     /// Whether products of weights are the faster the fewer bits these have.
@@ -182,6 +183,22 @@ pub trait Lanes<const ROWS: usize> {
     ) -> [Self::I; T];
     /// Σ (w - `bias`)·x over each half of unsigned int5.
     unsafe fn half_dots5<const T: usize>(w: &[Self::I; 8], bias: i32, x: &[X; T]) -> [[Self::I; T]; 2];
+
+    /// Unpacked rows times the eight tokens from `x.token` on, in which no row is left over, at a level that has more to
+    /// gain than [`Panels::add`](super::unpacked::Panels::add) gives. `scratch` has
+    /// [`LINES_OF_A_BLOCK`](super::avx512::eights::LINES_OF_A_BLOCK) for each part.
+    #[inline(always)]
+    unsafe fn eight(
+        _: Kind,
+        _: &[PartOfLanes<Self, ROWS>],
+        _: &At<'_>,
+        _: &mut [Line],
+    ) -> Option<[[f32; ROWS]; 8]>
+    where
+        Self: Sized,
+    {
+        None
+    }
 
     /// Integer zeros.
     unsafe fn zeros() -> Self::I;

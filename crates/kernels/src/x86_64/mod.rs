@@ -6,6 +6,7 @@ pub mod amx;
 pub mod avx2;
 pub mod avx512;
 pub mod avx_vnni;
+pub mod float_tiles;
 mod formats;
 mod kinds;
 mod matmul;
@@ -14,3 +15,5 @@ mod source;
 #[cfg(all(test, feature = "std"))]
 mod test_products;
 mod unpacked;
+
+pub use unpacked::lines;

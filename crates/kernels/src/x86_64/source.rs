@@ -184,6 +184,13 @@ pub fn side_by_side<const ROWS: usize>(
     (Blocks { base: matrix.row(first).as_ptr(), stride }, lanes)
 }
 
+/// Brings the line at `to` to this core, to be written.
+#[inline(always)]
+pub fn own<T>(to: *const T) {
+    // SAFETY: a hint, which faults at no address and which CPUs that do not know it pass over.
+    unsafe { asm!("prefetchw [{0}]", in(reg) to, options(readonly, nostack, preserves_flags)) };
+}
+
 /// Asks for `bytes` of memory from `from` on.
 ///
 /// The compiler takes it for something that may write anywhere, and so moves no load past it: it would gather a block's

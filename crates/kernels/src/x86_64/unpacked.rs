@@ -9,11 +9,12 @@
     reason = "generic code takes on its caller's instruction set by being inlined"
 )]
 
+use super::avx512::eights::LINES_OF_A_BLOCK;
 use super::kinds::{Kind, Totals, kind_of};
 use super::matmul::{Lanes, PartOf, PartOfLanes, Weights, check, group_of, hidden, store};
-use super::source::{AHEAD, Blocks, Interleaved, Source, fetch, side_by_side};
+use super::source::{AHEAD, Blocks, Interleaved, Source, fetch, own, side_by_side};
 use crate::layout::Layout;
-use crate::scratch::Line;
+use crate::scratch::{Line, PANEL_ROWS};
 use crate::split::Tile;
 use crate::{Format, Matrix, Quantized};
 use core::ops::Range;
@@ -63,6 +64,19 @@ pub struct At<'x> {
     pub token: usize,
 }
 
+/// The lines that rows of so many blocks of 32 take, unpacked: a panel of [`PANEL_ROWS`] of them.
+pub const fn lines_of_a_panel(blocks: usize) -> usize {
+    let blocks = if blocks < STRETCH { STRETCH } else { blocks };
+    // Of each row and block its weights, and two scales, integer scales and minima of four bytes each.
+    PANEL_ROWS * blocks * (32 + 6 * 4) / Line::BYTES
+}
+
+/// The lines that [`unpacked_rows`] takes for rows of so many columns.
+pub const fn lines(cols: usize) -> usize {
+    let blocks = cols.div_ceil(32);
+    lines_of_a_panel(blocks) + LINES_OF_A_BLOCK * blocks
+}
+
 /// Times 32 weights that are unpacked together for one token: a block of 256, or as many smaller ones.
 const STRETCH: usize = 8;
 /// From so many tokens on, all weights of a row are unpacked at once: time goes to products, and no longer to memory.
@@ -84,12 +98,13 @@ pub unsafe fn unpacked_rows<P: Panels<ROWS>, const ROWS: usize, const N: usize>(
     let (format, cols) = (matrix.format(), matrix.cols());
     let kind = kind_of(format);
     let blocks = cols / 32;
-    let in_scratch = size_of_val(scratch) / size_of::<PartIn<P, ROWS>>();
+    let (panel, ready) = scratch.split_at_mut(lines_of_a_panel(blocks));
     assert!(
-        in_scratch >= blocks.max(STRETCH) && align_of::<PartIn<P, ROWS>>() <= 64,
+        size_of_val(panel) >= blocks.max(STRETCH) * size_of::<PartIn<P, ROWS>>()
+            && align_of::<PartIn<P, ROWS>>() <= 64,
         "scratch for unpacked rows"
     );
-    let parts = scratch.as_mut_ptr().cast::<PartIn<P, ROWS>>();
+    let parts = panel.as_mut_ptr().cast::<PartIn<P, ROWS>>();
     let end = matrix.bytes().as_ptr().wrapping_add(rows.end * matrix.row_bytes());
     let mut start = rows.start;
     while start < rows.end {
@@ -164,8 +179,11 @@ pub unsafe fn unpacked_rows<P: Panels<ROWS>, const ROWS: usize, const N: usize>(
                 let x = At { x, cols, token };
                 // SAFETY: the activations were checked above; no tile reaches past the last token.
                 token += unsafe {
-                    if left >= 8 && P::Lanes::TOKENS >= 8 {
-                        tile::<P, 8, ROWS>(kind, parts, &x, &mut out, at, &lanes)
+                    claim(&mut out, token..token + left.min(8), at);
+                    if left >= 8
+                        && let Some(sums) = P::Lanes::eight(kind, parts, &x, ready)
+                    {
+                        put(&sums, &x, &mut out, at, &lanes)
                     } else if left >= 4 {
                         tile::<P, 4, ROWS>(kind, parts, &x, &mut out, at, &lanes)
                     } else if left >= 2 {
@@ -254,6 +272,15 @@ fn of_vector<const ROWS: usize>(n: usize, at: usize, lanes: &Range<usize>) -> (u
     if from >= to { (at, 0..0) } else { (at + from - lanes.start, from - n * ROWS..to - n * ROWS) }
 }
 
+/// Asks for the lines that the outputs of these tokens will be written to: with many rows they are in no cache, and the
+/// store that waits for one holds up all after it.
+#[inline(always)]
+fn claim(out: &mut Tile<'_>, tokens: Range<usize>, at: usize) {
+    for token in tokens {
+        own(out.token(token)[at..].as_ptr());
+    }
+}
+
 /// Unpacked rows times `T` tokens.
 ///
 /// # Safety
@@ -273,10 +300,29 @@ unsafe fn tile<P: Panels<ROWS>, const T: usize, const ROWS: usize>(
         P::add(kind, parts, x, 0, &mut totals);
         totals.sums::<P::Lanes, ROWS>()
     };
+    put(&sums, x, out, at, lanes)
+}
+
+/// Gives the tokens from `x.token` on their outputs, as [`store`] does. How many they are.
+#[inline(always)]
+fn put<const ROWS: usize>(
+    sums: &[[f32; ROWS]],
+    x: &At<'_>,
+    out: &mut Tile<'_>,
+    at: usize,
+    lanes: &Range<usize>,
+) -> usize {
     for (t, sums) in sums.iter().enumerate() {
-        store(out, x.token + t, at, sums, lanes);
+        // All rows but the last: a copy of known length is no call.
+        if lanes.len() == ROWS
+            && let Some(to) = out.token(x.token + t)[at..].first_chunk_mut()
+        {
+            *to = *sums;
+        } else {
+            store(out, x.token + t, at, sums, lanes);
+        }
     }
-    T
+    sums.len()
 }
 
 /// Unpacks `count` times 32 weights of each row.

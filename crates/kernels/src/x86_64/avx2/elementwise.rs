@@ -1,6 +1,7 @@
 //! What happens to a row of activations between matrices, eight values at a time.
 
-use super::lanes::{Bf16, F16, Stored, dots, fma, fold, load, store};
+use super::lanes::{dots, fma, fold, load, store};
+use super::stored::{Bf16, F16, F32, Stored};
 use crate::activations::{BLOCK, HALF, QuantizedMut};
 use crate::elementwise::{NotFinite, Rotation};
 use crate::math::{EXP_OVERFLOW, EXP_POLYNOMIAL, EXP_UNDERFLOW, LN2_HIGH, LN2_LOW, ROUND};
@@ -184,7 +185,7 @@ fn half_sums(q: __m256i) -> [i16; 2] {
 /// RMSNorm: `(x * r) * weight` with `r = 1 / sqrt(Σ x² / n + eps)`.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
-    let [squares] = dots::<super::lanes::F32, 1>([bytemuck::cast_slice(x)], x);
+    let [squares] = dots::<F32, 1>([bytemuck::cast_slice(x)], x);
     if !squares.is_finite() {
         return Err(NotFinite);
     }

@@ -1,9 +1,11 @@
 //! Rows of float matrices, and of dequantized ones, times f32 activations.
 
 use super::dequantize;
-use super::lanes::{Bf16, F16, F32, Stored, products};
+use super::lanes::products;
+use super::stored::{Bf16, F16, F32, Stored};
 use crate::scratch::{Line, carve};
 use crate::split::Tile;
+use crate::x86_64::float_tiles::{Register, Sixteen, tiled_rows};
 use crate::{Format, Matrix};
 use core::ops::Range;
 
@@ -15,10 +17,18 @@ const ROWS_OF_PAIRS: usize = 3;
 /// Rows of any matrix times f32 activations, in 16 lanes.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub fn float_rows(matrix: &Matrix<'_>, rows: Range<usize>, x: &[f32], out: Tile<'_>, scratch: &mut [Line]) {
-    if out.tokens() == 1 {
-        groups::<ROWS, 1>(matrix, rows, x, out, scratch);
-    } else {
-        groups::<ROWS_OF_PAIRS, 2>(matrix, rows, x, out, scratch);
+    // SAFETY: this function's features.
+    unsafe {
+        match matrix.format() {
+            // Tiles have whole 16 columns, as models do.
+            _ if out.tokens() == 1 || !matrix.cols().is_multiple_of(16) => {
+                groups::<ROWS, 1>(matrix, rows, x, out, scratch);
+            }
+            Format::F32 => tiled_rows::<Avx2, F32, 4, 3>(matrix, rows, x, out, scratch),
+            Format::F16 => tiled_rows::<Avx2, F16, 4, 3>(matrix, rows, x, out, scratch),
+            Format::BF16 => tiled_rows::<Avx2, Bf16, 4, 3>(matrix, rows, x, out, scratch),
+            _ => groups::<ROWS_OF_PAIRS, 2>(matrix, rows, x, out, scratch),
+        }
     }
 }
 
@@ -78,6 +88,25 @@ fn each_token<S: Stored, const N: usize, const T: usize>(
         let results = products::<S, N, T>(rows, core::array::from_fn(|t| &x[token(t) * cols..][..cols]));
         for (t, results) in results.iter().enumerate() {
             out.token(token(t))[to.clone()].copy_from_slice(&results[..to.len()]);
+        }
+    }
+}
+
+/// 16 registers hold 4 rows by 3 tokens, where there is one half of the lanes at a time.
+struct Avx2;
+
+impl Register<4, 3> for Avx2 {
+    const STRETCH: usize = 32;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn add<S: Stored>(rows: [*const u8; 4], x: *const Sixteen, steps: usize, sums: *mut Sixteen) {
+        for half in [0, 8] {
+            // SAFETY: the caller's promise: this half of the lanes.
+            unsafe {
+                let rows = rows.map(|row| row.add(half * S::BYTES));
+                S::add_half(rows, x.cast::<f32>().add(half), steps, sums.cast::<f32>().add(half));
+            }
         }
     }
 }

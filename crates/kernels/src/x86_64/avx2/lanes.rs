@@ -1,11 +1,11 @@
-//! The 16 virtual lanes of every float reduction as two vectors of 8, and the small floats they are loaded from.
+//! The 16 virtual lanes of every float reduction as two vectors of 8.
 
-use crate::math;
+use super::stored::Stored;
 use core::arch::x86_64::{
-    __m256, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_fmadd_ss, _mm_loadu_si128, _mm_movehdup_ps,
-    _mm_movehl_ps, _mm_set_ss, _mm256_add_ps, _mm256_castps256_ps128, _mm256_castsi256_ps,
-    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+    __m256, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_fmadd_ss, _mm_movehdup_ps, _mm_movehl_ps, _mm_set_ss,
+    _mm256_add_ps, _mm256_castpd_ps, _mm256_castps_pd, _mm256_castps256_ps128, _mm256_extractf128_ps,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_setzero_ps, _mm256_shuffle_ps,
+    _mm256_storeu_ps, _mm256_unpackhi_pd, _mm256_unpacklo_pd,
 };
 
 /// Eight values to a vector.
@@ -31,80 +31,30 @@ pub fn fma(a: f32, b: f32, c: f32) -> f32 {
     _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c)))
 }
 
-/// A float as it is stored, little-endian.
-pub trait Stored {
-    /// Its bytes.
-    const BYTES: usize;
-
-    /// Eight of them.
-    ///
-    /// # Safety
-    /// The CPU has AVX2, FMA and F16C; `from` is valid for reading `8 * BYTES`.
-    unsafe fn load(from: *const u8) -> __m256;
-
-    /// One of them.
-    fn get(bytes: &[u8]) -> f32;
-}
-
-/// IEEE single precision.
-#[derive(Debug)]
-pub struct F32;
-
-impl Stored for F32 {
-    const BYTES: usize = 4;
-
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn load(from: *const u8) -> __m256 {
-        // SAFETY: the caller's promise; the load needs no alignment.
-        unsafe { _mm256_loadu_ps(from.cast()) }
-    }
-
-    #[inline]
-    fn get(bytes: &[u8]) -> f32 {
-        f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
-    }
-}
-
-/// IEEE half precision.
-#[derive(Debug)]
-pub struct F16;
-
-impl Stored for F16 {
-    const BYTES: usize = 2;
-
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn load(from: *const u8) -> __m256 {
-        // SAFETY: the caller's promise; the load needs no alignment.
-        _mm256_cvtph_ps(unsafe { _mm_loadu_si128(from.cast()) })
-    }
-
-    #[inline]
-    fn get(bytes: &[u8]) -> f32 {
-        math::f16_to_f32(u16::from_le_bytes([bytes[0], bytes[1]]))
-    }
-}
-
-/// The upper half of an f32.
-#[derive(Debug)]
-pub struct Bf16;
-
-impl Stored for Bf16 {
-    const BYTES: usize = 2;
-
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn load(from: *const u8) -> __m256 {
-        // SAFETY: the caller's promise; the load needs no alignment.
-        let bits = unsafe { _mm_loadu_si128(from.cast()) };
-        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(bits)))
-    }
-
-    #[inline]
-    fn get(bytes: &[u8]) -> f32 {
-        math::bf16_to_f32(u16::from_le_bytes([bytes[0], bytes[1]]))
-    }
+/// The sums of 16 lanes each, folded 8, 4, 2, 1: those of eight at the same time.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn fold_eight(lanes: [&[f32; 16]; 8]) -> [f32; 8] {
+    let eights = lanes.map(|lanes| {
+        let (halves, _) = lanes.as_chunks();
+        _mm256_add_ps(load(&halves[0]), load(&halves[1]))
+    });
+    // In the lower half of a vector what is of the first four, in the upper what is of the others.
+    let fours: [_; 4] = core::array::from_fn(|i| {
+        let (a, b) = (eights[i], eights[i + 4]);
+        _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b))
+    });
+    let fours = fours.map(|four| _mm256_castps_pd(four));
+    let twos: [_; 2] = core::array::from_fn(|i| {
+        let (a, b) = (fours[2 * i], fours[2 * i + 1]);
+        let (low, high) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
+        _mm256_add_ps(_mm256_castpd_ps(low), _mm256_castpd_ps(high))
+    });
+    let even = _mm256_shuffle_ps::<0x88>(twos[0], twos[1]);
+    let odd = _mm256_shuffle_ps::<0xdd>(twos[0], twos[1]);
+    let mut sums = [0.0; 8];
+    store(&mut sums, _mm256_add_ps(even, odd));
+    sums
 }
 
 /// The sum of 16 lanes, folded 8, 4, 2, 1.

@@ -121,7 +121,6 @@ unsafe fn pair(blocks: &Blocks<8>, r: usize, at: usize) -> __m256i {
 }
 
 impl<D: Dots> Lanes<8> for Eight<D> {
-    const TOKENS: usize = 4;
     const SURPLUS8: u8 = 0;
     const GAINS_BY_SMALL: bool = D::GAINS_BY_SMALL;
     type I = __m256i;

@@ -7,9 +7,10 @@ mod attention;
 mod elementwise;
 mod floats;
 pub(super) mod integers;
-mod lanes;
+pub(super) mod lanes;
 pub(super) mod lanes8;
 mod recurrent;
+pub(super) mod stored;
 
 pub use attention::{attend, merge};
 pub use elementwise::{dequantize, layer_norm, quantize, rms_norm, rope, silu_mul, soft_cap, swish, to_f16};

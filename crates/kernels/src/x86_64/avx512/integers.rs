@@ -8,23 +8,27 @@
     reason = "generic code takes on its caller's instruction set by being inlined"
 )]
 
+use super::eights;
+use crate::scratch::Line;
 use crate::x86_64::formats::{quantized_rows, unpack_formats};
-use crate::x86_64::matmul::{Lanes, X};
+use crate::x86_64::kinds::Kind;
+use crate::x86_64::matmul::{Lanes, Part, X};
 use crate::x86_64::source::Blocks;
+use crate::x86_64::unpacked::At;
 use core::arch::x86_64::{
     __m512, __m512i, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_setr_epi32, _mm256_loadu_si256,
     _mm256_setr_epi16, _mm512_add_epi8, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_avg_epu8,
     _mm512_broadcast_i32x4, _mm512_castsi128_si512, _mm512_castsi512_ps, _mm512_cmpgt_epi32_mask,
     _mm512_cmpneq_epi32_mask, _mm512_cvtepi32_epi16, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
     _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_inserti32x4, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_mask_add_epi8, _mm512_mask_mov_epi32, _mm512_maskz_mov_epi32,
-    _mm512_maskz_mul_ps, _mm512_max_epi32, _mm512_mul_ps, _mm512_mullo_epi32, _mm512_or_si512,
-    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_sll_epi16, _mm512_sll_epi32, _mm512_slli_epi16,
-    _mm512_slli_epi32, _mm512_sllv_epi32, _mm512_srai_epi32, _mm512_srl_epi16, _mm512_srl_epi32,
-    _mm512_srli_epi16, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_sub_epi32, _mm512_subs_epu8,
-    _mm512_test_epi8_mask, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
-    _mm512_unpacklo_epi64, _mm512_xor_ps, _mm512_xor_si512,
+    _mm512_loadu_si512, _mm512_madd_epi16, _mm512_mask_add_epi8, _mm512_mask_mov_epi32,
+    _mm512_maskz_mov_epi32, _mm512_maskz_mul_ps, _mm512_max_epi32, _mm512_mul_ps, _mm512_mullo_epi32,
+    _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32,
+    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_sll_epi16, _mm512_sll_epi32,
+    _mm512_slli_epi16, _mm512_slli_epi32, _mm512_sllv_epi32, _mm512_srai_epi32, _mm512_srl_epi16,
+    _mm512_srl_epi32, _mm512_srli_epi16, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_sub_epi32,
+    _mm512_subs_epu8, _mm512_test_epi8_mask, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
+    _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_xor_ps, _mm512_xor_si512,
 };
 
 quantized_rows!(
@@ -40,6 +44,29 @@ unpack_formats!("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", A
 #[derive(Debug)]
 pub struct Avx512;
 
+/// The sums of both halves of 32 activations in each lane.
+///
+/// # Safety
+/// As for [`Lanes`].
+#[inline(always)]
+unsafe fn both_sums(x: &X) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_set1_epi32(x.sums.cast::<i32>().read_unaligned()) }
+}
+
+/// The sum of the first half times `low` and of the second times `high`, in each lane.
+///
+/// # Safety
+/// As for [`Lanes`].
+#[inline(always)]
+unsafe fn weigh(x: &X, low: i16, high: i16) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let by = _mm512_set1_epi32(i32::from(high) << 16 | i32::from(low as u16));
+        _mm512_madd_epi16(by, both_sums(x))
+    }
+}
+
 /// Adds Σ w·x over `N` dwords, from dword `first` of `x` on, to `starts`.
 ///
 /// # Safety
@@ -49,17 +76,15 @@ unsafe fn dot<const T: usize, const N: usize>(
     w: &[__m512i; N],
     x: &[X; T],
     first: usize,
-    starts: [i32; T],
+    starts: [__m512i; T],
 ) -> [__m512i; T] {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut isums = [_mm512_setzero_si512(); T];
-        for (isum, start) in isums.iter_mut().zip(starts) {
-            *isum = _mm512_set1_epi32(start);
-        }
+        let mut isums = starts;
         for (j, w) in w.iter().enumerate() {
+            let at = 4 * (first + j);
             for (isums, x) in isums.iter_mut().zip(x) {
-                let four = x.q.add(4 * (first + j)).cast::<[u8; 4]>().read();
+                let four = x.q.add(at).cast::<[u8; 4]>().read();
                 *isums = _mm512_dpbusd_epi32(*isums, *w, _mm512_set1_epi32(i32::from_le_bytes(four)));
             }
         }
@@ -83,7 +108,6 @@ unsafe fn four(blocks: &Blocks<16>, r: usize, at: usize) -> __m512i {
 }
 
 impl Lanes<16> for Avx512 {
-    const TOKENS: usize = 8;
     const SURPLUS8: u8 = 128;
     const GAINS_BY_SMALL: bool = false;
     type I = __m512i;
@@ -296,7 +320,7 @@ impl Lanes<16> for Avx512 {
     unsafe fn dot8<const T: usize>(w: &[__m512i; 8], x: &[X; T]) -> [__m512i; T] {
         // SAFETY: the caller's promise.
         unsafe {
-            let starts = core::array::from_fn(|t| -128 * x[t].sum());
+            let starts = core::array::from_fn(|t| weigh(&x[t], -128, -128));
             dot(w, x, 0, starts)
         }
     }
@@ -305,7 +329,8 @@ impl Lanes<16> for Avx512 {
     unsafe fn dot4<const T: usize>(w: &[__m512i; 8], bias: i32, x: &[X; T]) -> [__m512i; T] {
         // SAFETY: the caller's promise.
         unsafe {
-            let starts = core::array::from_fn(|t| -bias * x[t].sum());
+            let bias = bias as i16;
+            let starts = core::array::from_fn(|t| weigh(&x[t], -bias, -bias));
             dot(w, x, 0, starts)
         }
     }
@@ -314,7 +339,7 @@ impl Lanes<16> for Avx512 {
     unsafe fn scaled_dot4<const T: usize>(w: &[__m512i; 8], scale: __m512i, x: &[X; T]) -> [__m512i; T] {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut isums = dot(w, x, 0, [0; T]);
+            let mut isums = dot(w, x, 0, [_mm512_setzero_si512(); T]);
             for isum in &mut isums {
                 *isum = _mm512_mullo_epi32(*isum, scale);
             }
@@ -355,11 +380,11 @@ impl Lanes<16> for Avx512 {
         unsafe {
             // One half after the other, not in a loop: that would keep the sums of the activations in memory.
             let [a, b, c, d, e, f, g, h] = *w;
-            let mut isums = dot(&[a, b, c, d], x, 0, core::array::from_fn(|t| -bias * x[t].sums()[0]));
+            let mut isums = dot(&[a, b, c, d], x, 0, core::array::from_fn(|t| weigh(&x[t], -bias as i16, 0)));
             for isum in &mut isums {
                 *isum = _mm512_mullo_epi32(*isum, scales[0]);
             }
-            let high = dot(&[e, f, g, h], x, 4, core::array::from_fn(|t| -bias * x[t].sums()[1]));
+            let high = dot(&[e, f, g, h], x, 4, core::array::from_fn(|t| weigh(&x[t], 0, -bias as i16)));
             for (isum, high) in isums.iter_mut().zip(high) {
                 *isum = _mm512_add_epi32(*isum, _mm512_mullo_epi32(high, scales[1]));
             }
@@ -383,10 +408,21 @@ impl Lanes<16> for Avx512 {
         unsafe {
             let [a, b, c, d, e, f, g, h] = *w;
             [
-                dot(&[a, b, c, d], x, 0, core::array::from_fn(|t| -bias * x[t].sums()[0])),
-                dot(&[e, f, g, h], x, 4, core::array::from_fn(|t| -bias * x[t].sums()[1])),
+                dot(&[a, b, c, d], x, 0, core::array::from_fn(|t| weigh(&x[t], -bias as i16, 0))),
+                dot(&[e, f, g, h], x, 4, core::array::from_fn(|t| weigh(&x[t], 0, -bias as i16))),
             ]
         }
+    }
+
+    #[inline(always)]
+    unsafe fn eight(
+        kind: Kind,
+        parts: &[Part<__m512i, __m512>],
+        x: &At<'_>,
+        scratch: &mut [Line],
+    ) -> Option<[[f32; 16]; 8]> {
+        // SAFETY: the caller's promise.
+        Some(unsafe { eights::tile(kind, kind.surplus(Self::SURPLUS8), parts, x, scratch) })
     }
 
     #[inline(always)]
@@ -459,6 +495,26 @@ impl Lanes<16> for Avx512 {
     unsafe fn fma(m: __m512, x: f32, acc: __m512) -> __m512 {
         // SAFETY: the caller's promise.
         unsafe { _mm512_fmadd_ps(m, _mm512_set1_ps(x), acc) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_minimum(m: __m512, dx: f32, x: &X, acc: __m512) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let sum = _mm512_mul_ps(_mm512_set1_ps(dx), _mm512_cvtepi32_ps(weigh(x, 1, 1)));
+            _mm512_fmadd_ps(m, sum, acc)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_minima(m: [__m512; 2], dx: f32, x: &X, mut acc: __m512) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            for (m, sum) in m.into_iter().zip([weigh(x, 1, 0), weigh(x, 0, 1)]) {
+                acc = _mm512_fmadd_ps(m, _mm512_mul_ps(_mm512_set1_ps(dx), _mm512_cvtepi32_ps(sum)), acc);
+            }
+            acc
+        }
     }
 
     #[inline(always)]

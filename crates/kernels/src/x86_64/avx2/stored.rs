@@ -1,0 +1,184 @@
+//! Floats as they are stored, and the products for which they are brought to registers.
+
+use crate::math;
+use core::arch::asm;
+use core::arch::x86_64::{
+    __m256, __m512, _mm_loadu_si128, _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_slli_epi32, _mm256_storeu_ps, _mm512_castsi512_ps,
+    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_loadu_ps, _mm512_slli_epi32,
+};
+
+/// A float as it is stored, little-endian.
+pub trait Stored {
+    /// Its bytes.
+    const BYTES: usize;
+
+    /// Eight of them.
+    ///
+    /// # Safety
+    /// The CPU has AVX2, FMA and F16C; `from` is valid for reading `8 * BYTES`.
+    unsafe fn load(from: *const u8) -> __m256;
+
+    /// Sixteen of them.
+    ///
+    /// # Safety
+    /// The CPU has AVX-512 F; `from` is valid for reading `16 * BYTES`.
+    unsafe fn load16(from: *const u8) -> __m512;
+
+    /// Adds to the sums, row by row those of each token, half of the products of 4 rows and 3 tokens: see
+    /// [`Register::add`](crate::x86_64::float_tiles::Register::add). All pointers point at that half.
+    ///
+    /// # Safety
+    /// The CPU has AVX2, FMA and F16C; there are `steps`, not 0, times 16 columns of each row and token.
+    unsafe fn add_half(rows: [*const u8; 4], x: *const f32, steps: usize, sums: *mut f32);
+
+    /// One of them.
+    fn get(bytes: &[u8]) -> f32;
+}
+
+/// [`Stored::add_half`] of floats that come to `{w}` by `$load`, the address of eight of them, and `$then`.
+///
+/// Twelve sums, three tokens and a row are all registers there are: the compiler would keep some in memory.
+macro_rules! add_half {
+    ($load:literal, $then:literal) => {
+        #[inline]
+        #[target_feature(enable = "avx2,fma,f16c")]
+        unsafe fn add_half(rows: [*const u8; 4], x: *const f32, steps: usize, sums: *mut f32) {
+            // SAFETY: the caller's promise; what is read and written is said there. Sums are 64 bytes apart.
+            unsafe {
+                let [a, b, c, d] = rows;
+                let mut acc: [__m256; 12] = core::array::from_fn(|at| _mm256_loadu_ps(sums.add(16 * at)));
+                let [a0, a1, a2, b0, b1, b2, c0, c1, c2, d0, d1, d2] = &mut acc;
+                let (x0, x1, x2, w) = (*a0, *a0, *a0, *a0);
+                asm!(
+                    "2:",
+                    "vmovups {x0}, ymmword ptr [{x}]",
+                    "vmovups {x1}, ymmword ptr [{x} + 64]",
+                    "vmovups {x2}, ymmword ptr [{x} + 128]",
+                    concat!($load, "[{a} + {at}]", $then),
+                    "vfmadd231ps {a0}, {w}, {x0}",
+                    "vfmadd231ps {a1}, {w}, {x1}",
+                    "vfmadd231ps {a2}, {w}, {x2}",
+                    concat!($load, "[{b} + {at}]", $then),
+                    "vfmadd231ps {b0}, {w}, {x0}",
+                    "vfmadd231ps {b1}, {w}, {x1}",
+                    "vfmadd231ps {b2}, {w}, {x2}",
+                    concat!($load, "[{c} + {at}]", $then),
+                    "vfmadd231ps {c0}, {w}, {x0}",
+                    "vfmadd231ps {c1}, {w}, {x1}",
+                    "vfmadd231ps {c2}, {w}, {x2}",
+                    concat!($load, "[{d} + {at}]", $then),
+                    "vfmadd231ps {d0}, {w}, {x0}",
+                    "vfmadd231ps {d1}, {w}, {x1}",
+                    "vfmadd231ps {d2}, {w}, {x2}",
+                    "add {x}, 192",
+                    "add {at}, {step}",
+                    "dec {steps}",
+                    "jnz 2b",
+                    a0 = inout(ymm_reg) *a0, a1 = inout(ymm_reg) *a1, a2 = inout(ymm_reg) *a2,
+                    b0 = inout(ymm_reg) *b0, b1 = inout(ymm_reg) *b1, b2 = inout(ymm_reg) *b2,
+                    c0 = inout(ymm_reg) *c0, c1 = inout(ymm_reg) *c1, c2 = inout(ymm_reg) *c2,
+                    d0 = inout(ymm_reg) *d0, d1 = inout(ymm_reg) *d1, d2 = inout(ymm_reg) *d2,
+                    x0 = inout(ymm_reg) x0 => _, x1 = inout(ymm_reg) x1 => _, x2 = inout(ymm_reg) x2 => _,
+                    w = inout(ymm_reg) w => _,
+                    a = in(reg) a, b = in(reg) b, c = in(reg) c, d = in(reg) d,
+                    x = inout(reg) x => _, at = inout(reg) 0_usize => _, steps = inout(reg) steps => _,
+                    step = const 16 * Self::BYTES,
+                    options(readonly, nostack),
+                );
+                for (at, acc) in acc.into_iter().enumerate() {
+                    _mm256_storeu_ps(sums.add(16 * at), acc);
+                }
+            }
+        }
+    };
+}
+
+/// IEEE single precision.
+#[derive(Debug)]
+pub struct F32;
+
+impl Stored for F32 {
+    const BYTES: usize = 4;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load(from: *const u8) -> __m256 {
+        // SAFETY: the caller's promise; the load needs no alignment.
+        unsafe { _mm256_loadu_ps(from.cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c,avx512f")]
+    unsafe fn load16(from: *const u8) -> __m512 {
+        // SAFETY: the caller's promise; the load needs no alignment.
+        unsafe { _mm512_loadu_ps(from.cast()) }
+    }
+
+    add_half!("vmovups {w}, ymmword ptr ", "");
+
+    #[inline]
+    fn get(bytes: &[u8]) -> f32 {
+        f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    }
+}
+
+/// IEEE half precision.
+#[derive(Debug)]
+pub struct F16;
+
+impl Stored for F16 {
+    const BYTES: usize = 2;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load(from: *const u8) -> __m256 {
+        // SAFETY: the caller's promise; the load needs no alignment.
+        _mm256_cvtph_ps(unsafe { _mm_loadu_si128(from.cast()) })
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c,avx512f")]
+    unsafe fn load16(from: *const u8) -> __m512 {
+        // SAFETY: the caller's promise; the load needs no alignment.
+        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.cast()) })
+    }
+
+    add_half!("vcvtph2ps {w}, xmmword ptr ", "");
+
+    #[inline]
+    fn get(bytes: &[u8]) -> f32 {
+        math::f16_to_f32(u16::from_le_bytes([bytes[0], bytes[1]]))
+    }
+}
+
+/// The upper half of an f32.
+#[derive(Debug)]
+pub struct Bf16;
+
+impl Stored for Bf16 {
+    const BYTES: usize = 2;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load(from: *const u8) -> __m256 {
+        // SAFETY: the caller's promise; the load needs no alignment.
+        let bits = unsafe { _mm_loadu_si128(from.cast()) };
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(bits)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c,avx512f")]
+    unsafe fn load16(from: *const u8) -> __m512 {
+        // SAFETY: the caller's promise; the load needs no alignment.
+        let bits = unsafe { _mm256_loadu_si256(from.cast()) };
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
+    }
+
+    add_half!("vpmovzxwd {w}, xmmword ptr ", "\nvpslld {w}, {w}, 16");
+
+    #[inline]
+    fn get(bytes: &[u8]) -> f32 {
+        math::bf16_to_f32(u16::from_le_bytes([bytes[0], bytes[1]]))
+    }
+}
