@@ -41,7 +41,8 @@ impl ScratchSize {
         let rows = 4 * 4 * cols;
         let share = larger(panel, rows).div_ceil(Line::BYTES) + 4;
         #[cfg(target_arch = "x86_64")]
-        let share = larger(larger(share, crate::x86_64::lines(cols)), crate::x86_64::float_tiles::LINES);
+        let share =
+            larger(larger(share, crate::x86_64::lines(cols)), crate::x86_64::float_tiles::lines(cols));
         #[cfg(target_arch = "x86_64")]
         if tokens >= crate::x86_64::amx::LEAST_TOKENS {
             let engine = crate::x86_64::amx::lines(tokens);

@@ -1,92 +1,115 @@
-//! Rows of float matrices times several tokens, in tiles of which all that is read again lies in the first-level cache.
+//! Rows times several tokens in f32, in tiles of which all that is read again lies in the first-level cache.
+//!
+//! In: rows of floats, or of any format, which are dequantized then; the tokens' activations. Out: their products.
 //!
 //! A tile of sums in registers meets a stretch of columns; then it is put away, the next rows come, and the activations are
 //! where they were. Sums go on where they were put away, column after column, so each of the 16 lanes adds up in the order
-//! of the contract. In between nothing is rounded that would not be in a register.
-#![allow(
-    clippy::inline_always,
-    reason = "generic code takes on its caller's instruction set by being inlined"
-)]
+//! of the contract, and nothing is rounded in between. What is a level's and a format's own is the [`Tile`] in registers.
 
-use super::avx2::lanes::fold_eight;
-use super::avx2::stored::Stored;
-use crate::Matrix;
+use super::avx2::{dequantize_row, lanes::fold_eight};
 use crate::scratch::{Line, carve};
-use crate::split::Tile;
+use crate::split;
+use crate::{Format, Matrix};
 use core::ops::Range;
 
-/// 16 columns of a row, or what sums them.
+/// 16 columns of a token, or what sums them.
 pub type Sixteen = [f32; 16];
+
+/// The rows of a tile.
+pub const TILE_ROWS: usize = 4;
 
 /// Times 16 columns in a stretch, at most.
 const STRETCH: usize = 64;
-/// Rows whose sums are put away: a multiple of the rows of every tile.
-const ROWS: usize = 96;
-/// Tokens whose activations are kept at hand: a multiple of the tokens of every tile, at most.
+/// Tokens at a time: a multiple of those of every tile, at most.
 const TOKENS: usize = 6;
+/// Rows at a time: a multiple of those of a tile. Of formats that are dequantized there are as many as a tile has.
+const ROWS: usize = 96;
 
-/// What the sums and the activations take.
-pub const LINES: usize = (ROWS + STRETCH) * TOKENS;
-
-/// A tile of `N` rows by `T` tokens in the registers of a level.
-///
-/// # Safety
-/// Of every function: the CPU has the level's features.
-pub trait Register<const N: usize, const T: usize> {
-    /// Times 16 columns in a stretch: as many as leave the activations room in the first-level cache.
-    const STRETCH: usize;
-
-    /// Adds to `sums`, row by row those of each token, the products of `steps` times 16 columns: of each row from where it
-    /// stands, and of `x`, where the tokens lie side by side for each 16 columns.
-    unsafe fn add<S: Stored>(rows: [*const u8; N], x: *const Sixteen, steps: usize, sums: *mut Sixteen);
+/// The lines that matrices of so many columns take: the activations at hand, and the sums of rows or, of fewer rows, the
+/// weights too.
+pub const fn lines(cols: usize) -> usize {
+    let dequantized = TILE_ROWS * TOKENS + (TILE_ROWS * 4 * cols).div_ceil(Line::BYTES);
+    let sums = if dequantized > ROWS * TOKENS { dequantized } else { ROWS * TOKENS };
+    STRETCH * TOKENS + sums
 }
 
-/// Rows of a matrix of floats times several tokens.
+/// Four rows by some tokens in the registers of a level.
+#[derive(Clone, Copy, Debug)]
+pub struct Tile {
+    /// The tokens.
+    pub tokens: usize,
+    /// Times 16 columns in a stretch: as many as leave the activations room in the first-level cache.
+    pub stretch: usize,
+    /// Adds to the sums, row by row those of each token, the products of so many times 16 columns, not 0: of each row from
+    /// where it stands, and of the activations, where tokens lie side by side for each 16 columns.
+    ///
+    /// # Safety
+    /// The CPU has the level's features, and all of that is there.
+    pub add: unsafe fn(rows: [*const u8; TILE_ROWS], x: *const Sixteen, steps: usize, sums: *mut Sixteen),
+}
+
+/// Rows of a matrix of any format times several tokens, by tiles for that format, or for f32 if it is none of floats.
 ///
 /// # Panics
-/// If columns are no multiple of 16, or `scratch` is smaller than [`LINES`].
+/// If columns are no multiple of 16, or `scratch` is smaller than [`lines`] says.
 ///
 /// # Safety
-/// The CPU has the features of `R`.
-#[inline(always)]
-pub unsafe fn tiled_rows<R: Register<N, T>, S: Stored, const N: usize, const T: usize>(
+/// The CPU has the features of the tile.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub unsafe fn tiled_rows(
+    tile: Tile,
     matrix: &Matrix<'_>,
     rows: Range<usize>,
     x: &[f32],
-    mut out: Tile<'_>,
+    mut out: split::Tile<'_>,
     scratch: &mut [Line],
 ) {
-    const { assert!(ROWS.is_multiple_of(N) && TOKENS.is_multiple_of(T), "whole tiles") };
     let (x, rest) = x.as_chunks::<16>();
-    let columns = matrix.cols() / 16;
-    let tokens = out.tokens();
-    assert!(rest.is_empty() && x.len() == tokens * columns && matrix.row_bytes() == columns * 16 * S::BYTES);
-    let (sums, scratch) = carve::<Sixteen>(scratch, ROWS * TOKENS);
-    let (at_hand, _) = carve::<Sixteen>(scratch, STRETCH * TOKENS);
+    let (columns, tokens) = (matrix.cols() / 16, out.tokens());
+    assert!(rest.is_empty() && x.len() == tokens * columns, "whole 16 columns of each token");
+    assert!(tile.stretch <= STRETCH && TOKENS.is_multiple_of(tile.tokens), "whole tiles");
+    let is_float = matrix.format().is_float();
+    let at_once = if is_float { ROWS } else { TILE_ROWS };
+    let row_bytes = if is_float { matrix.row_bytes() } else { Format::F32.block_bytes() * matrix.cols() };
+    let (at_hand, scratch) = carve::<Sixteen>(scratch, STRETCH * TOKENS);
+    let (sums, scratch) = carve::<Sixteen>(scratch, at_once * TOKENS);
+    let (weights, _) = carve::<f32>(scratch, if is_float { 0 } else { TILE_ROWS * matrix.cols() });
     let first_row = rows.start;
-    for start in rows.clone().step_by(ROWS) {
-        let count = ROWS.min(rows.end - start);
-        let (bytes, row_bytes) = (matrix.successive_rows(start..start + count), matrix.row_bytes());
+    for start in rows.clone().step_by(at_once) {
+        let count = at_once.min(rows.end - start);
+        let bytes: &[u8] = if is_float {
+            matrix.successive_rows(start..start + count)
+        } else {
+            for (row, weights) in weights.chunks_exact_mut(matrix.cols()).enumerate().take(count) {
+                dequantize_row(matrix, start + row, weights);
+            }
+            bytemuck::cast_slice(weights)
+        };
         for first in (0..tokens).step_by(TOKENS) {
             // Past the last token and the last row it stands in again; its surplus results are dropped.
-            let tiles = TOKENS.min(tokens - first).div_ceil(T);
-            sums[..count.next_multiple_of(N) * tiles * T].fill([0.0; 16]);
-            for from in (0..columns).step_by(R::STRETCH) {
-                let steps = R::STRETCH.min(columns - from);
-                for t in 0..tiles * T {
+            let tiles = TOKENS.min(tokens - first).div_ceil(tile.tokens);
+            let tile_sums = TILE_ROWS * tile.tokens;
+            sums[..count.div_ceil(TILE_ROWS) * tiles * tile_sums].fill([0.0; 16]);
+            for from in (0..columns).step_by(tile.stretch) {
+                let steps = tile.stretch.min(columns - from);
+                for t in 0..tiles * tile.tokens {
                     let x = &x[(first + t).min(tokens - 1) * columns + from..][..steps];
-                    let to = at_hand[t / T * T * R::STRETCH + t % T..].iter_mut().step_by(T);
-                    for (to, x) in to.zip(x) {
-                        *to = *x;
+                    let tile_of = &mut at_hand[t / tile.tokens * tile.tokens * tile.stretch..];
+                    for (tokens, x) in tile_of.chunks_exact_mut(tile.tokens).zip(x) {
+                        tokens[t % tile.tokens] = *x;
                     }
                 }
-                for (row, sums) in (0..count).step_by(N).zip(sums.chunks_exact_mut(tiles * N * T)) {
-                    let at = |n: usize| (row + n).min(count - 1) * row_bytes + from * 16 * S::BYTES;
-                    let rows = core::array::from_fn(|n| bytes.as_ptr().wrapping_add(at(n)));
-                    for (sums, x) in sums.chunks_exact_mut(N * T).zip(at_hand.chunks_exact(R::STRETCH * T)) {
+                let mut sums = sums.chunks_exact_mut(tile_sums);
+                for row in (0..count).step_by(TILE_ROWS) {
+                    let offset = from * 16 * (row_bytes / matrix.cols());
+                    let at = |n: usize| (row + n).min(count - 1) * row_bytes + offset;
+                    let rows = core::array::from_fn(|n| bytes[at(n)..].as_ptr());
+                    for (sums, x) in
+                        (&mut sums).take(tiles).zip(at_hand.chunks_exact(tile.stretch * tile.tokens))
+                    {
                         // SAFETY: the caller's promise; each row has `steps` times 16 columns from `from` on, and the
                         // tokens at hand are so many.
-                        unsafe { R::add::<S>(rows, x.as_ptr(), steps, sums.as_mut_ptr()) };
+                        unsafe { (tile.add)(rows, x.as_ptr(), steps, sums.as_mut_ptr()) };
                     }
                 }
             }
@@ -95,10 +118,10 @@ pub unsafe fn tiled_rows<R: Register<N, T>, S: Stored, const N: usize, const T: 
                 for (eight, to) in to.chunks_mut(8).enumerate() {
                     let mut lanes = [&sums[0]; 8];
                     for (row, lanes) in (8 * eight..count).zip(&mut lanes) {
-                        *lanes = &sums[(row / N * tiles + t / T) * N * T + row % N * T + t % T];
+                        let at = (row / TILE_ROWS * tiles + t / tile.tokens) * tile_sums;
+                        *lanes = &sums[at + row % TILE_ROWS * tile.tokens + t % tile.tokens];
                     }
-                    // SAFETY: the caller's promise.
-                    to.copy_from_slice(&unsafe { fold_eight(lanes) }[..to.len()]);
+                    to.copy_from_slice(&fold_eight(lanes)[..to.len()]);
                 }
             }
         }

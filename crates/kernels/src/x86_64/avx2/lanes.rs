@@ -69,60 +69,37 @@ pub fn fold(lanes: [__m256; 2]) -> f32 {
 
 /// Σ row·x for each of `N` rows, which are as long as `x`.
 ///
+/// Several rows at once keep enough sums in flight to hide the latency of an fma.
+///
 /// # Panics
 /// If a row is shorter.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub fn dots<S: Stored, const N: usize>(rows: [&[u8]; N], x: &[f32]) -> [f32; N] {
-    let [results] = products::<S, N, 1>(rows, [x]);
-    results
-}
-
-/// Σ row·x for each of `N` rows and each of `T` tokens, all of which are equally long.
-///
-/// Several rows at once keep enough sums in flight to hide the latency of an fma; several tokens share what is loaded and
-/// converted.
-///
-/// # Panics
-/// If a row or a token is shorter than the first token.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-pub fn products<S: Stored, const N: usize, const T: usize>(
-    rows: [&[u8]; N],
-    x: [&[f32]; T],
-) -> [[f32; N]; T] {
-    let cols = x[0].len();
+    let cols = x.len();
     assert!(rows.iter().all(|row| row.len() >= cols * S::BYTES), "rows as long as x");
-    assert!(x.iter().all(|x| x.len() >= cols), "tokens of the same length");
-    let mut sums = [[[_mm256_setzero_ps(); 2]; N]; T];
+    let mut sums = [[_mm256_setzero_ps(); 2]; N];
     let whole = cols / 16 * 16;
     for at in (0..whole).step_by(16) {
         for half in 0..2 {
-            // SAFETY: 16 elements from `at` on lie inside each token and each row.
+            let at = at + 8 * half;
+            // SAFETY: 8 elements from `at` on lie inside x and each row.
             unsafe {
-                let at = at + 8 * half;
-                let mut tokens = [_mm256_setzero_ps(); T];
-                for (token, x) in tokens.iter_mut().zip(x) {
-                    *token = _mm256_loadu_ps(x.as_ptr().add(at));
-                }
-                for (n, row) in rows.iter().enumerate() {
+                let x = _mm256_loadu_ps(x.as_ptr().add(at));
+                for (sums, row) in sums.iter_mut().zip(rows) {
                     let w = S::load(row.as_ptr().add(at * S::BYTES));
-                    for (sums, x) in sums.iter_mut().zip(tokens) {
-                        sums[n][half] = _mm256_fmadd_ps(w, x, sums[n][half]);
-                    }
+                    sums[half] = _mm256_fmadd_ps(w, x, sums[half]);
                 }
             }
         }
     }
     if whole < cols {
-        for (sums, x) in sums.iter_mut().zip(x) {
-            for (sums, row) in sums.iter_mut().zip(rows) {
-                add_rest::<S>(sums, row, &x[..cols], whole);
-            }
+        for (sums, row) in sums.iter_mut().zip(rows) {
+            add_rest::<S>(sums, row, x, whole);
         }
     }
-    let mut out = [[0.0; N]; T];
-    fold_each(sums.as_flattened(), out.as_flattened_mut());
+    let mut out = [0.0; N];
+    fold_each(&sums, &mut out);
     out
 }
 

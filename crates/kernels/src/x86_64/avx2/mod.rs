@@ -14,6 +14,7 @@ pub(super) mod stored;
 
 pub use attention::{attend, merge};
 pub use elementwise::{dequantize, layer_norm, quantize, rms_norm, rope, silu_mul, soft_cap, swish, to_f16};
+pub(super) use floats::dequantize_row;
 pub use floats::float_rows;
 pub use integers::quantized_rows;
 pub use recurrent::{convolve, delta_rule, gate, scan, softplus};
