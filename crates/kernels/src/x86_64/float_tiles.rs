@@ -7,9 +7,9 @@
 //! of the contract, and nothing is rounded in between. What is a level's and a format's own is the [`Tile`] in registers.
 
 use super::avx2::{dequantize_row, lanes::fold_eight};
+use crate::Matrix;
 use crate::scratch::{Line, carve};
 use crate::split;
-use crate::{Format, Matrix};
 use core::ops::Range;
 
 /// 16 columns of a token, or what sums them.
@@ -17,12 +17,11 @@ pub type Sixteen = [f32; 16];
 
 /// The rows of a tile.
 pub const TILE_ROWS: usize = 4;
-
-/// Times 16 columns in a stretch, at most.
-const STRETCH: usize = 64;
-/// Tokens at a time: a multiple of those of every tile, at most.
+/// The tokens of a tile, at most.
 const TOKENS: usize = 6;
-/// Rows at a time: a multiple of those of a tile. Of formats that are dequantized there are as many as a tile has.
+/// Times 16 columns in a stretch, whose activations take some half of the first-level cache.
+const STRETCH: usize = 64;
+/// Rows at a time. Of formats that are dequantized there are as many as a tile has.
 const ROWS: usize = 96;
 
 /// The lines that matrices of so many columns take: the activations at hand, and the sums of rows or, of fewer rows, the
@@ -38,8 +37,6 @@ pub const fn lines(cols: usize) -> usize {
 pub struct Tile {
     /// The tokens.
     pub tokens: usize,
-    /// Times 16 columns in a stretch: as many as leave the activations room in the first-level cache.
-    pub stretch: usize,
     /// Adds to the sums, row by row those of each token, the products of so many times 16 columns, not 0: of each row from
     /// where it stands, and of the activations, where tokens lie side by side for each 16 columns.
     ///
@@ -66,13 +63,14 @@ pub unsafe fn tiled_rows(
 ) {
     let (x, rest) = x.as_chunks::<16>();
     let (columns, tokens) = (matrix.cols() / 16, out.tokens());
-    assert!(rest.is_empty() && x.len() == tokens * columns, "whole 16 columns of each token");
-    assert!(tile.stretch <= STRETCH && TOKENS.is_multiple_of(tile.tokens), "whole tiles");
+    assert!(
+        rest.is_empty() && x.len() == tokens * columns && tile.tokens <= TOKENS,
+        "whole 16 columns of each token"
+    );
     let is_float = matrix.format().is_float();
     let at_once = if is_float { ROWS } else { TILE_ROWS };
-    let row_bytes = if is_float { matrix.row_bytes() } else { Format::F32.block_bytes() * matrix.cols() };
-    let (at_hand, scratch) = carve::<Sixteen>(scratch, STRETCH * TOKENS);
-    let (sums, scratch) = carve::<Sixteen>(scratch, at_once * TOKENS);
+    let (at_hand, scratch) = carve::<Sixteen>(scratch, STRETCH * tile.tokens);
+    let (sums, scratch) = carve::<Sixteen>(scratch, at_once * tile.tokens);
     let (weights, _) = carve::<f32>(scratch, if is_float { 0 } else { TILE_ROWS * matrix.cols() });
     let first_row = rows.start;
     for start in rows.clone().step_by(at_once) {
@@ -80,46 +78,43 @@ pub unsafe fn tiled_rows(
         let bytes: &[u8] = if is_float {
             matrix.successive_rows(start..start + count)
         } else {
-            for (row, weights) in weights.chunks_exact_mut(matrix.cols()).enumerate().take(count) {
-                dequantize_row(matrix, start + row, weights);
+            for row in 0..count {
+                dequantize_row(matrix, start + row, &mut weights[row * matrix.cols()..][..matrix.cols()]);
             }
-            bytemuck::cast_slice(weights)
+            bytemuck::cast_slice(&weights[..count * matrix.cols()])
         };
-        for first in (0..tokens).step_by(TOKENS) {
-            // Past the last token and the last row it stands in again; its surplus results are dropped.
-            let tiles = TOKENS.min(tokens - first).div_ceil(tile.tokens);
-            let tile_sums = TILE_ROWS * tile.tokens;
-            sums[..count.div_ceil(TILE_ROWS) * tiles * tile_sums].fill([0.0; 16]);
-            for from in (0..columns).step_by(tile.stretch) {
-                let steps = tile.stretch.min(columns - from);
-                for t in 0..tiles * tile.tokens {
+        let row_bytes = bytes.len() / count;
+        for first in (0..tokens).step_by(tile.tokens) {
+            sums.fill([0.0; 16]);
+            for from in (0..columns).step_by(STRETCH) {
+                let steps = STRETCH.min(columns - from);
+                for t in 0..tile.tokens {
+                    // Past the last token it stands in again; its surplus results are dropped.
                     let x = &x[(first + t).min(tokens - 1) * columns + from..][..steps];
-                    let tile_of = &mut at_hand[t / tile.tokens * tile.tokens * tile.stretch..];
-                    for (tokens, x) in tile_of.chunks_exact_mut(tile.tokens).zip(x) {
-                        tokens[t % tile.tokens] = *x;
+                    for (s, x) in x.iter().enumerate() {
+                        at_hand[s * tile.tokens + t] = *x;
                     }
                 }
-                let mut sums = sums.chunks_exact_mut(tile_sums);
-                for row in (0..count).step_by(TILE_ROWS) {
-                    let offset = from * 16 * (row_bytes / matrix.cols());
-                    let at = |n: usize| (row + n).min(count - 1) * row_bytes + offset;
-                    let rows = core::array::from_fn(|n| bytes[at(n)..].as_ptr());
-                    for (sums, x) in
-                        (&mut sums).take(tiles).zip(at_hand.chunks_exact(tile.stretch * tile.tokens))
-                    {
-                        // SAFETY: the caller's promise; each row has `steps` times 16 columns from `from` on, and the
-                        // tokens at hand are so many.
-                        unsafe { (tile.add)(rows, x.as_ptr(), steps, sums.as_mut_ptr()) };
+                let bytes = &bytes[from * (row_bytes / columns)..];
+                for (row, sums) in
+                    (0..count).step_by(TILE_ROWS).zip(sums.chunks_exact_mut(TILE_ROWS * tile.tokens))
+                {
+                    // Likewise the last row.
+                    let mut rows = [bytes.as_ptr(); TILE_ROWS];
+                    for (n, at) in rows.iter_mut().enumerate() {
+                        *at = bytes[(row + n).min(count - 1) * row_bytes..].as_ptr();
                     }
+                    // SAFETY: the caller's promise; each row has `steps` times 16 columns from there on, and so many are
+                    // at hand of each token.
+                    unsafe { (tile.add)(rows, at_hand.as_ptr(), steps, sums.as_mut_ptr()) };
                 }
             }
-            for t in 0..TOKENS.min(tokens - first) {
+            for t in 0..tile.tokens.min(tokens - first) {
                 let to = &mut out.token(first + t)[start - first_row..][..count];
                 for (eight, to) in to.chunks_mut(8).enumerate() {
                     let mut lanes = [&sums[0]; 8];
                     for (row, lanes) in (8 * eight..count).zip(&mut lanes) {
-                        let at = (row / TILE_ROWS * tiles + t / tile.tokens) * tile_sums;
-                        *lanes = &sums[at + row % TILE_ROWS * tile.tokens + t % tile.tokens];
+                        *lanes = &sums[row * tile.tokens + t];
                     }
                     to.copy_from_slice(&fold_eight(lanes)[..to.len()]);
                 }

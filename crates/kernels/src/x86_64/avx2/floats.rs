@@ -31,7 +31,7 @@ pub fn float_rows(
         _ => add::<F32>,
     };
     // SAFETY: this function's features.
-    unsafe { tiled_rows(Tile { tokens: 3, stretch: 32, add }, matrix, rows, x, out, scratch) };
+    unsafe { tiled_rows(Tile { tokens: 3, add }, matrix, rows, x, out, scratch) };
 }
 
 /// 16 registers hold 4 rows by 3 tokens where there is one half of the lanes at a time.
@@ -64,21 +64,24 @@ fn each_token(
         let count = ROWS.min(rows.end - start);
         // Past the last row it stands in again; its surplus results are dropped.
         let row = |r: usize| start + r.min(count - 1);
-        if !matrix.format().is_float() {
-            for (r, weights) in weights.chunks_exact_mut(matrix.cols()).enumerate() {
+        let mut bytes: [&[u8]; ROWS] = [&[]; ROWS];
+        if matrix.format().is_float() {
+            for (r, bytes) in bytes.iter_mut().enumerate() {
+                *bytes = matrix.row(row(r));
+            }
+        } else {
+            for (r, (bytes, weights)) in
+                bytes.iter_mut().zip(weights.chunks_exact_mut(matrix.cols())).enumerate()
+            {
                 dequantize_row(matrix, row(r), weights);
+                *bytes = bytemuck::cast_slice(weights);
             }
         }
         for (token, x) in x.chunks_exact(matrix.cols()).enumerate() {
             let results = match matrix.format() {
-                Format::F32 => dots::<F32, ROWS>(core::array::from_fn(|r| matrix.row(row(r))), x),
-                Format::F16 => dots::<F16, ROWS>(core::array::from_fn(|r| matrix.row(row(r))), x),
-                Format::BF16 => dots::<Bf16, ROWS>(core::array::from_fn(|r| matrix.row(row(r))), x),
-                _ => {
-                    let weights: &[u8] = bytemuck::cast_slice(weights);
-                    let bytes = 4 * matrix.cols();
-                    dots::<F32, ROWS>(core::array::from_fn(|r| &weights[r * bytes..][..bytes]), x)
-                }
+                Format::F16 => dots::<F16, ROWS>(bytes, x),
+                Format::BF16 => dots::<Bf16, ROWS>(bytes, x),
+                _ => dots::<F32, ROWS>(bytes, x),
             };
             out.token(token)[start - first..][..count].copy_from_slice(&results[..count]);
         }

@@ -73,7 +73,7 @@ pub fn fold(lanes: [__m256; 2]) -> f32 {
 ///
 /// # Panics
 /// If a row is shorter.
-#[inline]
+#[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub fn dots<S: Stored, const N: usize>(rows: [&[u8]; N], x: &[f32]) -> [f32; N] {
     let cols = x.len();
@@ -112,24 +112,17 @@ fn fold_each(sums: &[[__m256; 2]], out: &mut [f32]) {
     }
 }
 
-/// Adds the products from `at` on, fewer than 16, each to its lane. Rare, and much code.
+/// Adds the products from `whole` on, fewer than 16, each to its lane. Rare, and so short code.
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn add_rest<S: Stored>(sums: &mut [__m256; 2], row: &[u8], x: &[f32], mut at: usize) {
-    let (eight, rest) = x[at..].as_chunks::<8>();
-    for x in eight {
-        // SAFETY: 8 elements from `at` on lie inside x and so inside the row.
-        let w = unsafe { S::load(row.as_ptr().add(at * S::BYTES)) };
-        sums[0] = _mm256_fmadd_ps(w, load(x), sums[0]);
-        at += 8;
+fn add_rest<S: Stored>(sums: &mut [__m256; 2], row: &[u8], x: &[f32], whole: usize) {
+    let mut lanes = [[0.0; 8]; 2];
+    for (lanes, sums) in lanes.iter_mut().zip(*sums) {
+        store(lanes, sums);
     }
-    if !rest.is_empty() {
-        let vector = at / 8 % 2;
-        let mut lanes = [0.0; 8];
-        store(&mut lanes, sums[vector]);
-        for (i, (lane, x)) in lanes.iter_mut().zip(rest).enumerate() {
-            *lane = fma(S::get(&row[(at + i) * S::BYTES..]), *x, *lane);
-        }
-        sums[vector] = load(&lanes);
+    let weights = row.chunks_exact(S::BYTES).skip(whole);
+    for ((lane, w), x) in lanes.as_flattened_mut().iter_mut().zip(weights).zip(&x[whole..]) {
+        *lane = fma(S::get(w), *x, *lane);
     }
+    *sums = [load(&lanes[0]), load(&lanes[1])];
 }

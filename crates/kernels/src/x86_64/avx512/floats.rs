@@ -31,7 +31,7 @@ pub fn float_rows(
         _ => add::<F32>,
     };
     // SAFETY: this function's features.
-    unsafe { tiled_rows(Tile { tokens: TOKENS, stretch: 64, add }, matrix, rows, x, out, scratch) };
+    unsafe { tiled_rows(Tile { tokens: TOKENS, add }, matrix, rows, x, out, scratch) };
 }
 
 /// A vector for each row and token.
