@@ -564,6 +564,22 @@ unsafe fn mix_rows<S: Vectors, V: Row, const N: usize>(
             column += S::LEN;
         }
     }
+    if column < head_dim {
+        mix_rest::<V>(p, values, positions, go_on, column, out);
+    }
+}
+
+/// The outputs from `column` on, where heads are no whole vectors. Rare, and so there once for all vectors and queries.
+#[inline(never)]
+fn mix_rest<V: Row>(
+    p: &[Scores],
+    values: &Cache<'_>,
+    positions: Range<usize>,
+    go_on: bool,
+    column: usize,
+    out: &mut [f32],
+) {
+    let head_dim = values.head_dim();
     for column in column..head_dim {
         for (p, out) in p.iter().zip(out.chunks_exact_mut(head_dim)) {
             let start = if go_on { out[column] } else { 0.0 };

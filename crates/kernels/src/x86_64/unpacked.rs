@@ -79,7 +79,8 @@ pub const fn lines(cols: usize) -> usize {
 
 /// Times 32 weights that are unpacked together for one token: a block of 256, or as many smaller ones.
 const STRETCH: usize = 8;
-/// From so many tokens on, all weights of a row are unpacked at once: time goes to products, and no longer to memory.
+/// From so many tokens on, all weights of a row are unpacked at once: time goes to products, and no longer to memory. There are
+/// tiles of so many at some levels.
 const FEW: usize = 8;
 
 /// Rows of a quantized matrix of any format times int8 activations: for each token and row `acc + accm`.
@@ -173,25 +174,26 @@ pub unsafe fn unpacked_rows<P: Panels<ROWS>, const ROWS: usize, const N: usize>(
                 continue;
             }
             let parts = unpack(n, blocks);
+            let tokens = out.tokens();
             let mut token = 0;
-            while token < out.tokens() {
-                let left = out.tokens() - token;
+            while token < tokens {
+                let left = tokens - token;
+                claim(&mut out, token..token + left.min(8), at);
+                // Where fewer than eight are left, some of the last eight get their outputs twice.
+                let eight = At { x, cols, token: token.min(tokens - FEW) };
                 let x = At { x, cols, token };
                 // SAFETY: the activations were checked above; no tile reaches past the last token.
-                token += unsafe {
-                    claim(&mut out, token..token + left.min(8), at);
-                    if left >= 8
-                        && let Some(sums) = P::Lanes::eight(kind, parts, &x, ready)
-                    {
-                        put(&sums, &x, &mut out, at, &lanes)
+                unsafe {
+                    if let Some(sums) = P::Lanes::eight(kind, parts, &eight, ready) {
+                        token = eight.token + put(&sums, &eight, &mut out, at, &lanes);
                     } else if left >= 4 {
-                        tile::<P, 4, ROWS>(kind, parts, &x, &mut out, at, &lanes)
+                        token += tile::<P, 4, ROWS>(kind, parts, &x, &mut out, at, &lanes);
                     } else if left >= 2 {
-                        tile::<P, 2, ROWS>(kind, parts, &x, &mut out, at, &lanes)
+                        token += tile::<P, 2, ROWS>(kind, parts, &x, &mut out, at, &lanes);
                     } else {
-                        tile::<P, 1, ROWS>(kind, parts, &x, &mut out, at, &lanes)
+                        token += tile::<P, 1, ROWS>(kind, parts, &x, &mut out, at, &lanes);
                     }
-                };
+                }
             }
         }
     }
