@@ -267,6 +267,7 @@ pub unsafe fn add<M: Multiply<ROWS>, const T: usize, const ROWS: usize>(
     let blocks = x.cols / 32;
     for (b, part) in parts.iter().enumerate() {
         let from = x.token * blocks + first + b;
+        // Hidden, or these places would be calculated in vectors, which have better things to do.
         let at: [usize; T] = core::array::from_fn(|t| from + t * hidden(blocks));
         // SAFETY: the caller's promise.
         unsafe {

@@ -184,9 +184,8 @@ pub trait Lanes<const ROWS: usize> {
     /// Σ (w - `bias`)·x over each half of unsigned int5.
     unsafe fn half_dots5<const T: usize>(w: &[Self::I; 8], bias: i32, x: &[X; T]) -> [[Self::I; T]; 2];
 
-    /// Unpacked rows times the eight tokens from `x.token` on, in which no row is left over, at a level that has more to
-    /// gain than [`Panels::add`](super::unpacked::Panels::add) gives. `scratch` has
-    /// [`LINES_OF_A_BLOCK`](super::avx512::eights::LINES_OF_A_BLOCK) for each part.
+    /// Unpacked rows times the eight tokens from `x.token` on, at a level with a tile of its own for so many: for each token
+    /// and row `acc + accm`. `scratch` has [`LINES_OF_A_BLOCK`](super::avx512::eights::LINES_OF_A_BLOCK) for each part.
     #[inline(always)]
     unsafe fn eight(
         _: Kind,

@@ -109,7 +109,7 @@ unsafe fn ready<const SCALED: bool>(x: &At<'_>, scratch: &mut [Line], by: [[i16;
             if SCALED { _mm512_mul_ps(d, _mm512_cvtepi32_ps(sum)) } else { _mm512_castsi512_ps(sum) }
         };
         let mut at = 0;
-        // SAFETY: there are so many blocks, in every buffer; .
+        // SAFETY: every buffer has so many blocks; no load or store needs alignment.
         unsafe {
             while at + 16 <= out.len() {
                 let halves = _mm512_loadu_si512(sums.as_ptr().add(2 * at).cast());
@@ -283,7 +283,8 @@ unsafe fn add_scaled(acc: &mut [__m512; TOKENS], d: __m512, dx: Eight, isums: &[
     }
 }
 
-/// The walk over the blocks of 32: weights have so many integer `SCALES`, `MINIMA` and float `SCALES_F`.
+/// The walk over the blocks of 32, whose weights have so many integer `SCALES`, so many `MINIMA`, and so many `FLOATS` for
+/// scales.
 ///
 /// # Safety
 /// As for [`tile`]; `ready` is of these tokens.
