@@ -18,6 +18,13 @@ impl Line {
 /// Rows of weights that a kernel unpacks at a time.
 pub const PANEL_ROWS: usize = 16;
 
+/// The lines of a panel of [`PANEL_ROWS`] rows of so many blocks of 32: for each weight an int8, and for each block two scales,
+/// two integer scales and two minima of 4 bytes, of at least 8 blocks.
+pub const fn lines_of_a_panel(blocks: usize) -> usize {
+    let blocks = if blocks < 8 { 8 } else { blocks };
+    (PANEL_ROWS * blocks * (32 + 6 * 4)).div_ceil(Line::BYTES)
+}
+
 /// How many lines of scratch memory the kernels need.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ScratchSize {
@@ -30,16 +37,14 @@ pub struct ScratchSize {
 impl ScratchSize {
     /// For matrices of up to `cols` columns and up to `tokens` tokens at a time.
     ///
-    /// A panel of [`PANEL_ROWS`] rows holds, for each weight, an int8, and for each block of 32 two scales, two integer
-    /// sub-scales and two minima of 4 bytes, of at least 8 such blocks; a dequantized row takes 4 bytes a weight. What a
-    /// matrix engine takes is said in its module. The workers share the activations in the order that panels read.
+    /// A dequantized row takes 4 bytes a weight. What a matrix engine takes, and what a level makes ready of activations, is
+    /// said in their modules. The workers share the activations in the order that panels read.
     pub const fn new(cols: usize, tokens: usize) -> Self {
         const fn larger(a: usize, b: usize) -> usize {
             if a > b { a } else { b }
         }
-        let panel = PANEL_ROWS * larger(cols.div_ceil(32), 8) * (32 + 6 * 4);
-        let rows = 4 * 4 * cols;
-        let share = larger(panel, rows).div_ceil(Line::BYTES) + 4;
+        let rows = (4 * 4 * cols).div_ceil(Line::BYTES);
+        let share = larger(lines_of_a_panel(cols.div_ceil(32)), rows) + 4;
         #[cfg(target_arch = "x86_64")]
         let share =
             larger(larger(share, crate::x86_64::lines(cols)), crate::x86_64::float_tiles::lines(cols));

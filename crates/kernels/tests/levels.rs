@@ -237,6 +237,18 @@ fn float_products_have_the_bits_of_the_reference() {
 }
 
 #[test]
+fn float_products_of_many_rows_columns_and_tokens_have_the_bits_of_the_reference() {
+    // Sums that are put away in between, and tiles of rows and tokens that are not full.
+    let random = &mut Random(11);
+    for format in [Format::F32, Format::F16, Format::BF16, Format::Q4_0, Format::Q4_K] {
+        let cols = if format.is_float() { 2048 + 16 * 5 } else { 2048 + 256 };
+        for (rows, tokens) in [(99, 6), (193, 4), (97, 13), (7, 11)] {
+            compare_product(random, format, rows, cols, tokens, true);
+        }
+    }
+}
+
+#[test]
 fn a_stack_of_matrices_has_the_bits_of_the_reference() {
     let random = &mut Random(4);
     let cols = 512;

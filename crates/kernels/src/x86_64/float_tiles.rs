@@ -4,12 +4,14 @@
 //!
 //! A tile of sums in registers meets a stretch of columns; then it is put away, the next rows come, and the activations are
 //! where they were. Sums go on where they were put away, column after column, so each of the 16 lanes adds up in the order
-//! of the contract, and nothing is rounded in between. What is a level's and a format's own is the [`Tile`] in registers.
+//! of the contract, and nothing is rounded in between. What is a level's and a format's own is the [`RegisterTile`].
 
-use super::avx2::{dequantize_row, lanes::fold_eight};
-use crate::Matrix;
+use super::avx2::dequantize_row;
+use super::avx2::lanes::fold_eight;
+use super::avx2::stored::{Bf16, F16, F32, Stored};
 use crate::scratch::{Line, carve};
-use crate::split;
+use crate::split::Tile;
+use crate::{Format, Matrix};
 use core::ops::Range;
 
 /// 16 columns of a token, or what sums them.
@@ -32,20 +34,44 @@ pub const fn lines(cols: usize) -> usize {
     STRETCH * TOKENS + sums
 }
 
-/// Four rows by some tokens in the registers of a level.
-#[derive(Clone, Copy, Debug)]
-pub struct Tile {
-    /// The tokens.
-    pub tokens: usize,
+/// The registers of a level, as a tile of [`TILE_ROWS`] rows.
+pub trait Registers {
+    /// The tokens of the tile.
+    const TOKENS: usize;
+
     /// Adds to the sums, row by row those of each token, the products of so many times 16 columns, not 0: of each row from
     /// where it stands, and of the activations, where tokens lie side by side for each 16 columns.
     ///
     /// # Safety
     /// The CPU has the level's features, and all of that is there.
-    pub add: unsafe fn(rows: [*const u8; TILE_ROWS], x: *const Sixteen, steps: usize, sums: *mut Sixteen),
+    unsafe fn add<S: Stored>(
+        rows: [*const u8; TILE_ROWS],
+        x: *const Sixteen,
+        steps: usize,
+        sums: *mut Sixteen,
+    );
 }
 
-/// Rows of a matrix of any format times several tokens, by tiles for that format, or for f32 if it is none of floats.
+/// [`Registers`] for a format, so that the walk is there once.
+#[derive(Clone, Copy, Debug)]
+pub struct RegisterTile {
+    tokens: usize,
+    add: unsafe fn([*const u8; TILE_ROWS], *const Sixteen, usize, *mut Sixteen),
+}
+
+impl RegisterTile {
+    /// The tile for rows of a format, which are floats of 4 bytes if it is none of floats.
+    pub fn of<R: Registers>(format: Format) -> Self {
+        let add = match format {
+            Format::F16 => R::add::<F16>,
+            Format::BF16 => R::add::<Bf16>,
+            _ => R::add::<F32>,
+        };
+        Self { tokens: R::TOKENS, add }
+    }
+}
+
+/// Rows of a matrix of any format times several tokens, by tiles for that format.
 ///
 /// # Panics
 /// If columns are no multiple of 16, or `scratch` is smaller than [`lines`] says.
@@ -54,11 +80,11 @@ pub struct Tile {
 /// The CPU has the features of the tile.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub unsafe fn tiled_rows(
-    tile: Tile,
+    tile: RegisterTile,
     matrix: &Matrix<'_>,
     rows: Range<usize>,
     x: &[f32],
-    mut out: split::Tile<'_>,
+    mut out: Tile<'_>,
     scratch: &mut [Line],
 ) {
     let (x, rest) = x.as_chunks::<16>();
@@ -85,7 +111,7 @@ pub unsafe fn tiled_rows(
         };
         let row_bytes = bytes.len() / count;
         for first in (0..tokens).step_by(tile.tokens) {
-            sums.fill([0.0; 16]);
+            sums[..count.next_multiple_of(TILE_ROWS) * tile.tokens].fill([0.0; 16]);
             for from in (0..columns).step_by(STRETCH) {
                 let steps = STRETCH.min(columns - from);
                 for t in 0..tile.tokens {

@@ -14,7 +14,7 @@ use super::kinds::{Kind, Totals, kind_of};
 use super::matmul::{Lanes, PartOf, PartOfLanes, Weights, check, group_of, hidden, store};
 use super::source::{AHEAD, Blocks, Interleaved, Source, fetch, own, side_by_side};
 use crate::layout::Layout;
-use crate::scratch::{Line, PANEL_ROWS};
+use crate::scratch::{Line, lines_of_a_panel};
 use crate::split::Tile;
 use crate::{Format, Matrix, Quantized};
 use core::ops::Range;
@@ -64,14 +64,7 @@ pub struct At<'x> {
     pub token: usize,
 }
 
-/// The lines that rows of so many blocks of 32 take, unpacked: a panel of [`PANEL_ROWS`] of them.
-pub const fn lines_of_a_panel(blocks: usize) -> usize {
-    let blocks = if blocks < STRETCH { STRETCH } else { blocks };
-    // Of each row and block its weights, and two scales, integer scales and minima of four bytes each.
-    PANEL_ROWS * blocks * (32 + 6 * 4) / Line::BYTES
-}
-
-/// The lines that [`unpacked_rows`] takes for rows of so many columns.
+/// The lines that [`unpacked_rows`] takes for rows of so many columns: a panel, and what tiles of eight tokens make ready.
 pub const fn lines(cols: usize) -> usize {
     let blocks = cols.div_ceil(32);
     lines_of_a_panel(blocks) + LINES_OF_A_BLOCK * blocks
@@ -178,7 +171,7 @@ pub unsafe fn unpacked_rows<P: Panels<ROWS>, const ROWS: usize, const N: usize>(
             let mut token = 0;
             while token < tokens {
                 let left = tokens - token;
-                claim(&mut out, token..token + left.min(8), at);
+                claim(&mut out, token..token + left.min(FEW), at);
                 // Where fewer than eight are left, some of the last eight get their outputs twice.
                 let eight = At { x, cols, token: token.min(tokens - FEW) };
                 let x = At { x, cols, token };

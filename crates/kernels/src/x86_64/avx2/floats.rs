@@ -4,8 +4,8 @@ use super::dequantize;
 use super::lanes::dots;
 use super::stored::{Bf16, F16, F32, Stored};
 use crate::scratch::{Line, carve};
-use crate::split;
-use crate::x86_64::float_tiles::{Sixteen, TILE_ROWS, Tile, tiled_rows};
+use crate::split::Tile;
+use crate::x86_64::float_tiles::{RegisterTile, Registers, Sixteen, TILE_ROWS, tiled_rows};
 use crate::{Format, Matrix};
 use core::ops::Range;
 
@@ -14,50 +14,41 @@ const ROWS: usize = 4;
 
 /// Rows of any matrix times f32 activations, in 16 lanes.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn float_rows(
-    matrix: &Matrix<'_>,
-    rows: Range<usize>,
-    x: &[f32],
-    out: split::Tile<'_>,
-    scratch: &mut [Line],
-) {
+pub fn float_rows(matrix: &Matrix<'_>, rows: Range<usize>, x: &[f32], out: Tile<'_>, scratch: &mut [Line]) {
     // Tiles have whole 16 columns, as models do.
     if out.tokens() == 1 || !matrix.cols().is_multiple_of(16) {
         return each_token(matrix, rows, x, out, scratch);
     }
-    let add = match matrix.format() {
-        Format::F16 => add::<F16>,
-        Format::BF16 => add::<Bf16>,
-        _ => add::<F32>,
-    };
     // SAFETY: this function's features.
-    unsafe { tiled_rows(Tile { tokens: 3, add }, matrix, rows, x, out, scratch) };
+    unsafe { tiled_rows(RegisterTile::of::<Avx2>(matrix.format()), matrix, rows, x, out, scratch) };
 }
 
 /// 16 registers hold 4 rows by 3 tokens where there is one half of the lanes at a time.
-///
-/// # Safety
-/// See [`Tile::add`].
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn add<S: Stored>(rows: [*const u8; TILE_ROWS], x: *const Sixteen, steps: usize, sums: *mut Sixteen) {
-    for half in [0, 8] {
-        // SAFETY: the caller's promise: this half of the lanes.
-        unsafe {
-            let rows = rows.map(|row| row.add(half * S::BYTES));
-            S::add_half(rows, x.cast::<f32>().add(half), steps, sums.cast::<f32>().add(half));
+struct Avx2;
+
+impl Registers for Avx2 {
+    const TOKENS: usize = 3;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn add<S: Stored>(
+        rows: [*const u8; TILE_ROWS],
+        x: *const Sixteen,
+        steps: usize,
+        sums: *mut Sixteen,
+    ) {
+        for half in [0, 8] {
+            // SAFETY: the caller's promise: this half of the lanes.
+            unsafe {
+                let rows = rows.map(|row| row.add(half * S::BYTES));
+                S::add_half(rows, x.cast::<f32>().add(half), steps, sums.cast::<f32>().add(half));
+            }
         }
     }
 }
 
 /// Rows times one token after the other.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn each_token(
-    matrix: &Matrix<'_>,
-    rows: Range<usize>,
-    x: &[f32],
-    mut out: split::Tile<'_>,
-    scratch: &mut [Line],
-) {
+fn each_token(matrix: &Matrix<'_>, rows: Range<usize>, x: &[f32], mut out: Tile<'_>, scratch: &mut [Line]) {
     let first = rows.start;
     let (weights, _) = carve::<f32>(scratch, ROWS * matrix.cols());
     for start in rows.clone().step_by(ROWS) {

@@ -26,7 +26,7 @@ pub trait Stored {
     unsafe fn load16(from: *const u8) -> __m512;
 
     /// Adds to the sums, row by row those of each token, half of the products of 4 rows and 3 tokens: see
-    /// [`Tile::add`](crate::x86_64::float_tiles::Tile::add). All pointers point at that half.
+    /// [`Registers::add`](crate::x86_64::float_tiles::Registers::add). All pointers point at that half.
     ///
     /// # Safety
     /// The CPU has AVX2, FMA and F16C; there are `steps`, not 0, times 16 columns of each row and token.

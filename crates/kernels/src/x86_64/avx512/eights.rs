@@ -1,5 +1,7 @@
 //! Sixteen unpacked rows times eight tokens: where a prompt's time goes.
 //!
+//! In: parts of 16 rows, int8 activations of eight tokens. Out: their sums, with the bits that other tiles give.
+//!
 //! The multipliers are what there is too little of: one product of 64 bytes a cycle. So whatever else a token brings to a
 //! sum is made ready before, for all blocks of a row at once, and is an operand in memory then; and the tokens take turns,
 //! instruction by instruction, which the compiler would not let them: it has one finish its sum before the next begins, so
@@ -13,9 +15,9 @@ use core::arch::asm;
 use core::arch::x86_64::{
     __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_storeu_ps,
     _mm512_add_epi32, _mm512_add_ps, _mm512_castps256_ps512, _mm512_castps512_ps256, _mm512_castsi256_si512,
-    _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_madd_epi16,
-    _mm512_mul_ps, _mm512_mullo_epi32, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_setzero_si512,
-    _mm512_storeu_ps,
+    _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_madd_epi16, _mm512_mul_ps, _mm512_mullo_epi32, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_storeu_ps,
 };
 
 /// The tokens of a tile.
@@ -147,6 +149,12 @@ impl Eight {
     fn add(self, bytes: usize) -> Self {
         Self { first: self.first.wrapping_add(bytes), fifth: self.fifth.wrapping_add(bytes), ..self }
     }
+
+    /// The place of a token.
+    fn of<T>(self, t: usize) -> *const T {
+        let four = if t < 4 { self.first } else { self.fifth };
+        four.wrapping_add(t % 4 * self.stride).cast()
+    }
 }
 
 /// Adds the products of four weights of each row and of four activations of each token.
@@ -177,63 +185,6 @@ unsafe fn multiply(sums: &mut [__m512i; TOKENS], w: __m512i, x: Eight) {
     }
 }
 
-/// What lies at the places, in all lanes.
-///
-/// # Safety
-/// As for [`multiply`].
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn spread(x: Eight) -> [__m512i; TOKENS] {
-    let mut out = [_mm512_setzero_si512(); TOKENS];
-    let [a, b, c, d, e, f, g, h] = &mut out;
-    // SAFETY: the caller's promise; nothing else is read.
-    unsafe {
-        asm!(
-            "vpbroadcastd {a}, dword ptr [{x}]",
-            "vpbroadcastd {b}, dword ptr [{x} + {s}]",
-            "vpbroadcastd {c}, dword ptr [{x} + 2*{s}]",
-            "vpbroadcastd {d}, dword ptr [{x} + {s3}]",
-            "vpbroadcastd {e}, dword ptr [{y}]",
-            "vpbroadcastd {f}, dword ptr [{y} + {s}]",
-            "vpbroadcastd {g}, dword ptr [{y} + 2*{s}]",
-            "vpbroadcastd {h}, dword ptr [{y} + {s3}]",
-            a = out(zmm_reg) *a, b = out(zmm_reg) *b, c = out(zmm_reg) *c, d = out(zmm_reg) *d,
-            e = out(zmm_reg) *e, f = out(zmm_reg) *f, g = out(zmm_reg) *g, h = out(zmm_reg) *h,
-            x = in(reg) x.first, y = in(reg) x.fifth, s = in(reg) x.stride, s3 = in(reg) 3 * x.stride,
-            options(pure, readonly, nostack, preserves_flags),
-        );
-    }
-    out
-}
-
-/// `acc = fma(m, x, acc)` of each token, `x` at its place.
-///
-/// # Safety
-/// As for [`multiply`].
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn fma(acc: &mut [__m512; TOKENS], m: __m512, x: Eight) {
-    let [a, b, c, d, e, f, g, h] = acc;
-    // SAFETY: the caller's promise; nothing else is read.
-    unsafe {
-        asm!(
-            "vfmadd231ps {a}, {m}, dword ptr [{x}]{{1to16}}",
-            "vfmadd231ps {b}, {m}, dword ptr [{x} + {s}]{{1to16}}",
-            "vfmadd231ps {c}, {m}, dword ptr [{x} + 2*{s}]{{1to16}}",
-            "vfmadd231ps {d}, {m}, dword ptr [{x} + {s3}]{{1to16}}",
-            "vfmadd231ps {e}, {m}, dword ptr [{y}]{{1to16}}",
-            "vfmadd231ps {f}, {m}, dword ptr [{y} + {s}]{{1to16}}",
-            "vfmadd231ps {g}, {m}, dword ptr [{y} + 2*{s}]{{1to16}}",
-            "vfmadd231ps {h}, {m}, dword ptr [{y} + {s3}]{{1to16}}",
-            a = inout(zmm_reg) *a, b = inout(zmm_reg) *b, c = inout(zmm_reg) *c, d = inout(zmm_reg) *d,
-            e = inout(zmm_reg) *e, f = inout(zmm_reg) *f, g = inout(zmm_reg) *g, h = inout(zmm_reg) *h,
-            m = in(zmm_reg) m,
-            x = in(reg) x.first, y = in(reg) x.fifth, s = in(reg) x.stride, s3 = in(reg) 3 * x.stride,
-            options(pure, readonly, nostack, preserves_flags),
-        );
-    }
-}
-
 /// `acc = fma(d * dx, isum as f32, acc)` of each token, `dx` at its place.
 ///
 /// # Safety
@@ -241,45 +192,10 @@ unsafe fn fma(acc: &mut [__m512; TOKENS], m: __m512, x: Eight) {
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn add_scaled(acc: &mut [__m512; TOKENS], d: __m512, dx: Eight, isums: &[__m512i; TOKENS]) {
-    let [a, b, c, e, f, g, h, i] = acc;
-    let [ia, ib, ic, ie, ig, ih, ij, ik] = *isums;
-    // Named for their type, which an operand without a value has not.
-    let (t, u) = (d, d);
-    // SAFETY: the caller's promise; nothing else is read.
-    unsafe {
-        asm!(
-            "vmulps {t}, {d}, dword ptr [{x}]{{1to16}}",
-            "vmulps {u}, {d}, dword ptr [{x} + {s}]{{1to16}}",
-            "vcvtdq2ps {ia}, {ia}",
-            "vcvtdq2ps {ib}, {ib}",
-            "vfmadd231ps {a}, {t}, {ia}",
-            "vfmadd231ps {b}, {u}, {ib}",
-            "vmulps {t}, {d}, dword ptr [{x} + 2*{s}]{{1to16}}",
-            "vmulps {u}, {d}, dword ptr [{x} + {s3}]{{1to16}}",
-            "vcvtdq2ps {ic}, {ic}",
-            "vcvtdq2ps {ie}, {ie}",
-            "vfmadd231ps {c}, {t}, {ic}",
-            "vfmadd231ps {e}, {u}, {ie}",
-            "vmulps {t}, {d}, dword ptr [{y}]{{1to16}}",
-            "vmulps {u}, {d}, dword ptr [{y} + {s}]{{1to16}}",
-            "vcvtdq2ps {ig}, {ig}",
-            "vcvtdq2ps {ih}, {ih}",
-            "vfmadd231ps {f}, {t}, {ig}",
-            "vfmadd231ps {g}, {u}, {ih}",
-            "vmulps {t}, {d}, dword ptr [{y} + 2*{s}]{{1to16}}",
-            "vmulps {u}, {d}, dword ptr [{y} + {s3}]{{1to16}}",
-            "vcvtdq2ps {ij}, {ij}",
-            "vcvtdq2ps {ik}, {ik}",
-            "vfmadd231ps {h}, {t}, {ij}",
-            "vfmadd231ps {i}, {u}, {ik}",
-            a = inout(zmm_reg) *a, b = inout(zmm_reg) *b, c = inout(zmm_reg) *c, e = inout(zmm_reg) *e,
-            f = inout(zmm_reg) *f, g = inout(zmm_reg) *g, h = inout(zmm_reg) *h, i = inout(zmm_reg) *i,
-            ia = inout(zmm_reg) ia => _, ib = inout(zmm_reg) ib => _, ic = inout(zmm_reg) ic => _, ie = inout(zmm_reg) ie => _,
-            ig = inout(zmm_reg) ig => _, ih = inout(zmm_reg) ih => _, ij = inout(zmm_reg) ij => _, ik = inout(zmm_reg) ik => _,
-            d = in(zmm_reg) d, t = inout(zmm_reg) t => _, u = inout(zmm_reg) u => _,
-            x = in(reg) dx.first, y = in(reg) dx.fifth, s = in(reg) dx.stride, s3 = in(reg) 3 * dx.stride,
-            options(pure, readonly, nostack, preserves_flags),
-        );
+    for (t, (acc, isum)) in acc.iter_mut().zip(isums).enumerate() {
+        // SAFETY: the caller's promise.
+        let d = _mm512_mul_ps(d, _mm512_set1_ps(unsafe { *dx.of::<f32>(t) }));
+        *acc = _mm512_fmadd_ps(d, _mm512_cvtepi32_ps(*isum), *acc);
     }
 }
 
@@ -312,7 +228,14 @@ unsafe fn walk<const SCALES: usize, const MINIMA: usize, const FLOATS: usize>(
             _mm_prefetch::<_MM_HINT_T0>(sums.cast());
             _mm_prefetch::<_MM_HINT_T0>(scales.cast());
             (sums, scales) = (sums.wrapping_add(2 * TOKENS), scales.wrapping_add(TOKENS));
-            let start = |at| if MINIMA == 0 { spread(at) } else { [_mm512_setzero_si512(); TOKENS] };
+            // Where each token's sum starts from.
+            let start = |at: Eight| {
+                let mut isums = [_mm512_setzero_si512(); TOKENS];
+                for (t, isum) in isums.iter_mut().enumerate().filter(|_| MINIMA == 0) {
+                    *isum = _mm512_set1_epi32(*at.of::<i32>(t));
+                }
+                isums
+            };
             let [low, high] = [0, 1].map(|half| {
                 move |sums: &mut [__m512i; TOKENS]| {
                     for j in 4 * half..4 * half + 4 {
@@ -341,11 +264,10 @@ unsafe fn walk<const SCALES: usize, const MINIMA: usize, const FLOATS: usize>(
                 high(&mut more);
                 add_scaled(&mut acc, part.d[1], d, &more);
             }
-            if MINIMA > 0 {
-                fma(&mut accm, part.minima[0], one);
-            }
-            if MINIMA == 2 {
-                fma(&mut accm, part.minima[1], two);
+            for (m, at) in part.minima.into_iter().zip([one, two]).take(MINIMA) {
+                for (t, accm) in accm.iter_mut().enumerate() {
+                    *accm = _mm512_fmadd_ps(m, _mm512_set1_ps(*at.of::<f32>(t)), *accm);
+                }
             }
             q = q.add(32);
             [d, one, two] = [d, one, two].map(|at| at.add(4));

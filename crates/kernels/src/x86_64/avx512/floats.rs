@@ -1,71 +1,63 @@
 //! Rows of float matrices, and of dequantized ones, times f32 activations, with the 16 lanes in one vector.
 
+use crate::Matrix;
 use crate::scratch::Line;
-use crate::split;
+use crate::split::Tile;
 use crate::x86_64::avx2;
-use crate::x86_64::avx2::stored::{Bf16, F16, F32, Stored};
-use crate::x86_64::float_tiles::{Sixteen, TILE_ROWS, Tile, tiled_rows};
-use crate::{Format, Matrix};
+use crate::x86_64::avx2::stored::Stored;
+use crate::x86_64::float_tiles::{RegisterTile, Registers, Sixteen, TILE_ROWS, tiled_rows};
 use core::arch::x86_64::{_mm512_fmadd_ps, _mm512_loadu_ps, _mm512_storeu_ps};
 use core::ops::Range;
 
-/// The tokens of a tile: 24 sums, the rows and a token in 32 registers.
+/// The tokens of a tile.
 const TOKENS: usize = 6;
 
 /// Rows of any matrix times f32 activations, in 16 lanes.
 #[target_feature(enable = "avx2,fma,f16c,avx512f")]
-pub fn float_rows(
-    matrix: &Matrix<'_>,
-    rows: Range<usize>,
-    x: &[f32],
-    out: split::Tile<'_>,
-    scratch: &mut [Line],
-) {
+pub fn float_rows(matrix: &Matrix<'_>, rows: Range<usize>, x: &[f32], out: Tile<'_>, scratch: &mut [Line]) {
     // A tile would be mostly empty, or there is none.
     if out.tokens() < TOKENS / 2 || !matrix.cols().is_multiple_of(16) {
         return avx2::float_rows(matrix, rows, x, out, scratch);
     }
-    let add = match matrix.format() {
-        Format::F16 => add::<F16>,
-        Format::BF16 => add::<Bf16>,
-        _ => add::<F32>,
-    };
     // SAFETY: this function's features.
-    unsafe { tiled_rows(Tile { tokens: TOKENS, add }, matrix, rows, x, out, scratch) };
+    unsafe { tiled_rows(RegisterTile::of::<Avx512>(matrix.format()), matrix, rows, x, out, scratch) };
 }
 
-/// A vector for each row and token.
-///
-/// # Safety
-/// See [`Tile::add`].
-#[target_feature(enable = "avx2,fma,f16c,avx512f")]
-unsafe fn add<S: Stored>(
-    mut rows: [*const u8; TILE_ROWS],
-    mut x: *const Sixteen,
-    steps: usize,
-    sums: *mut Sixteen,
-) {
-    // SAFETY: the caller's promise; loads and stores need no alignment.
-    unsafe {
-        let mut acc: [[_; TOKENS]; TILE_ROWS] = core::array::from_fn(|n| {
-            core::array::from_fn(|t| _mm512_loadu_ps(sums.add(TOKENS * n + t).cast()))
-        });
-        for _ in 0..steps {
-            let w: [_; TILE_ROWS] = core::array::from_fn(|n| S::load16(rows[n]));
-            for t in 0..TOKENS {
-                let x = _mm512_loadu_ps(x.add(t).cast());
-                for n in 0..TILE_ROWS {
-                    acc[n][t] = _mm512_fmadd_ps(w[n], x, acc[n][t]);
+/// A vector for each row and token: 24 sums, the rows and a token in 32 registers.
+struct Avx512;
+
+impl Registers for Avx512 {
+    const TOKENS: usize = TOKENS;
+
+    #[target_feature(enable = "avx2,fma,f16c,avx512f")]
+    unsafe fn add<S: Stored>(
+        mut rows: [*const u8; TILE_ROWS],
+        mut x: *const Sixteen,
+        steps: usize,
+        sums: *mut Sixteen,
+    ) {
+        // SAFETY: the caller's promise; loads and stores need no alignment.
+        unsafe {
+            let mut acc: [[_; TOKENS]; TILE_ROWS] = core::array::from_fn(|n| {
+                core::array::from_fn(|t| _mm512_loadu_ps(sums.add(TOKENS * n + t).cast()))
+            });
+            for _ in 0..steps {
+                let w: [_; TILE_ROWS] = core::array::from_fn(|n| S::load16(rows[n]));
+                for t in 0..TOKENS {
+                    let x = _mm512_loadu_ps(x.add(t).cast());
+                    for n in 0..TILE_ROWS {
+                        acc[n][t] = _mm512_fmadd_ps(w[n], x, acc[n][t]);
+                    }
+                }
+                x = x.add(TOKENS);
+                for row in &mut rows {
+                    *row = row.add(16 * S::BYTES);
                 }
             }
-            x = x.add(TOKENS);
-            for row in &mut rows {
-                *row = row.add(16 * S::BYTES);
-            }
-        }
-        for n in 0..TILE_ROWS {
-            for t in 0..TOKENS {
-                _mm512_storeu_ps(sums.add(TOKENS * n + t).cast(), acc[n][t]);
+            for n in 0..TILE_ROWS {
+                for t in 0..TOKENS {
+                    _mm512_storeu_ps(sums.add(TOKENS * n + t).cast(), acc[n][t]);
+                }
             }
         }
     }

@@ -21,14 +21,14 @@ use core::arch::x86_64::{
     _mm512_broadcast_i32x4, _mm512_castsi128_si512, _mm512_castsi512_ps, _mm512_cmpgt_epi32_mask,
     _mm512_cmpneq_epi32_mask, _mm512_cvtepi32_epi16, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
     _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_inserti32x4, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_madd_epi16, _mm512_mask_add_epi8, _mm512_mask_mov_epi32,
-    _mm512_maskz_mov_epi32, _mm512_maskz_mul_ps, _mm512_max_epi32, _mm512_mul_ps, _mm512_mullo_epi32,
-    _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32,
-    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_sll_epi16, _mm512_sll_epi32,
-    _mm512_slli_epi16, _mm512_slli_epi32, _mm512_sllv_epi32, _mm512_srai_epi32, _mm512_srl_epi16,
-    _mm512_srl_epi32, _mm512_srli_epi16, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_sub_epi32,
-    _mm512_subs_epu8, _mm512_test_epi8_mask, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
-    _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_xor_ps, _mm512_xor_si512,
+    _mm512_loadu_si512, _mm512_mask_add_epi8, _mm512_mask_mov_epi32, _mm512_maskz_mov_epi32,
+    _mm512_maskz_mul_ps, _mm512_max_epi32, _mm512_mul_ps, _mm512_mullo_epi32, _mm512_or_si512,
+    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_setzero_ps,
+    _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_sll_epi16, _mm512_sll_epi32, _mm512_slli_epi16,
+    _mm512_slli_epi32, _mm512_sllv_epi32, _mm512_srai_epi32, _mm512_srl_epi16, _mm512_srl_epi32,
+    _mm512_srli_epi16, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_sub_epi32, _mm512_subs_epu8,
+    _mm512_test_epi8_mask, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
+    _mm512_unpacklo_epi64, _mm512_xor_ps, _mm512_xor_si512,
 };
 
 quantized_rows!(
@@ -44,29 +44,6 @@ unpack_formats!("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", A
 #[derive(Debug)]
 pub struct Avx512;
 
-/// The sums of both halves of 32 activations in each lane.
-///
-/// # Safety
-/// As for [`Lanes`].
-#[inline(always)]
-unsafe fn both_sums(x: &X) -> __m512i {
-    // SAFETY: the caller's promise.
-    unsafe { _mm512_set1_epi32(x.sums.cast::<i32>().read_unaligned()) }
-}
-
-/// The sum of the first half times `low` and of the second times `high`, in each lane.
-///
-/// # Safety
-/// As for [`Lanes`].
-#[inline(always)]
-unsafe fn weigh(x: &X, low: i16, high: i16) -> __m512i {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let by = _mm512_set1_epi32(i32::from(high) << 16 | i32::from(low as u16));
-        _mm512_madd_epi16(by, both_sums(x))
-    }
-}
-
 /// Adds Σ w·x over `N` dwords, from dword `first` of `x` on, to `starts`.
 ///
 /// # Safety
@@ -76,15 +53,17 @@ unsafe fn dot<const T: usize, const N: usize>(
     w: &[__m512i; N],
     x: &[X; T],
     first: usize,
-    starts: [__m512i; T],
+    starts: [i32; T],
 ) -> [__m512i; T] {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut isums = starts;
+        let mut isums = [_mm512_setzero_si512(); T];
+        for (isum, start) in isums.iter_mut().zip(starts) {
+            *isum = _mm512_set1_epi32(start);
+        }
         for (j, w) in w.iter().enumerate() {
-            let at = 4 * (first + j);
             for (isums, x) in isums.iter_mut().zip(x) {
-                let four = x.q.add(at).cast::<[u8; 4]>().read();
+                let four = x.q.add(4 * (first + j)).cast::<[u8; 4]>().read();
                 *isums = _mm512_dpbusd_epi32(*isums, *w, _mm512_set1_epi32(i32::from_le_bytes(four)));
             }
         }
@@ -320,7 +299,7 @@ impl Lanes<16> for Avx512 {
     unsafe fn dot8<const T: usize>(w: &[__m512i; 8], x: &[X; T]) -> [__m512i; T] {
         // SAFETY: the caller's promise.
         unsafe {
-            let starts = core::array::from_fn(|t| weigh(&x[t], -128, -128));
+            let starts = core::array::from_fn(|t| -128 * x[t].sum());
             dot(w, x, 0, starts)
         }
     }
@@ -329,8 +308,7 @@ impl Lanes<16> for Avx512 {
     unsafe fn dot4<const T: usize>(w: &[__m512i; 8], bias: i32, x: &[X; T]) -> [__m512i; T] {
         // SAFETY: the caller's promise.
         unsafe {
-            let bias = bias as i16;
-            let starts = core::array::from_fn(|t| weigh(&x[t], -bias, -bias));
+            let starts = core::array::from_fn(|t| -bias * x[t].sum());
             dot(w, x, 0, starts)
         }
     }
@@ -339,7 +317,7 @@ impl Lanes<16> for Avx512 {
     unsafe fn scaled_dot4<const T: usize>(w: &[__m512i; 8], scale: __m512i, x: &[X; T]) -> [__m512i; T] {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut isums = dot(w, x, 0, [_mm512_setzero_si512(); T]);
+            let mut isums = dot(w, x, 0, [0; T]);
             for isum in &mut isums {
                 *isum = _mm512_mullo_epi32(*isum, scale);
             }
@@ -380,11 +358,11 @@ impl Lanes<16> for Avx512 {
         unsafe {
             // One half after the other, not in a loop: that would keep the sums of the activations in memory.
             let [a, b, c, d, e, f, g, h] = *w;
-            let mut isums = dot(&[a, b, c, d], x, 0, core::array::from_fn(|t| weigh(&x[t], -bias as i16, 0)));
+            let mut isums = dot(&[a, b, c, d], x, 0, core::array::from_fn(|t| -bias * x[t].sums()[0]));
             for isum in &mut isums {
                 *isum = _mm512_mullo_epi32(*isum, scales[0]);
             }
-            let high = dot(&[e, f, g, h], x, 4, core::array::from_fn(|t| weigh(&x[t], 0, -bias as i16)));
+            let high = dot(&[e, f, g, h], x, 4, core::array::from_fn(|t| -bias * x[t].sums()[1]));
             for (isum, high) in isums.iter_mut().zip(high) {
                 *isum = _mm512_add_epi32(*isum, _mm512_mullo_epi32(high, scales[1]));
             }
@@ -408,8 +386,8 @@ impl Lanes<16> for Avx512 {
         unsafe {
             let [a, b, c, d, e, f, g, h] = *w;
             [
-                dot(&[a, b, c, d], x, 0, core::array::from_fn(|t| weigh(&x[t], -bias as i16, 0))),
-                dot(&[e, f, g, h], x, 4, core::array::from_fn(|t| weigh(&x[t], 0, -bias as i16))),
+                dot(&[a, b, c, d], x, 0, core::array::from_fn(|t| -bias * x[t].sums()[0])),
+                dot(&[e, f, g, h], x, 4, core::array::from_fn(|t| -bias * x[t].sums()[1])),
             ]
         }
     }
@@ -495,26 +473,6 @@ impl Lanes<16> for Avx512 {
     unsafe fn fma(m: __m512, x: f32, acc: __m512) -> __m512 {
         // SAFETY: the caller's promise.
         unsafe { _mm512_fmadd_ps(m, _mm512_set1_ps(x), acc) }
-    }
-
-    #[inline(always)]
-    unsafe fn add_minimum(m: __m512, dx: f32, x: &X, acc: __m512) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let sum = _mm512_mul_ps(_mm512_set1_ps(dx), _mm512_cvtepi32_ps(weigh(x, 1, 1)));
-            _mm512_fmadd_ps(m, sum, acc)
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn add_minima(m: [__m512; 2], dx: f32, x: &X, mut acc: __m512) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe {
-            for (m, sum) in m.into_iter().zip([weigh(x, 1, 0), weigh(x, 0, 1)]) {
-                acc = _mm512_fmadd_ps(m, _mm512_mul_ps(_mm512_set1_ps(dx), _mm512_cvtepi32_ps(sum)), acc);
-            }
-            acc
-        }
     }
 
     #[inline(always)]
