@@ -107,11 +107,10 @@ impl<'a> Scratch<'a> {
     }
 }
 
-/// The first `len` values of type `T` in `lines`, and what is left. Not inlined: its checks would be wherever it is used.
+/// The first `len` values of type `T` in `lines`, and what is left.
 ///
 /// # Panics
 /// If the lines do not hold as many.
-#[inline(never)]
 pub fn carve<T: Pod>(lines: &mut [Line], len: usize) -> (&mut [T], &mut [Line]) {
     let bytes = len * size_of::<T>();
     let (first, rest) = lines.split_at_mut(bytes.div_ceil(Line::BYTES));
