@@ -26,16 +26,26 @@ impl Matrices {
     }
 }
 
+/// Layers, or what is left of one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Layers {
+    /// All but experts: gone through once for each batch, for all of its tokens.
+    pub dense: Matrices,
+    /// One expert of every layer that has some.
+    pub expert: Matrices,
+}
+
 /// What the parts of a model cost. See the [module](self).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cost {
-    /// The layers, but for experts: gone through once for each batch, for all of its tokens.
-    pub layers: Matrices,
-    /// One expert of every layer that has some.
-    pub expert: Matrices,
+    /// The layers up to where the last one has attended.
+    pub layers: Layers,
+    /// What follows in the last layer, if the model continues texts: gone through only for positions whose logits are asked
+    /// for.
+    pub last: Layers,
     /// How many experts a layer has, and how many of them a token meets.
     pub experts: [u64; 2],
-    /// The output head, if the model continues texts: gone through only for positions whose logits are asked for.
+    /// The output head, likewise.
     pub head: Matrices,
     /// The bytes of a token's row of the embedding.
     pub embedding: u64,
@@ -46,28 +56,37 @@ impl Cost {
     /// The tokens of a batch are taken to choose different experts as far as they can.
     pub fn bytes(&self, tokens: u64, batch: u64) -> u64 {
         let [count, used] = self.experts;
-        let met = |tokens: u64| self.expert.bytes * count.min(used * tokens);
-        let experts = met(batch) * (tokens / batch) + met(tokens % batch);
-        self.layers.bytes * tokens.div_ceil(batch) + experts + self.head.bytes + self.embedding * tokens
+        let met = |layers: &Layers, tokens: u64| {
+            let experts = layers.expert.bytes * count.min(used * tokens);
+            if tokens == 0 { 0 } else { layers.dense.bytes + experts }
+        };
+        let layers = met(&self.layers, batch) * (tokens / batch) + met(&self.layers, tokens % batch);
+        layers + met(&self.last, 1) + self.head.bytes + self.embedding * tokens
     }
 
     /// Products of int8 formed when `tokens` tokens are fed at once, and the last one's logits computed.
     pub const fn products(&self, tokens: u64) -> u64 {
-        (self.layers.quantized + self.expert.quantized * self.experts[1]) * tokens + self.head.quantized
+        let (layers, last) = (&self.layers, &self.last);
+        (layers.dense.quantized + layers.expert.quantized * self.experts[1]) * tokens
+            + last.dense.quantized
+            + last.expert.quantized * self.experts[1]
+            + self.head.quantized
     }
 }
 
 impl Model<'_> {
     /// What computing this model's tokens costs.
     pub fn cost(&self) -> Result<Cost, Error> {
-        let (mut layers, mut experts, mut head) =
-            (Matrices::default(), Matrices::default(), Matrices::default());
+        let (mut layers, mut last, mut head) = (Layers::default(), Layers::default(), Matrices::default());
         let h = self.hyperparameters();
         for number in 0..h.layers {
             let layer = self.view(number)?;
             for weight in Weight::ALL {
                 if let Some(matrix) = layer.weight(weight)? {
-                    if weight.is_of_experts() { &mut experts } else { &mut layers }.add(&matrix);
+                    // What gives embeddings has every token's.
+                    let is_last = h.causal && number + 1 == h.layers && weight.follows_mixers();
+                    let layers = if is_last { &mut last } else { &mut layers };
+                    if weight.is_of_experts() { &mut layers.expert } else { &mut layers.dense }.add(&matrix);
                 }
             }
         }
@@ -79,18 +98,15 @@ impl Model<'_> {
         embedding += self.positions().map_or(0, Matrix::row_bytes);
         embedding += self.token_types().map_or(0, Matrix::row_bytes);
         if let Some(inputs) = self.layer_inputs() {
-            layers.add(&inputs.projection);
+            layers.dense.add(&inputs.projection);
             embedding += inputs.embedding.row_bytes();
         }
         let count = h.experts.count as u64;
-        let each = |sum: u64| sum.checked_div(count).unwrap_or(0);
-        Ok(Cost {
-            layers,
-            expert: Matrices { bytes: each(experts.bytes), quantized: each(experts.quantized) },
-            experts: [count, h.experts.used as u64],
-            head,
-            embedding: embedding as u64,
-        })
+        for Matrices { bytes, quantized } in [&mut layers.expert, &mut last.expert] {
+            *bytes = bytes.checked_div(count).unwrap_or(0);
+            *quantized = quantized.checked_div(count).unwrap_or(0);
+        }
+        Ok(Cost { layers, last, experts: [count, h.experts.used as u64], head, embedding: embedding as u64 })
     }
 }
 
@@ -98,27 +114,36 @@ impl Model<'_> {
 mod tests {
     use super::*;
 
+    const fn layers(dense: u64, expert: u64) -> Layers {
+        Layers {
+            dense: Matrices { bytes: dense, quantized: 2 * dense },
+            expert: Matrices { bytes: expert, quantized: 2 * expert },
+        }
+    }
+
     const DENSE: Cost = Cost {
-        layers: Matrices { bytes: 1000, quantized: 2000 },
-        expert: Matrices { bytes: 0, quantized: 0 },
+        layers: layers(1000, 0),
+        last: layers(30, 0),
         experts: [0, 0],
         head: Matrices { bytes: 100, quantized: 200 },
         embedding: 1,
     };
 
     #[test]
-    fn layers_are_read_once_for_each_batch_and_the_head_once() {
-        assert_eq!(DENSE.bytes(1, 512), 1000 + 100 + 1);
-        assert_eq!(DENSE.bytes(513, 512), 2 * 1000 + 100 + 513);
-        assert_eq!(DENSE.products(10), 10 * 2000 + 200);
+    fn layers_are_read_once_for_each_batch_and_what_gives_logits_once() {
+        assert_eq!(DENSE.bytes(1, 512), 1000 + 30 + 100 + 1);
+        assert_eq!(DENSE.bytes(512, 512), 1000 + 30 + 100 + 512);
+        assert_eq!(DENSE.bytes(513, 512), 2 * 1000 + 30 + 100 + 513);
+        assert_eq!(DENSE.products(10), 10 * 2000 + 60 + 200);
     }
 
     #[test]
     fn of_the_experts_only_the_chosen_are_read() {
-        let cost = Cost { expert: Matrices { bytes: 10, quantized: 20 }, experts: [8, 2], ..DENSE };
-        assert_eq!(cost.bytes(1, 512), 1000 + 2 * 10 + 100 + 1);
-        assert_eq!(cost.bytes(3, 512), 1000 + 6 * 10 + 100 + 3);
-        assert_eq!(cost.bytes(513, 512), 2 * 1000 + (8 + 2) * 10 + 100 + 513);
-        assert_eq!(cost.products(10), 10 * (2000 + 2 * 20) + 200);
+        let cost = Cost { layers: layers(1000, 10), last: layers(30, 3), experts: [8, 2], ..DENSE };
+        let once = 30 + 2 * 3 + 100;
+        assert_eq!(cost.bytes(1, 512), 1000 + 2 * 10 + once + 1);
+        assert_eq!(cost.bytes(3, 512), 1000 + 6 * 10 + once + 3);
+        assert_eq!(cost.bytes(513, 512), 2 * 1000 + (8 + 2) * 10 + once + 513);
+        assert_eq!(cost.products(10), 10 * (2000 + 2 * 20) + 2 * once);
     }
 }

@@ -83,10 +83,11 @@ const QKV: [Weight; 6] =
     [Weight::Qkv, Weight::Q, Weight::QueryDown, Weight::K, Weight::V, Weight::LatentDown];
 
 impl Pass<'_, '_> {
-    /// Runs the batch through all layers; leaves the residual stream, and what the last layer adds to it.
+    /// Runs the batch through all layers; leaves the residual stream of those tokens whose outputs are wanted, one after
+    /// another, and what the last layer adds to it.
     pub fn layers(&mut self) -> Result<(), Error> {
         let (h, spec) = (*self.model.hyperparameters(), *self.model.spec());
-        let t = self.batch.tokens();
+        let mut t = self.batch.tokens();
         self.angles(t);
         let mut arrival = self.embedding();
         if self.model.layer_inputs().is_some() {
@@ -118,6 +119,13 @@ impl Pass<'_, '_> {
             if mixer.recurs() {
                 self.recur(layer, t).map_err(|NotFinite| Error::NotFinite(Place::Recurrent(layer)))?;
             }
+            // What follows for a token in the last layer meets no other one.
+            if layer + 1 == h.layers {
+                t = self.keep_wanted();
+                if t == 0 {
+                    return Ok(());
+                }
+            }
             if !self.weights.layer(layer).has_feed_forward() {
                 continue;
             }
@@ -144,32 +152,40 @@ impl Pass<'_, '_> {
         Ok(())
     }
 
-    /// The logits of the given tokens of the batch, which do not overlap: head norm(x), rows of `vocabulary` values. Once for
-    /// each token.
-    pub fn head(
-        &mut self,
-        tokens: impl Iterator<Item = Range<usize>>,
-        logits: &mut [f32],
-    ) -> Result<(), Error> {
+    /// Lets the residual stream, and what flows beside it, go on for the tokens alone whose outputs are wanted, and counts them.
+    fn keep_wanted(&mut self) -> usize {
+        let h = self.model.hyperparameters();
+        let (e, own) = (h.embedding, h.layers * h.layer_input);
+        let Buffers { residual, delta, layer_inputs, .. } = &mut *self.buffers;
+        let mut count = 0;
+        for rows in self.batch.outputs() {
+            if rows.start > count {
+                residual.copy_within(rows.start * e..rows.end * e, count * e);
+                delta.copy_within(rows.start * e..rows.end * e, count * e);
+                layer_inputs.copy_within(rows.start * own..rows.end * own, count * own);
+            }
+            count += rows.len();
+        }
+        count
+    }
+
+    /// The logits of some of the tokens whose outputs are wanted: head norm(x), rows of `vocabulary` values. Once for each
+    /// token.
+    pub fn head(&mut self, tokens: Range<usize>, logits: &mut [f32]) -> Result<(), Error> {
         let (h, model, level) = (*self.model.hyperparameters(), self.model, self.level);
-        let e = h.embedding;
+        let (e, count) = (h.embedding, tokens.len());
         let (norm, norms, arrival) =
             (self.weights.final_norm(), Norms::new(model, level), self.last_arrival());
         let b = &mut *self.buffers;
         let mut scratch = Scratch::new(b.scratch, b.scratch_size);
-        let mut count = 0;
-        for tokens in tokens {
-            let (workers, entering) = (few(tokens.len(), self.workers), count..count + tokens.len());
-            count = entering.end;
-            let rows = tokens.start * e..tokens.end * e;
-            let arriving = Arriving { arrival, model, norms, delta: &b.delta[rows.clone()] };
-            let parts = (Chunks::new(&mut b.residual[rows], e), b.input.parts_of(entering, e, e));
-            share_out(workers, parts, &mut scratch, |row, (x, input), lines| {
-                arriving.at(row, x, lines)?;
-                enter(level, input, e, lines, |out, _| norms.apply_some(x, norm.as_ref(), out))
-            })
-            .map_err(|NotFinite| Error::NotFinite(Place::FinalNorm))?;
-        }
+        let rows = tokens.start * e..tokens.end * e;
+        let arriving = Arriving { arrival, model, norms, delta: &b.delta[rows.clone()] };
+        let parts = (Chunks::new(&mut b.residual[rows], e), b.input.parts(count, e, e));
+        share_out(few(count, self.workers), parts, &mut scratch, |row, (x, input), lines| {
+            arriving.at(row, x, lines)?;
+            enter(level, input, e, lines, |out, _| norms.apply_some(x, norm.as_ref(), out))
+        })
+        .map_err(|NotFinite| Error::NotFinite(Place::FinalNorm))?;
         let logits = &mut logits[..count * h.vocabulary];
         matmul(level, self.workers, &[*model.head()], &b.input.read(count, e), logits, &mut scratch);
         let bias = self.weights.head_bias();

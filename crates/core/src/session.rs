@@ -297,17 +297,19 @@ impl<'a> Session<'a> {
         let mut rows = 0..0;
         for (batch, tokens) in tokens.chunks(size).enumerate() {
             let first = batch * size;
-            let stretches = [Stretch { sequence, tokens, outputs: 0 }];
+            let not_wanted = from.saturating_sub(first).min(tokens.len());
+            let wanted = tokens.len() - not_wanted;
+            let stretches = [Stretch { sequence, tokens, outputs: wanted }];
             let batch = Batch::new(&stretches, self.sequences, first);
             let mut pass = pass!(self, batch, workers);
             pass.layers()?;
-            let mut next = from.saturating_sub(first);
-            while next < tokens.len() {
-                let end = tokens.len().min(next + outputs);
-                pass.head(core::iter::once(next..end), self.logits)?;
+            let mut next = 0;
+            while next < wanted {
+                let end = wanted.min(next + outputs);
+                pass.head(next..end, self.logits)?;
                 for (row, logits) in self.logits.chunks_exact(known).take(end - next).enumerate() {
                     check_logits(logits)?;
-                    each(first + next + row, logits);
+                    each(first + not_wanted + next + row, logits);
                 }
                 rows = 0..end - next;
                 next = end;

@@ -79,27 +79,10 @@ impl<'t> Batch<'t> {
         unreachable!("a row of the batch")
     }
 
-    /// The rows whose logits are wanted, in order; those that lie side by side in one.
+    /// The rows of each stretch whose outputs are wanted.
     pub fn outputs(&self) -> impl Iterator<Item = Range<usize>> + use<'t> {
-        let mut runs = self
-            .runs()
-            .zip(self.stretches)
-            .map(|(run, stretch)| run.rows.end - stretch.outputs..run.rows.end);
-        let mut wanted: Option<Range<usize>> = None;
-        core::iter::from_fn(move || {
-            loop {
-                match (runs.next(), &mut wanted) {
-                    (Some(rows), _) if rows.is_empty() => {}
-                    (Some(rows), Some(before)) if before.end == rows.start => before.end = rows.end,
-                    (rows, _) => {
-                        let whole = core::mem::replace(&mut wanted, rows.clone());
-                        if whole.is_some() || rows.is_none() {
-                            return whole;
-                        }
-                    }
-                }
-            }
-        })
+        let wanted = self.stretches.iter().map(|stretch| stretch.outputs);
+        self.runs().zip(wanted).map(|(run, outputs)| run.rows.end - outputs..run.rows.end)
     }
 
     fn start(&self, stretch: &Stretch<'_>) -> usize {
@@ -135,9 +118,7 @@ mod tests {
         assert_eq!(rows, [(7, 30), (8, 10), (1, 40), (2, 41), (3, 42), (4, 20), (5, 21), (6, 22)]);
         let runs: Vec<_> = batch.runs().map(|run| (run.sequence, run.position, run.rows)).collect();
         assert_eq!(runs, [(2, 30, 0..1), (0, 10, 1..2), (3, 40, 2..5), (1, 20, 5..8)]);
-        // Those of the first two lie side by side.
-        assert_eq!(batch.outputs().collect::<Vec<_>>(), [0..2, 6..8]);
+        assert_eq!(batch.outputs().collect::<Vec<_>>(), [0..1, 1..2, 5..5, 6..8]);
         assert_eq!(Batch::new(&stretches[2..3], &sequences, 5).at(1), (2, 46));
-        assert_eq!(Batch::new(&stretches[2..3], &sequences, 5).outputs().count(), 0);
     }
 }

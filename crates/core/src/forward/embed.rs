@@ -10,7 +10,7 @@ use super::{Buffers, Pass, few};
 use crate::{Error, Place};
 
 impl Pass<'_, '_> {
-    /// norm(x) of the first `tokens` tokens of the batch, rows of e. Once for each batch.
+    /// norm(x) of the `tokens` tokens of the batch whose outputs are wanted, rows of e. Once for each batch.
     pub fn vectors(&mut self, tokens: usize) -> Result<&[f32], Error> {
         let (model, level, e) = (self.model, self.level, self.model.hyperparameters().embedding);
         let (norm, norms, arrival) =

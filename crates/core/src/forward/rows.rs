@@ -65,7 +65,7 @@ impl Input<'_> {
 
     /// `tokens` rows of `cols` in parts of `chunk`; the f32 form only where something reads it.
     pub fn parts(&mut self, tokens: usize, cols: usize, chunk: usize) -> InputParts<'_> {
-        self.parts_of(0..tokens, cols, chunk)
+        self.parts_with(0..tokens, cols, chunk, false)
     }
 
     /// As [`parts`](Self::parts), with the f32 form.
@@ -73,12 +73,7 @@ impl Input<'_> {
         self.parts_with(0..tokens, cols, chunk, true)
     }
 
-    /// As [`parts`](Self::parts), of some of the rows.
-    pub fn parts_of(&mut self, rows: Range<usize>, cols: usize, chunk: usize) -> InputParts<'_> {
-        self.parts_with(rows, cols, chunk, false)
-    }
-
-    /// As [`parts_of`](Self::parts_of), with the f32 form where it is asked for.
+    /// As [`parts`](Self::parts), of some of the rows, with the f32 form where it is asked for.
     pub fn parts_with(&mut self, rows: Range<usize>, cols: usize, chunk: usize, f32: bool) -> InputParts<'_> {
         let int8 = self.has_int8(cols);
         let f32 = f32 || self.float_matrices || !int8;

@@ -202,6 +202,24 @@ impl Weight {
         }
     }
 
+    /// Whether it is of what follows attention, and other mixers, in a layer: there a token meets no other one.
+    pub const fn follows_mixers(self) -> bool {
+        self.is_of_experts()
+            || matches!(
+                self,
+                Self::Gate
+                    | Self::Up
+                    | Self::Down
+                    | Self::Router
+                    | Self::SharedRouter
+                    | Self::SharedGate
+                    | Self::SharedUp
+                    | Self::SharedDown
+                    | Self::InputGate
+                    | Self::InputProjection
+            )
+    }
+
     /// Whether the matrix is one of each expert, and a token meets only some of them.
     pub const fn is_of_experts(self) -> bool {
         matches!(self, Self::ExpertGate | Self::ExpertUp | Self::ExpertGateUp | Self::ExpertDown)

@@ -28,10 +28,11 @@ impl Session<'_> {
         self.logits[..e].fill(0.0);
         let (size, mut position) = (self.buffers.batch, 0);
         for batch in tokens.chunks(size) {
-            let stretches = [Stretch { sequence: self.current, tokens: batch, outputs: 0 }];
+            let wanted = if pooling == Pooling::Last { 1 } else { batch.len() };
+            let stretches = [Stretch { sequence: self.current, tokens: batch, outputs: wanted }];
             let mut pass = pass!(self, Batch::new(&stretches, self.sequences, position), workers);
             pass.layers()?;
-            let rows = pass.vectors(batch.len())?.chunks_exact(e);
+            let rows = pass.vectors(wanted)?.chunks_exact(e);
             let pooled = &mut self.logits[..e];
             match pooling {
                 Pooling::None => rows.for_each(&mut *each),
