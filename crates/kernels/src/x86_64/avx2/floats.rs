@@ -2,10 +2,12 @@
 
 use super::dequantize;
 use super::lanes::dots;
-use super::stored::{Bf16, F16, F32, Stored};
+use super::stored::{self, Bf16, F16, F32, Stored};
 use crate::scratch::{Line, carve};
 use crate::split::Tile;
-use crate::x86_64::float_tiles::{RegisterTile, Registers, Sixteen, TILE_ROWS, tiled_rows};
+use crate::x86_64::float_tiles::{
+    Eight, RegisterTile, Registers, STRETCH, Sixteen, TILE_ROWS, TOKENS, tiled_rows,
+};
 use crate::{Format, Matrix};
 use core::ops::Range;
 
@@ -23,24 +25,26 @@ pub fn float_rows(matrix: &Matrix<'_>, rows: Range<usize>, x: &[f32], out: Tile<
     unsafe { tiled_rows(RegisterTile::of::<Avx2>(matrix.format()), matrix, rows, x, out, scratch) };
 }
 
-/// 16 registers hold 4 rows by 3 tokens where there is one half of the lanes at a time.
+/// 16 registers hold 4 rows by 3 tokens where there is one half of the lanes at a time. As many tokens again meet the rows while
+/// they lie in the first-level cache.
 struct Avx2;
 
 impl Registers for Avx2 {
-    const TOKENS: usize = 3;
+    const ABREAST: usize = stored::TOKENS;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn add<S: Stored>(
         rows: [*const u8; TILE_ROWS],
-        x: *const Sixteen,
+        (x, tokens): (*const Eight, usize),
         steps: usize,
         sums: *mut Sixteen,
+        go_on: bool,
     ) {
-        for half in [0, 8] {
-            // SAFETY: the caller's promise: this half of the lanes.
+        for first in (0..tokens).step_by(Self::ABREAST) {
+            // SAFETY: the caller's promise; where halves lie is what `ABREAST` means.
             unsafe {
-                let rows = rows.map(|row| row.add(half * S::BYTES));
-                S::add_half(rows, x.cast::<f32>().add(half), steps, sums.cast::<f32>().add(half));
+                let x = [0, TOKENS].map(|half| x.add((half + first) * STRETCH).cast());
+                S::add_halves(rows, x, steps, sums.add(first).cast(), go_on);
             }
         }
     }

@@ -3,8 +3,8 @@
 use super::stored::Stored;
 use core::arch::x86_64::{
     __m256, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_fmadd_ss, _mm_movehdup_ps, _mm_movehl_ps, _mm_set_ss,
-    _mm256_add_ps, _mm256_castpd_ps, _mm256_castps_pd, _mm256_castps256_ps128, _mm256_extractf128_ps,
-    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_setzero_ps, _mm256_shuffle_ps,
+    _mm_shuffle_ps, _mm_storeu_ps, _mm256_add_ps, _mm256_castpd_ps, _mm256_castps_pd, _mm256_castps256_ps128,
+    _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_setzero_ps,
     _mm256_storeu_ps, _mm256_unpackhi_pd, _mm256_unpacklo_pd,
 };
 
@@ -31,29 +31,34 @@ pub fn fma(a: f32, b: f32, c: f32) -> f32 {
     _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c)))
 }
 
-/// The sums of 16 lanes each, folded 8, 4, 2, 1: those of eight at the same time.
+/// The sums of 16 lanes each, folded 8, 4, 2, 1: those of four at the same time. `IN_TURNS` says that the quarters 1 and 2
+/// of lanes have changed places.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub fn fold_eight(lanes: [&[f32; 16]; 8]) -> [f32; 8] {
+pub fn fold_four<const IN_TURNS: bool>(lanes: [&[f32; 16]; 4]) -> [f32; 4] {
     let eights = lanes.map(|lanes| {
         let (halves, _) = lanes.as_chunks();
-        _mm256_add_ps(load(&halves[0]), load(&halves[1]))
+        let (a, b) = (load(&halves[0]), load(&halves[1]));
+        if IN_TURNS {
+            _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b))
+        } else {
+            _mm256_add_ps(a, b)
+        }
     });
-    // In the lower half of a vector what is of the first four, in the upper what is of the others.
-    let fours: [_; 4] = core::array::from_fn(|i| {
-        let (a, b) = (eights[i], eights[i + 4]);
+    // In the lower half of a vector what is of the first two, in the upper what is of the others.
+    let fours: [_; 2] = core::array::from_fn(|i| {
+        let (a, b) = (eights[i], eights[i + 2]);
         _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b))
     });
-    let fours = fours.map(|four| _mm256_castps_pd(four));
-    let twos: [_; 2] = core::array::from_fn(|i| {
-        let (a, b) = (fours[2 * i], fours[2 * i + 1]);
-        let (low, high) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
-        _mm256_add_ps(_mm256_castpd_ps(low), _mm256_castpd_ps(high))
-    });
-    let even = _mm256_shuffle_ps::<0x88>(twos[0], twos[1]);
-    let odd = _mm256_shuffle_ps::<0xdd>(twos[0], twos[1]);
-    let mut sums = [0.0; 8];
-    store(&mut sums, _mm256_add_ps(even, odd));
+    let [a, b] = fours.map(|four| _mm256_castps_pd(four));
+    let (low, high) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
+    let twos = _mm256_add_ps(_mm256_castpd_ps(low), _mm256_castpd_ps(high));
+    let (first, others) = (_mm256_castps256_ps128(twos), _mm256_extractf128_ps::<1>(twos));
+    let even = _mm_shuffle_ps::<0x88>(first, others);
+    let odd = _mm_shuffle_ps::<0xdd>(first, others);
+    let mut sums = [0.0; 4];
+    // SAFETY: the array has four values; the store needs no alignment.
+    unsafe { _mm_storeu_ps(sums.as_mut_ptr(), _mm_add_ps(even, odd)) };
     sums
 }
 

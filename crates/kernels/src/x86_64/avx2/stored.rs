@@ -1,17 +1,23 @@
 //! Floats as they are stored, and the products for which they are brought to registers.
 
 use crate::math;
+use crate::x86_64::float_tiles;
 use core::arch::asm;
 use core::arch::x86_64::{
     __m256, __m512, _mm_loadu_si128, _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_slli_epi32, _mm256_storeu_ps, _mm512_castsi512_ps,
-    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_loadu_ps, _mm512_slli_epi32,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+    _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_loadu_ps, _mm512_slli_epi32,
 };
+
+/// The tokens that lie side by side for [`Stored::add_halves`].
+pub const TOKENS: usize = 3;
 
 /// A float as it is stored, little-endian.
 pub trait Stored {
     /// Its bytes.
     const BYTES: usize;
+    /// Whether the halves in [`Stored::add_halves`] are of each 16 columns the quarters 0 and 2, and 1 and 3.
+    const IN_TURNS: bool = false;
 
     /// Eight of them.
     ///
@@ -25,53 +31,58 @@ pub trait Stored {
     /// The CPU has AVX-512 F; `from` is valid for reading `16 * BYTES`.
     unsafe fn load16(from: *const u8) -> __m512;
 
-    /// Adds to the sums, row by row those of each token, half of the products of 4 rows and 3 tokens: see
-    /// [`Registers::add`](crate::x86_64::float_tiles::Registers::add). All pointers point at that half.
+    /// Adds to the sums, row by row those of each token, the products of 4 rows and [`TOKENS`] tokens, whose halves are where
+    /// `x` says: see [`Registers::add`](crate::x86_64::float_tiles::Registers::add).
     ///
     /// # Safety
     /// The CPU has AVX2, FMA and F16C; there are `steps`, not 0, times 16 columns of each row and token.
-    unsafe fn add_half(rows: [*const u8; 4], x: *const f32, steps: usize, sums: *mut f32);
+    unsafe fn add_halves(rows: [*const u8; 4], x: [*const f32; 2], steps: usize, sums: *mut f32, go_on: bool);
 
     /// One of them.
     fn get(bytes: &[u8]) -> f32;
 }
 
-/// [`Stored::add_half`] of floats that come to `{w}` by `$load`, the address of eight of them, and `$then`.
+/// A function for one half of [`Stored::add_halves`]: of floats of so many bytes, of which eight come to `{w}` by `$load` and
+/// an address. All pointers point at that half.
 ///
 /// Twelve sums, three tokens and a row are all registers there are: the compiler would keep some in memory.
 macro_rules! add_half {
-    ($load:literal, $then:literal) => {
+    ($name:ident, $bytes:literal, $load:literal) => {
         #[inline]
         #[target_feature(enable = "avx2,fma,f16c")]
-        unsafe fn add_half(rows: [*const u8; 4], x: *const f32, steps: usize, sums: *mut f32) {
-            // SAFETY: the caller's promise; what is read and written is said there. Sums are 64 bytes apart.
+        unsafe fn $name(rows: [*const u8; 4], x: *const f32, steps: usize, sums: *mut f32, go_on: bool) {
+            // SAFETY: the caller's promise; what is read and written is said there. Sums of 16 lanes are of
+            // as many tokens as a tile has.
             unsafe {
                 let [a, b, c, d] = rows;
-                let mut acc: [__m256; 12] = core::array::from_fn(|at| _mm256_loadu_ps(sums.add(16 * at)));
+                let mut acc = [_mm256_setzero_ps(); 12];
+                if go_on {
+                    acc = core::array::from_fn(|at| _mm256_loadu_ps(sums.add(16 * (at / TOKENS * float_tiles::TOKENS + at % TOKENS))));
+                }
                 let [a0, a1, a2, b0, b1, b2, c0, c1, c2, d0, d1, d2] = &mut acc;
                 let (x0, x1, x2, w) = (*a0, *a0, *a0, *a0);
                 asm!(
                     "2:",
                     "vmovups {x0}, ymmword ptr [{x}]",
-                    "vmovups {x1}, ymmword ptr [{x} + 64]",
-                    "vmovups {x2}, ymmword ptr [{x} + 128]",
-                    concat!($load, "[{a} + {at}]", $then),
+                    "vmovups {x1}, ymmword ptr [{x} + 32]",
+                    "vmovups {x2}, ymmword ptr [{x} + 64]",
+                    concat!($load, "[{a} + {at}]"),
                     "vfmadd231ps {a0}, {w}, {x0}",
                     "vfmadd231ps {a1}, {w}, {x1}",
                     "vfmadd231ps {a2}, {w}, {x2}",
-                    concat!($load, "[{b} + {at}]", $then),
+                    concat!($load, "[{b} + {at}]"),
                     "vfmadd231ps {b0}, {w}, {x0}",
                     "vfmadd231ps {b1}, {w}, {x1}",
                     "vfmadd231ps {b2}, {w}, {x2}",
-                    concat!($load, "[{c} + {at}]", $then),
+                    concat!($load, "[{c} + {at}]"),
                     "vfmadd231ps {c0}, {w}, {x0}",
                     "vfmadd231ps {c1}, {w}, {x1}",
                     "vfmadd231ps {c2}, {w}, {x2}",
-                    concat!($load, "[{d} + {at}]", $then),
+                    concat!($load, "[{d} + {at}]"),
                     "vfmadd231ps {d0}, {w}, {x0}",
                     "vfmadd231ps {d1}, {w}, {x1}",
                     "vfmadd231ps {d2}, {w}, {x2}",
-                    "add {x}, 192",
+                    "add {x}, 96",
                     "add {at}, {step}",
                     "dec {steps}",
                     "jnz 2b",
@@ -83,16 +94,21 @@ macro_rules! add_half {
                     w = inout(ymm_reg) w => _,
                     a = in(reg) a, b = in(reg) b, c = in(reg) c, d = in(reg) d,
                     x = inout(reg) x => _, at = inout(reg) 0_usize => _, steps = inout(reg) steps => _,
-                    step = const 16 * Self::BYTES,
+                    step = const 16 * $bytes,
                     options(readonly, nostack),
                 );
                 for (at, acc) in acc.into_iter().enumerate() {
-                    _mm256_storeu_ps(sums.add(16 * at), acc);
+                    _mm256_storeu_ps(sums.add(16 * (at / TOKENS * float_tiles::TOKENS + at % TOKENS)), acc);
                 }
             }
         }
     };
 }
+add_half!(add_half_of_f32, 4, "vmovups {w}, ymmword ptr ");
+add_half!(add_half_of_f16, 2, "vcvtph2ps {w}, xmmword ptr ");
+// Between zeros they are floats; a vector's halves are taken apart, so it is 4 columns of the first eight and 4 of the others.
+add_half!(add_first_half_of_bf16, 2, "vpxor {w}, {w}, {w}\nvpunpcklwd {w}, {w}, ymmword ptr ");
+add_half!(add_second_half_of_bf16, 2, "vpxor {w}, {w}, {w}\nvpunpckhwd {w}, {w}, ymmword ptr ");
 
 /// IEEE single precision.
 #[derive(Debug)]
@@ -115,7 +131,21 @@ impl Stored for F32 {
         unsafe { _mm512_loadu_ps(from.cast()) }
     }
 
-    add_half!("vmovups {w}, ymmword ptr ", "");
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn add_halves(
+        rows: [*const u8; 4],
+        x: [*const f32; 2],
+        steps: usize,
+        sums: *mut f32,
+        go_on: bool,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            add_half_of_f32(rows, x[0], steps, sums, go_on);
+            add_half_of_f32(rows.map(|row| row.add(8 * Self::BYTES)), x[1], steps, sums.add(8), go_on);
+        }
+    }
 
     #[inline]
     fn get(bytes: &[u8]) -> f32 {
@@ -144,7 +174,21 @@ impl Stored for F16 {
         _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.cast()) })
     }
 
-    add_half!("vcvtph2ps {w}, xmmword ptr ", "");
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn add_halves(
+        rows: [*const u8; 4],
+        x: [*const f32; 2],
+        steps: usize,
+        sums: *mut f32,
+        go_on: bool,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            add_half_of_f16(rows, x[0], steps, sums, go_on);
+            add_half_of_f16(rows.map(|row| row.add(8 * Self::BYTES)), x[1], steps, sums.add(8), go_on);
+        }
+    }
 
     #[inline]
     fn get(bytes: &[u8]) -> f32 {
@@ -158,6 +202,7 @@ pub struct Bf16;
 
 impl Stored for Bf16 {
     const BYTES: usize = 2;
+    const IN_TURNS: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -175,7 +220,21 @@ impl Stored for Bf16 {
         _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
     }
 
-    add_half!("vpmovzxwd {w}, xmmword ptr ", "\nvpslld {w}, {w}, 16");
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn add_halves(
+        rows: [*const u8; 4],
+        x: [*const f32; 2],
+        steps: usize,
+        sums: *mut f32,
+        go_on: bool,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            add_first_half_of_bf16(rows, x[0], steps, sums, go_on);
+            add_second_half_of_bf16(rows, x[1], steps, sums.add(8), go_on);
+        }
+    }
 
     #[inline]
     fn get(bytes: &[u8]) -> f32 {
