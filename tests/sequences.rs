@@ -11,14 +11,17 @@ use stonechat_gguf::Gguf;
 use stonechat_kernels::{Alone, KvFormat, Level};
 use stonechat_runtime::{Arena, Pool};
 
-/// Goldens that differ in what a text carries along: keys and values alone; with windows; with positions in the embedding; by
-/// distance; an input for each layer; latent attention, in both kinds of files; experts; states of every kind.
-const NAMES: [&str; 13] = [
+/// Goldens that differ in what a text carries along, or in how a layer ends: keys and values alone; with windows; with positions in
+/// the embedding; by distance; an input for each layer; both branches added at once; norms of what a branch gives; latent
+/// attention, in both kinds of files; experts; states of every kind.
+const NAMES: [&str; 15] = [
     "qwen2",
     "gemma3",
     "gpt2",
     "mpt",
     "gemma4",
+    "gptneox",
+    "olmo2",
     "gpt_oss",
     "mixtral",
     "deepseek_v2",
