@@ -1,6 +1,7 @@
 //! The 16 virtual lanes of every float reduction as two vectors of 8.
 
 use super::stored::Stored;
+use crate::x86_64::source::fetch;
 use core::arch::x86_64::{
     __m256, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_fmadd_ss, _mm_movehdup_ps, _mm_movehl_ps, _mm_set_ss,
     _mm_shuffle_ps, _mm_storeu_ps, _mm256_add_ps, _mm256_castpd_ps, _mm256_castps_pd, _mm256_castps256_ps128,
@@ -74,7 +75,8 @@ pub fn fold(lanes: [__m256; 2]) -> f32 {
 
 /// Σ row·x for each of `N` rows, which are as long as `x`.
 ///
-/// Several rows at once keep enough sums in flight to hide the latency of an fma.
+/// Several rows at once keep enough sums in flight to hide the latency of an fma. While they are read, memory is asked for those
+/// that follow them.
 ///
 /// # Panics
 /// If a row is shorter.
@@ -85,7 +87,13 @@ pub fn dots<S: Stored, const N: usize>(rows: [&[u8]; N], x: &[f32]) -> [f32; N] 
     assert!(rows.iter().all(|row| row.len() >= cols * S::BYTES), "rows as long as x");
     let mut sums = [[_mm256_setzero_ps(); 2]; N];
     let whole = cols / 16 * 16;
+    let next = rows.iter().map(|row| row.len()).sum::<usize>();
     for at in (0..whole).step_by(16) {
+        if N > 1 {
+            for row in rows {
+                fetch(row.as_ptr().wrapping_add(next + at * S::BYTES), 1);
+            }
+        }
         for half in 0..2 {
             let at = at + 8 * half;
             // SAFETY: 8 elements from `at` on lie inside x and each row.
