@@ -362,14 +362,16 @@ macro_rules! quantized_rows {
                 Format::Q4_1 if out.tokens() == 1 => streamed::<Q4_1<$lanes>>(matrix, rows, x, out),
                 Format::Q4_K if out.tokens() == 1 => streamed::<Q4K<$lanes>>(matrix, rows, x, out),
                 Format::Q6_K if out.tokens() == 1 => streamed::<Q6K<$lanes>>(matrix, rows, x, out),
-                Format::Q2_K | Format::Q3_K | Format::Q5_K | Format::TQ1_0 | Format::TQ2_0
+                Format::Q2_K
+                | Format::Q3_K
+                | Format::Q5_K
+                | Format::IQ4_NL
+                | Format::IQ4_XS
+                | Format::MXFP4
+                | Format::TQ1_0
+                | Format::TQ2_0
                     if out.tokens() == 1 =>
                 {
-                    use $unpacker as unpacker;
-                    unpacker::streamed_rows(matrix, rows, x, out);
-                }
-                // With 16 rows that was not measured, and it is much code.
-                Format::IQ4_NL | Format::IQ4_XS | Format::MXFP4 if out.tokens() == 1 && $rows == 8 => {
                     use $unpacker as unpacker;
                     unpacker::streamed_rows(matrix, rows, x, out);
                 }
@@ -531,9 +533,9 @@ macro_rules! unpack_formats {
                 Format::Q5_K => streamed::<Q5K<$lanes>>(matrix, rows, x, out),
                 Format::TQ1_0 => streamed::<TQ1_0<$lanes>>(matrix, rows, x, out),
                 Format::TQ2_0 => streamed::<TQ2_0<$lanes>>(matrix, rows, x, out),
-                Format::IQ4_NL if $rows == 8 => streamed::<IQ4NL<$lanes>>(matrix, rows, x, out),
-                Format::IQ4_XS if $rows == 8 => streamed::<IQ4XS<$lanes>>(matrix, rows, x, out),
-                Format::MXFP4 if $rows == 8 => streamed::<Mxfp4<$lanes>>(matrix, rows, x, out),
+                Format::IQ4_NL => streamed::<IQ4NL<$lanes>>(matrix, rows, x, out),
+                Format::IQ4_XS => streamed::<IQ4XS<$lanes>>(matrix, rows, x, out),
+                Format::MXFP4 => streamed::<Mxfp4<$lanes>>(matrix, rows, x, out),
                 _ => unreachable!("formats with other code"),
             }
         }
