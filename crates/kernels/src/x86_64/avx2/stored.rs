@@ -55,9 +55,10 @@ macro_rules! add_half {
             // as many tokens as a tile has.
             unsafe {
                 let [a, b, c, d] = rows;
+                let of = |at: usize| sums.add(16 * (at / TOKENS * float_tiles::TOKENS + at % TOKENS));
                 let mut acc = [_mm256_setzero_ps(); 12];
                 if go_on {
-                    acc = core::array::from_fn(|at| _mm256_loadu_ps(sums.add(16 * (at / TOKENS * float_tiles::TOKENS + at % TOKENS))));
+                    acc = core::array::from_fn(|at| _mm256_loadu_ps(of(at)));
                 }
                 let [a0, a1, a2, b0, b1, b2, c0, c1, c2, d0, d1, d2] = &mut acc;
                 let (x0, x1, x2, w) = (*a0, *a0, *a0, *a0);
@@ -98,7 +99,7 @@ macro_rules! add_half {
                     options(readonly, nostack),
                 );
                 for (at, acc) in acc.into_iter().enumerate() {
-                    _mm256_storeu_ps(sums.add(16 * (at / TOKENS * float_tiles::TOKENS + at % TOKENS)), acc);
+                    _mm256_storeu_ps(of(at), acc);
                 }
             }
         }
