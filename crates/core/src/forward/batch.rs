@@ -14,7 +14,7 @@ pub struct Stretch<'t> {
     pub sequence: usize,
     /// The tokens.
     pub tokens: &'t [u32],
-    /// Of how many of the last tokens the logits are wanted.
+    /// Of how many of the last tokens the outputs are wanted: logits, or what an embedding is pooled from.
     pub outputs: usize,
 }
 

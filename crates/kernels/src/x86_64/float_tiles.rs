@@ -166,7 +166,7 @@ pub unsafe fn tiled_rows(
                     // Past the last row it stands in again, too.
                     let rows: [_; TILE_ROWS] =
                         core::array::from_fn(|n| bytes[(row + n).min(count - 1) * row_bytes..].as_ptr());
-                    if first == 0 {
+                    if is_float && first == 0 {
                         for row in rows {
                             fetch(row.wrapping_add(AHEAD * row_bytes), steps * (row_bytes / columns));
                         }

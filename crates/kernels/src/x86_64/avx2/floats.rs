@@ -30,7 +30,7 @@ pub fn float_rows(matrix: &Matrix<'_>, rows: Range<usize>, x: &[f32], out: Tile<
 struct Avx2;
 
 impl Registers for Avx2 {
-    const ABREAST: usize = stored::TOKENS;
+    const ABREAST: usize = stored::ABREAST;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn add<S: Stored>(

@@ -10,7 +10,10 @@ use core::arch::x86_64::{
 };
 
 /// The tokens that lie side by side for [`Stored::add_halves`].
-pub const TOKENS: usize = 3;
+pub const ABREAST: usize = 3;
+
+/// Rows, activations, steps, sums, and whether these go on: see [`Stored::HALVES`].
+type AddHalf = unsafe fn([*const u8; 4], *const f32, usize, *mut f32, bool);
 
 /// A float as it is stored, little-endian.
 pub trait Stored {
@@ -31,19 +34,40 @@ pub trait Stored {
     /// The CPU has AVX-512 F; `from` is valid for reading `16 * BYTES`.
     unsafe fn load16(from: *const u8) -> __m512;
 
-    /// Adds to the sums, row by row those of each token, the products of 4 rows and [`TOKENS`] tokens, whose halves are where
-    /// `x` says: see [`Registers::add`](crate::x86_64::float_tiles::Registers::add).
+    /// What adds to the sums one half of the products of 4 rows and [`ABREAST`] tokens. All pointers point at that half, but
+    /// that of rows where halves are [`IN_TURNS`](Self::IN_TURNS).
+    ///
+    /// Safe where the CPU has AVX2, FMA and F16C, and there are so many times 16 columns, not 0, of each row and token, and as
+    /// many sums of 16 lanes for each row as a tile has tokens.
+    const HALVES: [AddHalf; 2];
+
+    /// Adds to the sums, row by row those of each token, the products of 4 rows and [`ABREAST`] tokens, whose halves are where
+    /// `x` says: see [`Registers::add`](float_tiles::Registers::add).
     ///
     /// # Safety
-    /// The CPU has AVX2, FMA and F16C; there are `steps`, not 0, times 16 columns of each row and token.
-    unsafe fn add_halves(rows: [*const u8; 4], x: [*const f32; 2], steps: usize, sums: *mut f32, go_on: bool);
+    /// As for [`HALVES`](Self::HALVES).
+    #[inline]
+    unsafe fn add_halves(
+        rows: [*const u8; 4],
+        x: [*const f32; 2],
+        steps: usize,
+        sums: *mut f32,
+        go_on: bool,
+    ) {
+        let second = if Self::IN_TURNS { 0 } else { 8 * Self::BYTES };
+        // SAFETY: the caller's promise.
+        unsafe {
+            Self::HALVES[0](rows, x[0], steps, sums, go_on);
+            Self::HALVES[1](rows.map(|row| row.add(second)), x[1], steps, sums.add(8), go_on);
+        }
+    }
 
     /// One of them.
     fn get(bytes: &[u8]) -> f32;
 }
 
-/// A function for one half of [`Stored::add_halves`]: of floats of so many bytes, of which eight come to `{w}` by `$load` and
-/// an address. All pointers point at that half.
+/// A function of [`Stored::HALVES`]: of floats of so many bytes, of which eight come to `{w}` by `$load` and
+/// an address.
 ///
 /// Twelve sums, three tokens and a row are all registers there are: the compiler would keep some in memory.
 macro_rules! add_half {
@@ -55,7 +79,7 @@ macro_rules! add_half {
             // as many tokens as a tile has.
             unsafe {
                 let [a, b, c, d] = rows;
-                let of = |at: usize| sums.add(16 * (at / TOKENS * float_tiles::TOKENS + at % TOKENS));
+                let of = |at: usize| sums.add(16 * (at / ABREAST * float_tiles::TOKENS + at % ABREAST));
                 let mut acc = [_mm256_setzero_ps(); 12];
                 if go_on {
                     acc = core::array::from_fn(|at| _mm256_loadu_ps(of(at)));
@@ -117,6 +141,7 @@ pub struct F32;
 
 impl Stored for F32 {
     const BYTES: usize = 4;
+    const HALVES: [AddHalf; 2] = [add_half_of_f32; 2];
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -133,22 +158,6 @@ impl Stored for F32 {
     }
 
     #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn add_halves(
-        rows: [*const u8; 4],
-        x: [*const f32; 2],
-        steps: usize,
-        sums: *mut f32,
-        go_on: bool,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            add_half_of_f32(rows, x[0], steps, sums, go_on);
-            add_half_of_f32(rows.map(|row| row.add(8 * Self::BYTES)), x[1], steps, sums.add(8), go_on);
-        }
-    }
-
-    #[inline]
     fn get(bytes: &[u8]) -> f32 {
         f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
     }
@@ -160,6 +169,7 @@ pub struct F16;
 
 impl Stored for F16 {
     const BYTES: usize = 2;
+    const HALVES: [AddHalf; 2] = [add_half_of_f16; 2];
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -176,22 +186,6 @@ impl Stored for F16 {
     }
 
     #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn add_halves(
-        rows: [*const u8; 4],
-        x: [*const f32; 2],
-        steps: usize,
-        sums: *mut f32,
-        go_on: bool,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            add_half_of_f16(rows, x[0], steps, sums, go_on);
-            add_half_of_f16(rows.map(|row| row.add(8 * Self::BYTES)), x[1], steps, sums.add(8), go_on);
-        }
-    }
-
-    #[inline]
     fn get(bytes: &[u8]) -> f32 {
         math::f16_to_f32(u16::from_le_bytes([bytes[0], bytes[1]]))
     }
@@ -204,6 +198,7 @@ pub struct Bf16;
 impl Stored for Bf16 {
     const BYTES: usize = 2;
     const IN_TURNS: bool = true;
+    const HALVES: [AddHalf; 2] = [add_first_half_of_bf16, add_second_half_of_bf16];
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -219,22 +214,6 @@ impl Stored for Bf16 {
         // SAFETY: the caller's promise; the load needs no alignment.
         let bits = unsafe { _mm256_loadu_si256(from.cast()) };
         _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn add_halves(
-        rows: [*const u8; 4],
-        x: [*const f32; 2],
-        steps: usize,
-        sums: *mut f32,
-        go_on: bool,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            add_first_half_of_bf16(rows, x[0], steps, sums, go_on);
-            add_second_half_of_bf16(rows, x[1], steps, sums.add(8), go_on);
-        }
     }
 
     #[inline]
