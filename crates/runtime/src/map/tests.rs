@@ -4,7 +4,7 @@ use std::thread;
 
 use tempfile::TempDir;
 
-use super::MappedFile;
+use super::{MappedFile, page_size};
 use crate::Error;
 
 /// A folder with a file of `len` bytes in it, none of them zero.
@@ -59,6 +59,38 @@ fn what_is_no_file_is_said_in_one_sentence() {
     assert_eq!(said(&path), format!("the file {} is empty; fetch or copy it again", path.display()));
     assert!(said(Path::new("/dev/null")).contains("is a device or pipe"));
     assert!(said(&path.join("below")).starts_with("cannot read"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_is_read_ahead_to_its_end() {
+    use std::os::fd::AsRawFd;
+    use std::time::{Duration, Instant};
+
+    /// How many of the map's pages are in memory.
+    fn cached(map: &MappedFile) -> usize {
+        let mut pages = vec![0; map.len().div_ceil(4096)];
+        // SAFETY: the addresses are mapped, and there is a byte for each page, of which none is smaller.
+        #[allow(unsafe_code)]
+        let done = unsafe { libc::mincore(map.as_ptr().cast_mut().cast(), map.len(), pages.as_mut_ptr()) };
+        assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+        pages.iter().filter(|&page| page & 1 == 1).count()
+    }
+
+    let (_folder, path) = file((17 << 20) + 5);
+    let written = File::open(&path).unwrap();
+    written.sync_all().unwrap();
+    // SAFETY: no memory is touched. Where files live in memory alone it does nothing, and nothing is tested.
+    #[allow(unsafe_code)]
+    let _ = unsafe { libc::posix_fadvise(written.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    let map = MappedFile::open(&path).unwrap();
+    map.prefetch();
+    let (start, all) = (Instant::now(), map.len().div_ceil(page_size()));
+    while cached(&map) < all {
+        assert!(start.elapsed() < Duration::from_secs(30), "{} of {all} pages", cached(&map));
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(*map, *bytes(map.len()));
 }
 
 #[cfg(unix)]
