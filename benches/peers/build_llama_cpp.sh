@@ -2,7 +2,7 @@
 # Builds llama.cpp, the peer that most people know, for three levels from one source:
 #
 #   target/peers/llama.cpp-native/bin   whatever this CPU has (AMX too)
-#   target/peers/llama.cpp-avx512/bin   AVX-512 with VNNI, VBMI and BF16, no AMX
+#   target/peers/llama.cpp-avx512/bin   AVX-512 with VNNI and VBMI, as Stonechat's level avx512: neither BF16 nor AMX
 #   target/peers/llama.cpp-avx2/bin     AVX2, FMA and F16C
 #
 #   benches/peers/build_llama_cpp.sh          all three: ten minutes on two cores, of which the first takes most
@@ -64,7 +64,7 @@ build() {
   esac
   local flags=("-DGGML_NATIVE=$native")
   for feature in SSE42 AVX AVX2 BMI2 FMA F16C; do flags+=("-DGGML_$feature=ON"); done
-  for feature in AVX512 AVX512_VBMI AVX512_VNNI AVX512_BF16; do flags+=("-DGGML_$feature=$avx512"); done
+  for feature in AVX512 AVX512_VBMI AVX512_VNNI; do flags+=("-DGGML_$feature=$avx512"); done
   cmake -S "$source" -B "$tree" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF \
     -DLLAMA_BUILD_COMMIT="$(cut -c1-9 "$source/COMMIT")" -DLLAMA_BUILD_NUMBER=0 \
     -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=ON -DLLAMA_BUILD_APP=OFF \
