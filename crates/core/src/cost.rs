@@ -38,7 +38,7 @@ pub struct Layers {
 /// What the parts of a model cost. See the [module](self).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cost {
-    /// The layers up to where the last one has attended.
+    /// The layers up to where the last one has stored keys and values, or has been through its other mixer.
     pub layers: Layers,
     /// What follows in the last layer, if the model continues texts: gone through only for positions whose logits are asked
     /// for.
@@ -80,11 +80,12 @@ impl Model<'_> {
         let (mut layers, mut last, mut head) = (Layers::default(), Layers::default(), Matrices::default());
         let h = self.hyperparameters();
         for number in 0..h.layers {
-            let layer = self.view(number)?;
+            let (layer, recurs) = (self.view(number)?, self.layer(number)?.mixer().recurs());
             for weight in Weight::ALL {
                 if let Some(matrix) = layer.weight(weight)? {
                     // What gives embeddings has every token's.
-                    let is_last = h.causal && number + 1 == h.layers && weight.follows_mixers();
+                    let follows = weight.follows_mixers() || weight.follows_cache() && !recurs;
+                    let is_last = h.causal && number + 1 == h.layers && follows;
                     let layers = if is_last { &mut last } else { &mut layers };
                     if weight.is_of_experts() { &mut layers.expert } else { &mut layers.dense }.add(&matrix);
                 }

@@ -30,6 +30,7 @@ use crate::model::{Norm, Weight};
 use crate::session::Weights;
 use crate::{Error, Model, Place, rope};
 
+use attention::qkv_row;
 pub(crate) use attention::{AttentionSize, attention_size};
 pub(crate) use batch::Batch;
 pub use batch::Stretch;
@@ -100,6 +101,8 @@ impl Pass<'_, '_> {
                 .map_err(|NotFinite| Error::NotFinite(Place::AttentionInput(layer)))?;
             arrival = self.arrival(layer, Norm::AttentionPost);
             let mixer = self.weights.layer(layer).mixer();
+            // What follows for a token in the last layer meets no other one but in the cache or a state.
+            let mut goes_on_alone = layer + 1 == h.layers;
             if mixer.recurs() {
                 self.project(layer, t);
             }
@@ -107,7 +110,15 @@ impl Pass<'_, '_> {
                 self.multiply(layer, &QKV, h.embedding, t);
                 self.prepare(layer, t)
                     .and_then(|()| self.store(layer, t))
-                    .and_then(|()| self.absorb(layer, t))
+                    .map_err(|NotFinite| Error::NotFinite(Place::Heads(layer)))?;
+                if goes_on_alone && !mixer.recurs() {
+                    goes_on_alone = false;
+                    t = self.keep_wanted(qkv_row(&self.weights, layer));
+                    if t == 0 {
+                        return Ok(());
+                    }
+                }
+                self.absorb(layer, t)
                     .and_then(|()| self.attend(layer, t))
                     .map_err(|NotFinite| Error::NotFinite(Place::Heads(layer)))?;
                 self.gather(layer, t)
@@ -119,9 +130,8 @@ impl Pass<'_, '_> {
             if mixer.recurs() {
                 self.recur(layer, t).map_err(|NotFinite| Error::NotFinite(Place::Recurrent(layer)))?;
             }
-            // What follows for a token in the last layer meets no other one.
-            if layer + 1 == h.layers {
-                t = self.keep_wanted();
+            if goes_on_alone {
+                t = self.keep_wanted(0);
                 if t == 0 {
                     return Ok(());
                 }
@@ -152,19 +162,25 @@ impl Pass<'_, '_> {
         Ok(())
     }
 
-    /// Lets the residual stream, and what flows beside it, go on for the tokens alone whose outputs are wanted, and counts them.
-    fn keep_wanted(&mut self) -> usize {
+    /// Lets the residual stream, and what flows beside it, go on for the tokens alone whose outputs are wanted, and counts
+    /// them. Of `wide` each has a row of so many numbers.
+    fn keep_wanted(&mut self, wide_row: usize) -> usize {
         let h = self.model.hyperparameters();
         let (e, own) = (h.embedding, h.layers * h.layer_input);
-        let Buffers { residual, delta, layer_inputs, .. } = &mut *self.buffers;
+        let Buffers { residual, delta, layer_inputs, wide, .. } = &mut *self.buffers;
         let mut count = 0;
         for rows in self.batch.outputs() {
             if rows.start > count {
-                residual.copy_within(rows.start * e..rows.end * e, count * e);
-                delta.copy_within(rows.start * e..rows.end * e, count * e);
-                layer_inputs.copy_within(rows.start * own..rows.end * own, count * own);
+                let flows = [(&mut **residual, e), (delta, e), (layer_inputs, own), (wide, wide_row)];
+                for (rows_of, len) in flows {
+                    rows_of.copy_within(rows.start * len..rows.end * len, count * len);
+                }
             }
             count += rows.len();
+        }
+        if count < self.batch.tokens() {
+            self.batch = self.batch.wanted();
+            self.angles(count);
         }
         count
     }

@@ -27,66 +27,80 @@ pub(crate) struct Run {
     pub rows: Range<usize>,
 }
 
-/// Stretches that are computed together, at most one of each sequence.
+/// Stretches that are computed together, at most one of each sequence; or of each only the tokens whose outputs are wanted.
 #[derive(Clone, Copy)]
 pub(crate) struct Batch<'t> {
     stretches: &'t [Stretch<'t>],
     sequences: &'t [Sequence],
     /// How many tokens stand between those that a sequence was fed and its stretch.
     ahead: usize,
+    wanted_alone: bool,
 }
 
 impl<'t> Batch<'t> {
     /// Stretches that follow what `sequences` were fed, and `ahead` tokens more.
     pub const fn new(stretches: &'t [Stretch<'t>], sequences: &'t [Sequence], ahead: usize) -> Self {
-        Self { stretches, sequences, ahead }
+        Self { stretches, sequences, ahead, wanted_alone: false }
+    }
+
+    /// Its tokens whose outputs are wanted.
+    pub const fn wanted(self) -> Self {
+        Self { wanted_alone: true, ..self }
+    }
+
+    /// The sequence of each stretch that has tokens here, the tokens, and where the first stands in the sequence.
+    fn parts(self) -> impl Iterator<Item = (usize, &'t [u32], usize)> {
+        let parts = self.stretches.iter().map(move |stretch| {
+            let left_out = if self.wanted_alone { stretch.tokens.len() - stretch.outputs } else { 0 };
+            let position = self.sequences[stretch.sequence].position + self.ahead;
+            (stretch.sequence, &stretch.tokens[left_out..], position + left_out)
+        });
+        parts.filter(|(_, tokens, _)| !tokens.is_empty())
     }
 
     /// The number of tokens.
-    pub fn tokens(&self) -> usize {
-        self.stretches.iter().map(|stretch| stretch.tokens.len()).sum()
+    pub fn tokens(self) -> usize {
+        self.parts().map(|(_, tokens, _)| tokens.len()).sum()
     }
 
     /// The stretches in order.
-    pub fn runs(&self) -> impl Iterator<Item = Run> + use<'t> {
-        let (batch, mut next) = (*self, 0);
-        self.stretches.iter().map(move |stretch| {
+    pub fn runs(self) -> impl Iterator<Item = Run> + use<'t> {
+        let mut next = 0;
+        self.parts().map(move |(sequence, tokens, position)| {
             let first = next;
-            next += stretch.tokens.len();
-            Run { sequence: stretch.sequence, position: batch.start(stretch), rows: first..next }
+            next += tokens.len();
+            Run { sequence, position, rows: first..next }
         })
     }
 
     /// How many stretches of one token the batch begins with: so many of its first rows are one of each.
-    pub fn lone(&self) -> usize {
-        self.stretches.iter().take_while(|stretch| stretch.tokens.len() == 1).count()
+    pub fn lone(self) -> usize {
+        self.parts().take_while(|(_, tokens, _)| tokens.len() == 1).count()
     }
 
     /// The sequence and position of one of the [`lone`](Self::lone) tokens.
-    pub fn lone_token(&self, row: usize) -> (usize, usize) {
-        let stretch = &self.stretches[row];
-        (stretch.sequence, self.start(stretch))
+    pub fn lone_token(self, row: usize) -> (usize, usize) {
+        match self.parts().nth(row) {
+            Some((sequence, _, position)) => (sequence, position),
+            None => unreachable!("a row of the batch"),
+        }
     }
 
     /// The token of a row, and its position.
-    pub fn at(&self, mut row: usize) -> (u32, usize) {
-        for stretch in self.stretches {
-            if let Some(token) = stretch.tokens.get(row) {
-                return (*token, self.start(stretch) + row);
+    pub fn at(self, mut row: usize) -> (u32, usize) {
+        for (_, tokens, position) in self.parts() {
+            if let Some(token) = tokens.get(row) {
+                return (*token, position + row);
             }
-            row -= stretch.tokens.len();
+            row -= tokens.len();
         }
         unreachable!("a row of the batch")
     }
 
-    /// The rows of each stretch whose outputs are wanted.
-    pub fn outputs(&self) -> impl Iterator<Item = Range<usize>> + use<'t> {
+    /// The rows of each stretch whose outputs are wanted, of a batch of whole stretches.
+    pub fn outputs(self) -> impl Iterator<Item = Range<usize>> + use<'t> {
         let wanted = self.stretches.iter().map(|stretch| stretch.outputs);
         self.runs().zip(wanted).map(|(run, outputs)| run.rows.end - outputs..run.rows.end)
-    }
-
-    fn start(&self, stretch: &Stretch<'_>) -> usize {
-        self.sequences[stretch.sequence].position + self.ahead
     }
 }
 
@@ -120,5 +134,12 @@ mod tests {
         assert_eq!(runs, [(2, 30, 0..1), (0, 10, 1..2), (3, 40, 2..5), (1, 20, 5..8)]);
         assert_eq!(batch.outputs().collect::<Vec<_>>(), [0..1, 1..2, 5..5, 6..8]);
         assert_eq!(Batch::new(&stretches[2..3], &sequences, 5).at(1), (2, 46));
+
+        let wanted = batch.wanted();
+        assert_eq!((wanted.tokens(), wanted.lone(), wanted.lone_token(1)), (4, 2, (0, 10)));
+        let rows: Vec<_> = (0..4).map(|row| wanted.at(row)).collect();
+        assert_eq!(rows, [(7, 30), (8, 10), (5, 21), (6, 22)]);
+        let runs: Vec<_> = wanted.runs().map(|run| (run.sequence, run.position, run.rows)).collect();
+        assert_eq!(runs, [(2, 30, 0..1), (0, 10, 1..2), (1, 21, 2..4)]);
     }
 }

@@ -220,6 +220,11 @@ impl Weight {
             )
     }
 
+    /// Whether attention reads it, or what attention gives, when keys and values are in the cache.
+    pub const fn follows_cache(self) -> bool {
+        matches!(self, Self::Output | Self::QueryUp | Self::KeyUp | Self::ValueUp | Self::LatentUp)
+    }
+
     /// Whether the matrix is one of each expert, and a token meets only some of them.
     pub const fn is_of_experts(self) -> bool {
         matches!(self, Self::ExpertGate | Self::ExpertUp | Self::ExpertGateUp | Self::ExpertDown)
