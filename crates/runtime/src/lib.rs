@@ -66,6 +66,7 @@ pub mod system;
 mod tags;
 pub mod template;
 pub mod thinking;
+mod threads;
 pub mod tokenizer;
 #[cfg(feature = "tokenizer-json")]
 pub mod tokenizer_json;

@@ -31,6 +31,7 @@ use stonechat_kernels::Workers;
 
 use crate::Error;
 use crate::system::Root;
+use crate::threads;
 use cores::Cores;
 use job::Shared;
 
@@ -65,14 +66,13 @@ impl Pool {
         let mut pool = Self { shared, threads: Vec::with_capacity(wanted - 1) };
         for index in 0..wanted - 1 {
             let (shared, place) = (Arc::clone(&pool.shared), place.clone());
-            let thread = thread::Builder::new()
-                .name(format!("stonechat-{}", index + 1))
-                .spawn(move || {
-                    if let Some(cpus) = place {
-                        cores::stay_on(&cpus);
-                    }
-                    shared.serve(index);
-                })
+            let work = move || {
+                if let Some(cpus) = place {
+                    cores::stay_on(&cpus);
+                }
+                shared.serve(index);
+            };
+            let thread = threads::start(format!("stonechat-{}", index + 1), work)
                 // Those that have started end as `pool` drops.
                 .map_err(|source| Error::Threads { wanted, started: index + 1, source })?;
             pool.threads.push(thread);

@@ -19,12 +19,13 @@ pub struct Stretch<'t> {
 }
 
 /// A stretch as it lies in its batch.
-pub(crate) struct Run {
+pub(crate) struct Run<'t> {
     pub sequence: usize,
     /// Where its first token stands in the sequence.
     pub position: usize,
     /// Its rows among the batch's tokens.
     pub rows: Range<usize>,
+    tokens: &'t [u32],
 }
 
 /// Stretches that are computed together, at most one of each sequence; or of each only the tokens whose outputs are wanted.
@@ -48,59 +49,74 @@ impl<'t> Batch<'t> {
         Self { wanted_alone: true, ..self }
     }
 
-    /// The sequence of each stretch that has tokens here, the tokens, and where the first stands in the sequence.
-    fn parts(self) -> impl Iterator<Item = (usize, &'t [u32], usize)> {
-        let parts = self.stretches.iter().map(move |stretch| {
-            let left_out = if self.wanted_alone { stretch.tokens.len() - stretch.outputs } else { 0 };
-            let position = self.sequences[stretch.sequence].position + self.ahead;
-            (stretch.sequence, &stretch.tokens[left_out..], position + left_out)
-        });
-        parts.filter(|(_, tokens, _)| !tokens.is_empty())
+    /// The stretches that have tokens here, in order.
+    pub const fn runs(self) -> Runs<'t> {
+        Runs { batch: self, row: 0 }
     }
 
     /// The number of tokens.
     pub fn tokens(self) -> usize {
-        self.parts().map(|(_, tokens, _)| tokens.len()).sum()
-    }
-
-    /// The stretches in order.
-    pub fn runs(self) -> impl Iterator<Item = Run> + use<'t> {
-        let mut next = 0;
-        self.parts().map(move |(sequence, tokens, position)| {
-            let first = next;
-            next += tokens.len();
-            Run { sequence, position, rows: first..next }
-        })
+        self.runs().map(|run| run.rows.len()).sum()
     }
 
     /// How many stretches of one token the batch begins with: so many of its first rows are one of each.
     pub fn lone(self) -> usize {
-        self.parts().take_while(|(_, tokens, _)| tokens.len() == 1).count()
+        self.runs().take_while(|run| run.rows.len() == 1).count()
     }
 
     /// The sequence and position of one of the [`lone`](Self::lone) tokens.
     pub fn lone_token(self, row: usize) -> (usize, usize) {
-        match self.parts().nth(row) {
-            Some((sequence, _, position)) => (sequence, position),
-            None => unreachable!("a row of the batch"),
-        }
+        let run = self.of(row);
+        (run.sequence, run.position)
     }
 
     /// The token of a row, and its position.
-    pub fn at(self, mut row: usize) -> (u32, usize) {
-        for (_, tokens, position) in self.parts() {
-            if let Some(token) = tokens.get(row) {
-                return (*token, position + row);
-            }
-            row -= tokens.len();
-        }
-        unreachable!("a row of the batch")
+    pub fn at(self, row: usize) -> (u32, usize) {
+        let run = self.of(row);
+        let i = row - run.rows.start;
+        (run.tokens[i], run.position + i)
     }
 
     /// The rows of each stretch whose outputs are wanted, of a batch of whole stretches.
     pub fn outputs(self) -> impl Iterator<Item = Range<usize>> + use<'t> {
         let wanted = self.stretches.iter().map(|stretch| stretch.outputs);
         self.runs().zip(wanted).map(|(run, outputs)| run.rows.end - outputs..run.rows.end)
+    }
+
+    /// The run of a row.
+    #[inline(never)]
+    fn of(self, row: usize) -> Run<'t> {
+        match self.runs().find(|run| run.rows.contains(&row)) {
+            Some(run) => run,
+            None => unreachable!("a row of the batch"),
+        }
+    }
+}
+
+/// The [runs](Batch::runs) of what is left of a batch, from some row on.
+pub(crate) struct Runs<'t> {
+    batch: Batch<'t>,
+    row: usize,
+}
+
+impl<'t> Iterator for Runs<'t> {
+    type Item = Run<'t>;
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<Run<'t>> {
+        let Batch { sequences, ahead, wanted_alone, .. } = self.batch;
+        loop {
+            let (stretch, rest) = self.batch.stretches.split_first()?;
+            self.batch.stretches = rest;
+            let left_out = if wanted_alone { stretch.tokens.len() - stretch.outputs } else { 0 };
+            let tokens = &stretch.tokens[left_out..];
+            if !tokens.is_empty() {
+                let position = sequences[stretch.sequence].position + ahead + left_out;
+                let rows = self.row..self.row + tokens.len();
+                self.row = rows.end;
+                return Some(Run { sequence: stretch.sequence, position, rows, tokens });
+            }
+        }
     }
 }
 

@@ -161,10 +161,11 @@ impl<'m> Candidates<'m> {
     pub fn keep_most_likely(&mut self, k: usize) {
         let k = k.min(self.all.len());
         if self.order != Order::Sorted {
+            // By reference, as `sort_until` has it: another type would be another sort, of 11 kB.
             if k < self.all.len() {
-                gather(self.all, k, by_weight);
+                gather(self.all, k, &by_weight);
             }
-            self.all[..k].sort_unstable_by(by_weight);
+            self.all[..k].sort_unstable_by(&by_weight);
             self.order = Order::Sorted;
         }
         self.truncate(k);

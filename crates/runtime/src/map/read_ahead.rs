@@ -5,9 +5,10 @@
 
 use std::fs::File;
 use std::sync::{Arc, Weak};
-use std::thread;
 
 use memmap2::{Advice, Mmap, MmapOptions};
+
+use crate::threads;
 
 /// How much is asked for at a time: what the walk adds to the process's memory while it goes on.
 const WINDOW: usize = 8 << 20;
@@ -21,7 +22,7 @@ pub fn start(map: &Mmap, file: &Arc<File>) -> bool {
     // What cannot have large pages has small ones.
     let _ = map.advise(Advice::HugePage);
     let (file, len) = (Arc::downgrade(file), map.len());
-    thread::Builder::new().name("read ahead".into()).spawn(move || read(&file, len)).is_ok()
+    threads::start("stonechat-read".into(), move || read(&file, len)).is_ok()
 }
 
 /// Reads windows of the file, one after another.

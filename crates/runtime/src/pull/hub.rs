@@ -7,7 +7,6 @@
 use std::fs;
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use ureq::http::{Response, StatusCode};
@@ -18,6 +17,7 @@ use super::{Event, LOOK, Pull};
 use crate::Error;
 use crate::error::reason;
 use crate::manifest::Hub;
+use crate::threads;
 
 /// How often a connection is tried again with nothing gained in between.
 const TRIES: u32 = 4;
@@ -120,9 +120,7 @@ fn attempt(pull: &mut Pull<'_>, agent: &Agent, hub: &Hub, partial: &mut Partial)
         }
     }
     let (send, messages) = sync_channel(4);
-    thread::Builder::new()
-        .name("stonechat-pull".to_owned())
-        .spawn(move || talk(request, &send))
+    threads::start("stonechat-pull".to_owned(), move || talk(request, &send))
         .map_err(|source| Error::Threads { wanted: 2, started: 1, source })?;
 
     let head = match next(pull, &messages)? {

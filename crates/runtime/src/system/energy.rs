@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::Root;
+use crate::threads;
 
 /// Something that counts energy.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -147,7 +148,7 @@ impl Sampler {
         }
         let (ending, joules) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(0.0)));
         let (root, end, sum) = (root.clone(), Arc::clone(&ending), Arc::clone(&joules));
-        let thread = thread::Builder::new().name("stonechat-power".into()).spawn(move || {
+        let thread = threads::start("stonechat-power".into(), move || {
             let mut last = Instant::now();
             loop {
                 let watts =
