@@ -161,10 +161,10 @@ impl<'m> Candidates<'m> {
     pub fn keep_most_likely(&mut self, k: usize) {
         let k = k.min(self.all.len());
         if self.order != Order::Sorted {
-            // By reference, as `sort_until` has it: another type would be another sort, of 11 kB.
             if k < self.all.len() {
                 gather(self.all, k, &by_weight);
             }
+            // By reference, as in `sort_until`: another type would be another sort, of 11 kB.
             self.all[..k].sort_unstable_by(&by_weight);
             self.order = Order::Sorted;
         }
@@ -200,7 +200,7 @@ impl<'m> Candidates<'m> {
         let count = if self.order == Order::Sorted {
             self.all.iter().position(&mut enough).map_or(self.all.len(), |at| at + 1)
         } else {
-            sort_until(self.all, by_weight, enough)
+            sort_until(self.all, &by_weight, enough)
         };
         self.truncate(count);
         self.order = Order::Sorted;
@@ -211,7 +211,7 @@ impl<'m> Candidates<'m> {
         let compare = |a: &Candidate, b: &Candidate| {
             key(a.weight).total_cmp(&key(b.weight)).then(a.token.cmp(&b.token))
         };
-        let count = sort_until(self.all, compare, enough);
+        let count = sort_until(self.all, &compare, enough);
         self.truncate(count);
         self.order = Order::Other;
     }
@@ -223,7 +223,7 @@ impl<'m> Candidates<'m> {
             return count(self.all);
         }
         self.order = Order::Other;
-        let sorted = sort_until(self.all, by_weight, |candidate| candidate.weight < least);
+        let sorted = sort_until(self.all, &by_weight, |candidate| candidate.weight < least);
         count(&self.all[..sorted])
     }
 
@@ -259,14 +259,14 @@ pub(super) fn by_weight(a: &Candidate, b: &Candidate) -> Ordering {
 /// Brings the first k of an order to the front, in any order among themselves; k is at least 1 and less than the
 /// length. One pass, in which few are better than the worst of the k found so far: quicker than a selection over all,
 /// as long as k is much smaller.
-fn gather(all: &mut [Candidate], k: usize, compare: impl Fn(&Candidate, &Candidate) -> Ordering) {
+fn gather(all: &mut [Candidate], k: usize, compare: &impl Fn(&Candidate, &Candidate) -> Ordering) {
     let room = (4 * k).max(FIRST_STRETCH);
     if room >= all.len() {
-        all.select_nth_unstable_by(k - 1, &compare);
+        all.select_nth_unstable_by(k - 1, compare);
         return;
     }
     let select = |all: &mut [Candidate], len: usize| {
-        all[..len].select_nth_unstable_by(k - 1, &compare);
+        all[..len].select_nth_unstable_by(k - 1, compare);
         all[k - 1]
     };
     let mut worst = select(all, room);
@@ -289,7 +289,7 @@ fn gather(all: &mut [Candidate], k: usize, compare: impl Fn(&Candidate, &Candida
 /// Sorts from the front, stretch by stretch, up to the first for which `enough`; says how many that makes.
 fn sort_until(
     all: &mut [Candidate],
-    compare: impl Fn(&Candidate, &Candidate) -> Ordering,
+    compare: &impl Fn(&Candidate, &Candidate) -> Ordering,
     mut enough: impl FnMut(&Candidate) -> bool,
 ) -> usize {
     let (mut done, mut stretch) = (0, FIRST_STRETCH);
@@ -297,9 +297,9 @@ fn sort_until(
         let rest = &mut all[done..];
         let count = stretch.min(rest.len());
         if count < rest.len() {
-            gather(rest, count, &compare);
+            gather(rest, count, compare);
         }
-        rest[..count].sort_unstable_by(&compare);
+        rest[..count].sort_unstable_by(compare);
         if let Some(at) = rest[..count].iter().position(&mut enough) {
             return done + at + 1;
         }

@@ -366,16 +366,12 @@ macro_rules! quantized_rows {
                 | Format::Q3_K
                 | Format::Q5_K
                 | Format::IQ4_NL
+                | Format::IQ4_XS
                 | Format::MXFP4
                 | Format::TQ1_0
                 | Format::TQ2_0
                     if out.tokens() == 1 =>
                 {
-                    use $unpacker as unpacker;
-                    unpacker::streamed_rows(matrix, rows, x, out);
-                }
-                // With 16 rows it gains a quarter too, but is much code, and not slow without it.
-                Format::IQ4_XS if out.tokens() == 1 && $rows == 8 => {
                     use $unpacker as unpacker;
                     unpacker::streamed_rows(matrix, rows, x, out);
                 }
@@ -538,7 +534,7 @@ macro_rules! unpack_formats {
                 Format::TQ1_0 => streamed::<TQ1_0<$lanes>>(matrix, rows, x, out),
                 Format::TQ2_0 => streamed::<TQ2_0<$lanes>>(matrix, rows, x, out),
                 Format::IQ4_NL => streamed::<IQ4NL<$lanes>>(matrix, rows, x, out),
-                Format::IQ4_XS if $rows == 8 => streamed::<IQ4XS<$lanes>>(matrix, rows, x, out),
+                Format::IQ4_XS => streamed::<IQ4XS<$lanes>>(matrix, rows, x, out),
                 Format::MXFP4 => streamed::<Mxfp4<$lanes>>(matrix, rows, x, out),
                 _ => unreachable!("formats with other code"),
             }
