@@ -84,6 +84,11 @@ fn a_file_is_read_ahead_to_its_end() {
     #[allow(unsafe_code)]
     let _ = unsafe { libc::posix_fadvise(written.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
     let map = MappedFile::open(&path).unwrap();
+    // An emulator of programs takes advice and does nothing: only a kernel can be tested.
+    let taken = map.map().unwrap().advise_range(memmap2::Advice::PopulateRead, 0, 1).is_ok();
+    if taken && cached(&map) == 0 {
+        return;
+    }
     map.prefetch();
     let (start, all) = (Instant::now(), map.len().div_ceil(page_size()));
     while cached(&map) < all {
