@@ -4,7 +4,7 @@
 //! into pages of 4 KiB, which stay scattered over memory as long as the file is cached.
 
 use std::fs::File;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Barrier, Weak};
 
 use memmap2::{Advice, Mmap, MmapOptions};
 
@@ -21,8 +21,18 @@ pub fn start(map: &Mmap, file: &Arc<File>) -> bool {
     }
     // What cannot have large pages has small ones.
     let _ = map.advise(Advice::HugePage);
-    let (file, len) = (Arc::downgrade(file), map.len());
-    threads::start("stonechat-read".into(), move || read(&file, len)).is_ok()
+    let (file, len, begun) = (Arc::downgrade(file), map.len(), Arc::new(Barrier::new(2)));
+    let here = Arc::clone(&begun);
+    let work = move || {
+        here.wait();
+        read(&file, len);
+    };
+    let started = threads::start("stonechat-read".into(), work).is_ok();
+    // A thread allocates as it starts, and nothing may do so once a session runs.
+    if started {
+        begun.wait();
+    }
+    started
 }
 
 /// Reads windows of the file, one after another.
